@@ -1,0 +1,1 @@
+"""What tests need of the real world: a Prometheus, a PostgreSQL, an exporter, the `rollout` process."""
