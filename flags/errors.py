@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import reprlib
 from enum import StrEnum
 
-_SHOWN_CHARACTERS = 60
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 
 
 class ErrorCode(StrEnum):
@@ -52,7 +54,8 @@ class InvalidFlag(FlagError):
 
 def shown(value: object) -> str:
     """A value as it is printed in an error: with its type where the text alone would not tell, and never long."""
-    text = repr(value)
-    if len(text) > _SHOWN_CHARACTERS:
-        text = text[: _SHOWN_CHARACTERS - 3] + "..."
+    try:
+        text = _SHORT.repr(value)
+    except ValueError:  # an integer of thousands of digits
+        text = "something very large"
     return text if isinstance(value, str | bool | None) else f"{text} ({type(value).__name__})"

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from flags.errors import InvalidFlag, shown
 
-Frozen: TypeAlias = "bool | int | float | str | tuple[Frozen, ...] | Mapping[str, Frozen] | None"
+Frozen: TypeAlias = "bool | int | float | str | Sequence[Frozen] | Mapping[str, Frozen] | None"
 FlagValue: TypeAlias = "bool | int | float | str | Mapping[str, Frozen]"
 Scalar: TypeAlias = "bool | int | float | str"
 
