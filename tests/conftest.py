@@ -1,0 +1,69 @@
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.metrics_app import MetricsApp
+from tests.support.ports import free_port as find_free_port
+from tests.support.postgres import PostgresServer
+from tests.support.process import ROOT, Rollout, rollout_in
+
+MARKERS = {"prometheus_binary": "prometheus", "postgres_server": "postgres", "rollout": "acceptance"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what uses a real service, so that `-m "not prometheus"` never misses one."""
+    for item in items:
+        for fixture, marker in MARKERS.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(marker)
+
+
+@pytest.fixture(scope="session")
+def prometheus_binary() -> Path:
+    """A real Prometheus, fetched or built the first time. Skips where none can be had; in continuous integration
+    (CI=true) fails.
+    """
+    provider = ROOT / ".ci" / "provide" / "prometheus"
+    done = subprocess.run([sys.executable, provider], capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return Path(done.stdout.strip().splitlines()[-1])
+    reason = (done.stderr.strip().splitlines() or ["no Prometheus"])[-1]
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One PostgreSQL for all tests. A test that stops it must start it again, or better have a server of its own."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_dsn(postgres_server: PostgresServer) -> Iterator[str]:
+    """`postgresql://...` of an empty database of the test's own."""
+    with postgres_server.database() as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def free_port() -> int:
+    return find_free_port()
+
+
+@pytest.fixture
+def metrics_app() -> Iterator[MetricsApp]:
+    with MetricsApp() as app:
+        yield app
+
+
+@pytest.fixture
+def rollout(tmp_path: Path) -> Iterator[Rollout]:
+    """The real `rollout` command with a state directory of its own; what it started is killed at the end."""
+    with rollout_in(tmp_path) as isolated:
+        yield isolated
