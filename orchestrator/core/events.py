@@ -1,0 +1,404 @@
+"""Events: the facts that a run's journal is made of. State is their fold; nothing else is remembered.
+
+Every event says who or what asked for it (``by``) and why (``reason``). Times are not in the events: the journal notes
+when each was appended. An event is never changed once released; new fields get defaults, so that old journals fold.
+"""
+
+from typing import Annotated, Literal, Union, get_args
+
+from pydantic import Field, TypeAdapter
+
+from orchestrator.core.effect import Effect, EffectState, Notice
+from stages.checks import Standing
+from stages.values import Json, Part
+
+CONTROLLER = "controller"
+
+
+class Event(Part):
+    by: str = CONTROLLER
+    reason: str = ""
+
+    @property
+    def type_name(self) -> str:
+        return type(self).__name__
+
+
+class InheritedTarget(Part):
+    """A target as a superseding or a reverse run takes it over from the run before."""
+
+    id: str
+    kind: str
+    title: str
+    before: Json
+    value: Json
+    existed: bool
+    environment: str
+    stage: str
+    order: int
+
+
+class PlanDocument(Part):
+    """The plan as it was expanded for one environment."""
+
+    environment: str
+    plan: dict[str, Json]
+
+
+class RunStarted(Event):
+    type: Literal["RunStarted"] = "RunStarted"
+    run: str
+    plan: str
+    digest: str
+    documents: tuple[PlanDocument, ...]
+    files: dict[str, str] = Field(default_factory=dict)
+    directory: str | None = None
+    supersedes: str | None = None
+    reverses: str | None = None
+    inherited: tuple[InheritedTarget, ...] = ()
+    with_schema: bool = False
+
+
+class LegEntered(Event):
+    """The run stands somewhere else now. ``stage`` and ``step`` are indices in the environment's program."""
+
+    type: Literal["LegEntered"] = "LegEntered"
+    phase: str
+    leg: str | None = None
+    environment: str
+    stage: int = 0
+    step: int = 0
+    evidence: Json = None
+
+
+class CheckAnswered(Event):
+    type: Literal["CheckAnswered"] = "CheckAnswered"
+    item: str
+    name: str
+    standing: Standing
+    detail: str = ""
+    required: bool = True
+
+
+class WaitingOpened(Event):
+    """Somebody is asked for something: kind is approval, manual, sign_off, question or follow_up."""
+
+    type: Literal["WaitingOpened"] = "WaitingOpened"
+    item: str
+    kind: str
+    text: str
+    who: tuple[str, ...] = ()
+    until: float | None = None
+    optional: bool = False
+    blocking: bool = True
+
+
+class WaitingAnswered(Event):
+    """One person's answer. ``closes`` says whether the item is decided by it; a reject of an approval is not final."""
+
+    type: Literal["WaitingAnswered"] = "WaitingAnswered"
+    item: str
+    answer: Literal["approve", "reject", "not_applicable", "timeout"]
+    groups: tuple[str, ...] = ()
+    closes: bool = True
+
+
+class HoldSet(Event):
+    type: Literal["HoldSet"] = "HoldSet"
+    hold: str
+    item: str
+    detail: str = ""
+
+
+class HoldCleared(Event):
+    type: Literal["HoldCleared"] = "HoldCleared"
+    hold: str
+    item: str
+
+
+class TargetObserved(Event):
+    """What a target was before this run touched it; ``existed`` is false for a flag that was not there."""
+
+    type: Literal["TargetObserved"] = "TargetObserved"
+    target: str
+    kind: str
+    title: str
+    environment: str
+    stage: str
+    value: Json
+    existed: bool = True
+
+
+class EffectRequested(Event):
+    """The durable intent: what the shell performs is the outstanding ones of these."""
+
+    type: Literal["EffectRequested"] = "EffectRequested"
+    effect: Effect
+
+
+class EffectFailed(Event):
+    """A try that settled nothing (temporary, or unknown). The effect stays outstanding."""
+
+    type: Literal["EffectFailed"] = "EffectFailed"
+    effect: str
+    target: str
+    state: EffectState
+    detail: str
+
+
+class EffectFinished(Event):
+    """The outcome of an effect: done or refused (``cancelled`` if it was made void before it happened)."""
+
+    type: Literal["EffectFinished"] = "EffectFinished"
+    effect: str
+    target: str
+    state: Literal["done", "refused", "cancelled"]
+    detail: str = ""
+    observed: Json = None
+
+
+class ActStarted(Event):
+    """A wait began (acts that are effects have their own events)."""
+
+    type: Literal["ActStarted"] = "ActStarted"
+    walk: str
+    index: int
+    label: str
+
+
+class ActFinished(Event):
+    """One act of a list (a step's, before, after, a trigger's) is done. ``skipped`` if it would have changed nothing."""
+
+    type: Literal["ActFinished"] = "ActFinished"
+    walk: str
+    index: int
+    label: str
+    skipped: bool = False
+
+
+class StageEnded(Event):
+    """A stage is behind us: done, skipped (its ``when`` said no) or cut (a pin, or a partial rollback)."""
+
+    type: Literal["StageEnded"] = "StageEnded"
+    environment: str
+    stage: str
+    how: Literal["done", "skipped", "cut"]
+
+
+class PointOfNoReturnPassed(Event):
+    """From here on nothing that came before is undone; ``values`` is where each target stood."""
+
+    type: Literal["PointOfNoReturnPassed"] = "PointOfNoReturnPassed"
+    environment: str
+    stage: str
+    values: dict[str, Json]
+
+
+class GateFailed(Event):
+    type: Literal["GateFailed"] = "GateFailed"
+    environment: str
+    stage: str
+    step: int
+    gate: str
+    on_fail: Literal["rollback", "pause"]
+    evidence: Json
+
+
+class OnFailPaused(Event):
+    """``on_fail: pause``: an effect, a check or a gate failed, and the plan wants a person to decide."""
+
+    type: Literal["OnFailPaused"] = "OnFailPaused"
+    what: str
+
+
+class TriggerFired(Event):
+    """``pins`` maps a flag to the keys that are fixed from now on."""
+
+    type: Literal["TriggerFired"] = "TriggerFired"
+    trigger: str
+    environment: str
+    then: Literal["hold", "continue", "rollback"]
+    pins: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    evidence: Json = None
+
+
+class TriggerRearmed(Event):
+    type: Literal["TriggerRearmed"] = "TriggerRearmed"
+    trigger: str
+    environment: str
+
+
+class PinDecided(Event):
+    type: Literal["PinDecided"] = "PinDecided"
+    flag: str
+    environment: str
+    source: str
+    decision: Literal["keep", "release"]
+
+
+class DriftFound(Event):
+    """Somebody else changed a target that this run touches."""
+
+    type: Literal["DriftFound"] = "DriftFound"
+    target: str
+    expected: Json
+    found: Json
+    changed_by: str | None = None
+
+
+class DriftGone(Event):
+    type: Literal["DriftGone"] = "DriftGone"
+    target: str
+    value: Json
+
+
+class KillSwitched(Event):
+    """The kill latch above the flags of an environment was set or lifted."""
+
+    type: Literal["KillSwitched"] = "KillSwitched"
+    environment: str
+    on: bool
+
+
+class Paused(Event):
+    type: Literal["Paused"] = "Paused"
+
+
+class Resumed(Event):
+    type: Literal["Resumed"] = "Resumed"
+
+
+class Advanced(Event):
+    """A person overrode a bake or an inconclusive gate; ``evidence`` is what was known then."""
+
+    type: Literal["Advanced"] = "Advanced"
+    what: str
+    evidence: Json = None
+
+
+class TargetResolved(Event):
+    """A person took a target as it is (or said what became of an unknown effect)."""
+
+    type: Literal["TargetResolved"] = "TargetResolved"
+    target: str
+    what: str
+    taken_as: Literal["as_is", "done", "not_done"] = "as_is"
+
+
+class Acknowledged(Event):
+    type: Literal["Acknowledged"] = "Acknowledged"
+
+
+class RollbackNode(Part):
+    """One node of the way back. ``wanted`` of an exposure node is decided when it is seen what stands there."""
+
+    id: str
+    kind: str
+    target: str | None = None
+    environment: str
+    stage: str = ""
+    wanted: Json = None
+    seconds: float | None = None
+    after: tuple[str, ...] = ()
+    detail: str = ""
+
+
+class RollbackStarted(Event):
+    """The whole way back, written down at once. ``scope`` is empty for a whole run, else the stage it begins at."""
+
+    type: Literal["RollbackStarted"] = "RollbackStarted"
+    cause: str
+    scope: str = ""
+    with_schema: bool = False
+    nodes: tuple[RollbackNode, ...]
+    left: tuple[str, ...] = ()
+    evidence: Json = None
+
+
+class SchemaIncluded(Event):
+    """A person asked for the schema to go back too, while a rollback runs or after a question."""
+
+    type: Literal["SchemaIncluded"] = "SchemaIncluded"
+    nodes: tuple[RollbackNode, ...]
+
+
+class NodeStarted(Event):
+    type: Literal["NodeStarted"] = "NodeStarted"
+    node: str
+
+
+class NodeFinished(Event):
+    """``result``: done, as_it_was (nothing to do), left (drift), resolved, failed (noted, and goes on), no."""
+
+    type: Literal["NodeFinished"] = "NodeFinished"
+    node: str
+    result: str
+    detail: str = ""
+
+
+class RollbackFinished(Event):
+    """A partial rollback is through; the run stands as it stood, with the undone stages cut."""
+
+    type: Literal["RollbackFinished"] = "RollbackFinished"
+    scope: str
+
+
+class EnvironmentPassed(Event):
+    type: Literal["EnvironmentPassed"] = "EnvironmentPassed"
+    environment: str
+
+
+class RunEnded(Event):
+    type: Literal["RunEnded"] = "RunEnded"
+    outcome: Literal["promoted", "rolled_back", "stopped", "rollback_failed"]
+    exceptions: tuple[str, ...] = ()
+
+
+class StopRequested(Event):
+    type: Literal["StopRequested"] = "StopRequested"
+
+
+class SuccessJudged(Event):
+    type: Literal["SuccessJudged"] = "SuccessJudged"
+    name: str
+    standing: Standing
+    detail: str
+    value: float | None = None
+
+
+class NoticeRequested(Event):
+    type: Literal["NoticeRequested"] = "NoticeRequested"
+    notice: Notice
+
+
+class NoticeDelivered(Event):
+    type: Literal["NoticeDelivered"] = "NoticeDelivered"
+    key: str
+    delivered: bool = True
+    detail: str = ""
+
+
+AnyEvent = Annotated[
+    Union[  # noqa: UP007 - a tuple of classes that is also listed below
+        RunStarted, LegEntered, CheckAnswered, WaitingOpened, WaitingAnswered, HoldSet, HoldCleared, TargetObserved,
+        EffectRequested, EffectFailed, EffectFinished, ActStarted, ActFinished, StageEnded, PointOfNoReturnPassed,
+        GateFailed, OnFailPaused, TriggerFired, TriggerRearmed, PinDecided, DriftFound, DriftGone, KillSwitched,
+        Paused, Resumed, Advanced, TargetResolved, Acknowledged, RollbackStarted, SchemaIncluded, NodeStarted,
+        NodeFinished, RollbackFinished, EnvironmentPassed, RunEnded, StopRequested, SuccessJudged, NoticeRequested,
+        NoticeDelivered,
+    ],
+    Field(discriminator="type"),
+]  # fmt: skip
+
+EVENT_TYPES: tuple[type[Event], ...] = get_args(get_args(AnyEvent)[0])
+_EVENT: TypeAdapter[Event] = TypeAdapter(AnyEvent)
+SCHEMA_VERSION = 1
+
+
+def to_json(event: Event) -> dict[str, Json]:
+    """The event's own fields; what equals its default is left out, so that journals stay readable."""
+    return {**event.model_dump(mode="json", by_alias=True, exclude_defaults=True), "type": event.type_name}
+
+
+def from_json(data: dict[str, Json]) -> Event:
+    return _EVENT.validate_python(data)

@@ -1,0 +1,276 @@
+"""What the core and its shell need of the world, as Protocols. Adapters and journals implement these; nothing else.
+
+All times are seconds since the epoch (UTC) as floats unless a name ends in ``_seconds``, which is a span. Everything
+that waits is a coroutine. Errors are those of :mod:`orchestrator.errors`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from flags.model import FlagDocument, Version
+from orchestrator.core.effect import Effect, Notice, Outcome
+from orchestrator.core.events import Event
+from stages.checks import Check, Source, Standing
+from stages.criteria.base import Measurement
+from stages.effects import ObserveCommand, ObserveFlag, ObserveSql
+from stages.plan import Channel
+from stages.values import Json, TextOrSecret
+
+AnyObservation = ObserveFlag | ObserveSql | ObserveCommand
+
+
+class Clock(Protocol):
+    def now(self) -> float:
+        """Wall clock."""
+        ...
+
+    def monotonic(self) -> float:
+        """For spans: never goes back."""
+        ...
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+# --- the journal ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An event in its place: ``seq`` counts from 1 without a gap; ``hash`` chains it to the one before (hex SHA-256)."""
+
+    run: str
+    seq: int
+    at: float
+    event: Event
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """The run's row: what lists and look-ups need without folding. ``rev`` is the seq of its newest event."""
+
+    run: str
+    plan: str
+    digest: str
+    rev: int
+    epoch: int
+    active: bool
+    created: float
+    summary: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """``claims`` maps what no two active runs may share to words for it; ``inherits_from`` names a run that gives its
+    claims up to this one in the same transaction (a superseding run)."""
+
+    run: str
+    plan: str
+    digest: str
+    claims: Mapping[str, str]
+    inherits_from: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FlagWrite:
+    """Write *document* if the stored one still has *expected* version (None: it must not exist). The store numbers it."""
+
+    document: FlagDocument
+    expected: Version | None
+    by: str
+    reason: str
+    run: str | None = None
+    effect: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The remembered answer to an operator's command, under the idempotency key that came with it."""
+
+    key: str
+    body: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """All that one decision writes, in one transaction. ``release`` gives the run's claims up (it has ended)."""
+
+    run: str
+    after: int
+    epoch: int
+    at: float
+    events: Sequence[Event]
+    summary: Mapping[str, Json]
+    active: bool = True
+    release: bool = False
+    flags: Sequence[FlagWrite] = ()
+    answer: Answer | None = None
+
+
+class Journal(Protocol):
+    """The append-only record of runs, with the checkpoint of evidence beside it.
+
+    ``append`` raises ``Fenced`` if the epoch is not the row's, ``Conflict`` if ``after`` is not its rev or a flag has
+    another version, and writes nothing then; what it returned is durable. Reading tolerates concurrent appends.
+    """
+
+    async def start(self, new: NewRun, epoch: int, at: float, events: Sequence[Event], summary: Mapping[str, Json]) -> list[Recorded]:
+        """Raises ``TargetBusy`` if an active run holds one of the claims, ``Conflict`` if the name is taken."""
+        ...
+
+    async def append(self, batch: Batch) -> list[Recorded]: ...
+
+    async def take(self, run: str) -> int:
+        """Mint the next epoch of a run for the caller: whoever held it before is fenced from now on."""
+        ...
+
+    async def row(self, run: str) -> RunRow | None: ...
+
+    async def rows(self, active: bool | None = None, limit: int = 1000) -> list[RunRow]:
+        """Newest first; ``active`` filters."""
+        ...
+
+    async def read(self, run: str, after: int = 0, limit: int | None = None) -> list[Recorded]: ...
+
+    async def answer(self, run: str, key: str) -> Answer | None: ...
+
+    async def save_evidence(self, run: str, epoch: int, text: str) -> None:
+        """Overwrites the checkpoint. It may be lost at no risk; a fenced writer's is dropped."""
+        ...
+
+    async def evidence(self, run: str) -> str | None: ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class FlagRecord:
+    """A stored flag and who wrote it last. ``run`` and ``effect`` are set if a run did."""
+
+    document: FlagDocument
+    by: str
+    reason: str
+    at: float
+    run: str | None = None
+    effect: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Latch:
+    """The kill switch of one environment (``*``: all of them), or of single flags in it."""
+
+    environment: str
+    by: str
+    reason: str
+    at: float
+
+
+class FlagStore(Protocol):
+    """Flag documents by environment and key, and the kill latch above them."""
+
+    async def get(self, environment: str, key: str) -> FlagRecord | None: ...
+
+    async def all(self, environment: str | None = None) -> list[FlagRecord]: ...
+
+    async def write(self, write: FlagWrite, at: float) -> FlagRecord:
+        """Raises ``Conflict`` if the version is not the expected one. Its version is never below an earlier one."""
+        ...
+
+    async def history(self, environment: str, key: str, limit: int = 50) -> list[FlagRecord]: ...
+
+
+class KillSwitch(Protocol):
+    """The latch above flag documents: works while the store is away, and survives a crash. Synchronous and small."""
+
+    def latches(self) -> tuple[Latch, ...]: ...
+
+    def is_killed(self, environment: str, key: str | None = None) -> bool: ...
+
+    def disable_all(self, environment: str, by: str, reason: str, at: float) -> Latch: ...
+
+    def lift(self, environment: str, by: str, reason: str, at: float, key: str | None = None) -> None:
+        """Lifts the latch of an environment, or for one flag of it only."""
+        ...
+
+
+# --- the world --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Where in a run something is asked or done: what adapters need beside the thing itself."""
+
+    run: str
+    environment: str
+    stage: str = ""
+    effect_id: str = ""
+    directory: str | None = None  # the plan's own, on the machine it was submitted from
+    files: Mapping[str, str] = field(default_factory=dict)  # what travelled with the plan
+    command_dir: str | None = None
+    command_vars: Mapping[str, TextOrSecret] = field(default_factory=dict)
+    command_timeout_seconds: float = 300.0
+    database: TextOrSecret | None = None
+    prometheus: Mapping[str, Json] = field(default_factory=dict)  # source name -> settings; "" is the default
+
+
+@dataclass(frozen=True, slots=True)
+class CheckAnswer:
+    standing: Standing
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a target is now. ``exists`` is false for a flag that is not there (its value then says how it stands)."""
+
+    value: Json
+    exists: bool = True
+    changed_by: str | None = None
+
+
+class Performer(Protocol):
+    """Performs one family of operations and looks at its targets."""
+
+    async def perform(self, effect: Effect, scene: Scene, resumed: bool) -> Outcome:
+        """One try. *resumed*: it may have been begun by an earlier life of the controller, so look first.
+
+        Never raises for what the world does: that is an ``Outcome``. Cancelling it stops what can be stopped.
+        """
+        ...
+
+    async def observe(self, observation: AnyObservation, scene: Scene) -> Seen:
+        """Raises ``Temporary`` or ``Permanent`` if it can't be seen."""
+        ...
+
+
+class Asker(Protocol):
+    async def ask(self, check: Check, scene: Scene) -> CheckAnswer:
+        """Ask a check once. Never raises for what the world does; manual checks are not asked here."""
+        ...
+
+
+class Measurer(Protocol):
+    async def measure(self, source: Source, scene: Scene, at: float) -> Measurement:
+        """Measure once. Never raises: what went wrong is the measurement's state and detail."""
+        ...
+
+
+class Messenger(Protocol):
+    async def deliver(self, notice: Notice, channel: Channel, scene: Scene) -> None:
+        """Raises ``Temporary`` or ``Permanent``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything outside, behind one door for the runner; tests and the simulation bring their own."""
+
+    clock: Clock
+    performers: Mapping[str, Performer]  # by operation: set_flag, run_sql, run_command, call_http
+    observers: Mapping[str, Performer]  # by observation: observe_flag, observe_sql, observe_command
+    asker: Asker
+    measurer: Measurer
+    messenger: Messenger
+    flags: FlagStore
+    kill_switch: KillSwitch

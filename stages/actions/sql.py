@@ -1,0 +1,77 @@
+"""``{sql: FILE, down: FILE}``: run one SQL file, noted as applied in the database itself; taken back by its down file."""
+
+import hashlib
+
+from pydantic import field_validator
+
+from stages.actions.base import Action, Site, declared_undo
+from stages.effects import ObserveSql, Operation, RunSql, Target, TargetKind
+from stages.values import Duration, Json, TextOrSecret
+
+
+def checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+class SqlAction(Action):
+    sql: str
+    down: str | None = None
+    database: TextOrSecret | None = None
+    lock_timeout: Duration = 2.0
+    statement_timeout: Duration = 300.0
+
+    @field_validator("sql", "down")
+    @classmethod
+    def _a_file(cls, value: str | None) -> str | None:
+        if value is not None and (not value.strip() or "\n" in value or " " in value.strip()):
+            raise ValueError("the path of a SQL file is expected, relative to the plan")
+        return value
+
+    @property
+    def has_undo(self) -> bool:
+        return self.down is not None or self.undo is not None
+
+    def describe(self) -> str:
+        return f"run {self.sql}"
+
+    def target(self, site: Site) -> Target:
+        database = self.database or site.database
+        return Target(
+            f"schema:{site.environment}/{self.sql}",
+            TargetKind.SCHEMA,
+            f"{self.sql} in {site.environment}",
+            claim=f"database:{site.environment}/{database}",
+        )
+
+    def observation(self, site: Site) -> ObserveSql:
+        text = site.files[self.sql]
+        return ObserveSql(database=self._database(site), name=self.sql, checksum=checksum(text))
+
+    def is_done(self, site: Site, current: Json) -> bool:
+        return isinstance(current, dict) and bool(current.get("applied"))
+
+    def forward(self, site: Site, current: Json) -> Operation:
+        return self._run(site, self.sql, "up")
+
+    def backward(self, site: Site, before: Json) -> Operation | None:
+        if self.is_done(site, before) or self.down is None:
+            return declared_undo(self, site, before)
+        return self._run(site, self.down, "down")
+
+    def _run(self, site: Site, path: str, direction: str) -> RunSql:
+        return RunSql.model_validate(
+            {
+                "database": self._database(site),
+                "name": self.sql,
+                "sql": site.files[path],
+                "checksum": checksum(site.files[self.sql]),
+                "direction": direction,
+                "lock_timeout_seconds": self.lock_timeout,
+                "statement_timeout_seconds": self.statement_timeout,
+            }
+        )
+
+    def _database(self, site: Site) -> TextOrSecret:
+        database = self.database or site.database
+        assert database is not None, "a plan without a database for its SQL is refused when it is read"
+        return database

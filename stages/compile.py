@@ -1,0 +1,151 @@
+"""From plan documents to a ``Program``: one document for each environment (``${NAME}`` may differ between them)."""
+
+from collections.abc import Mapping, Sequence
+
+from stages.checks import Approval
+from stages.flag_spec import FlagChange
+from stages.kinds.base import Context, acts, for_environment, names, rollback_program, to_bake
+from stages.plan import (
+    AnyWatch,
+    DisableAction,
+    EnvironmentSection,
+    Gate,
+    PlanSpec,
+    SetAction,
+    StagedRollout,
+    Trigger,
+)
+from stages.actions.flag import FlagAction
+from stages.step import Act, EnvironmentProgram, Guard, Program, WatchPhase
+from stages.values import Json
+from stages.windows import Window
+
+DEFAULT_ENVIRONMENT = "production"
+
+
+def environment_names(spec: PlanSpec) -> tuple[str, ...]:
+    return tuple(section.name for section in spec.environments) or (DEFAULT_ENVIRONMENT,)
+
+
+def compile_plan(
+    documents: Sequence[tuple[str, StagedRollout]],
+    digest: str,
+    files: Mapping[str, str],
+    directory: str | None = None,
+) -> Program:
+    """The program of a plan. *documents* are pairs of an environment's name and the plan as expanded for it."""
+    spec = documents[0][1].spec
+    return Program(
+        name=documents[0][1].metadata.name,
+        digest=digest,
+        guard=Guard("plan", spec.checks, spec.approval),
+        windows=_windows(spec.window),
+        environments=tuple(_environment(name, document.spec, dict(files)) for name, document in documents),
+        success=spec.success,
+        follow_up=spec.follow_up,
+        notify=spec.notify,
+        hold=max((gate.hold for gate in spec.gates.values()), key=lambda hold: hold.deadline, default=Gate.model_fields["hold"].default),
+        directory=directory,
+    )
+
+
+def _windows(window: Window | None) -> tuple[Window, ...]:
+    return (window,) if window is not None else ()
+
+
+def _environment(name: str, spec: PlanSpec, files: dict[str, str]) -> EnvironmentProgram:
+    section = next((entry for entry in spec.environments if entry.name == name), None) or EnvironmentSection(name=name)
+    context = Context(
+        environment=name,
+        files=files,
+        flags=spec.flags,
+        database=section.database or spec.database,
+        command_dir=spec.commands.dir,
+        command_vars=spec.commands.vars,
+        command_timeout_seconds=spec.commands.timeout,
+        bake=to_bake(section.bake),
+        percentages=section.percentages,
+    )
+    triggers = for_environment(spec.triggers, name)
+    return EnvironmentProgram(
+        name=name,
+        guard=Guard(f"environment:{name}", section.checks, section.approval),
+        stages=tuple(stage.compile(context) for stage in for_environment(spec.stages, name)),
+        windows=_windows(section.window),
+        watch=_watch(section.watch if section.watch is not None else spec.watch),
+        sign_off=_sign_off(section, spec),
+        flags=spec.flags,
+        gates={key: _gate(gate, name) for key, gate in spec.gates.items()},
+        triggers=triggers,
+        trigger_acts={trigger.name: _trigger_acts(trigger, context) for trigger in triggers},
+        rollback=rollback_program(spec.rollback, context.site("rollback")),
+        prometheus=_sources(section, spec),
+        database=context.database,
+    )
+
+
+def _gate(gate: Gate, environment: str) -> Gate:
+    criteria = for_environment(gate.criteria, environment)
+    if gate.environments and environment not in gate.environments:
+        criteria = ()
+    return gate.model_copy(update={"criteria": criteria})
+
+
+def _watch(watch: AnyWatch) -> tuple[WatchPhase, ...]:
+    if isinstance(watch, float | int):
+        return (WatchPhase("watch", 0.0, float(watch)),) if watch else ()
+    return tuple(
+        WatchPhase(
+            phase.name, phase.from_, phase.to, names(phase.gate), phase.checks, phase.every, phase.on_fail
+        )
+        for phase in watch
+    )
+
+
+def _sign_off(section: EnvironmentSection, spec: PlanSpec) -> Approval | None:
+    if section.sign_off == "none":
+        return None
+    return section.sign_off or spec.sign_off
+
+
+def _sources(section: EnvironmentSection, spec: PlanSpec) -> dict[str, Json]:
+    """Source name -> Prometheus settings; the empty name is the environment's own server."""
+    own = section.prometheus or spec.prometheus
+    found = {"": own.model_dump(mode="json")} if own is not None else {}
+    for key, source in spec.sources.items():
+        if source.prometheus is not None:
+            found[key] = source.prometheus.model_dump(mode="json")
+    return found
+
+
+def _trigger_acts(trigger: Trigger, context: Context) -> tuple[Act, ...]:
+    site = context.site(f"trigger {trigger.name}")
+    found: list[Act] = []
+    for action in trigger.actions:
+        match action:
+            case DisableAction():
+                found.append(Act(FlagAction.model_validate({"flag": action.disable, "state": "disabled"}), site))
+            case SetAction():
+                found += [Act(_set_flag(key, change), site) for key, change in action.set.items()]
+            case _:
+                found += acts((action,), site)
+    return tuple(found)
+
+
+def _set_flag(key: str, change: FlagChange) -> FlagAction:
+    return FlagAction.model_validate({"flag": key, **change.model_dump(exclude_none=True)})
+
+
+def pinning(trigger: Trigger) -> dict[str, frozenset[str]]:
+    """Flag -> the keys that a trigger pins when it fires. Plain ``flag`` actions of a trigger pin nothing."""
+    pinned: dict[str, frozenset[str]] = {}
+    for action in trigger.actions:
+        match action:
+            case DisableAction():
+                pinned[action.disable] = pinned.get(action.disable, frozenset()) | {"state"}
+            case SetAction():
+                for key, change in action.set.items():
+                    pinned[key] = pinned.get(key, frozenset()) | change.keys
+            case _:
+                pass
+    return pinned

@@ -1,0 +1,118 @@
+"""Effects: what is changed in the world, as plain data.
+
+A *target* is one thing that a run touches, and the unit of undo. An *operation* is one absolute change of one target:
+it never says "five more", it says "twenty-five". Operations are written to the journal before they are performed and
+carry all that their adapter needs, so that performing one again after a crash needs nothing but the journal.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from stages.checks import HttpRequest
+from stages.values import Json, Part, TextOrSecret
+
+
+class TargetKind(StrEnum):
+    FLAG = "flag"
+    SCHEMA = "schema"
+    COMMAND = "command"
+    HTTP = "http"
+    WORKLOAD = "workload"
+    OBJECT = "object"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One thing that a run touches. *claim* is what no two active runs may share (None: it is this run's own)."""
+
+    id: str
+    kind: TargetKind
+    title: str
+    claim: str | None = None
+
+
+class SetFlag(Part):
+    """Set a flag's document to *value* (a document without key, environment and version)."""
+
+    op: Literal["set_flag"] = "set_flag"
+    environment: str
+    key: str
+    value: dict[str, Json]
+
+
+class RunSql(Part):
+    """Run one SQL file (its text travels along) and note it as applied, or as taken back for ``direction: down``."""
+
+    op: Literal["run_sql"] = "run_sql"
+    database: TextOrSecret
+    name: str
+    sql: str
+    checksum: str
+    direction: Literal["up", "down"] = "up"
+    lock_timeout_seconds: float = 2.0
+    statement_timeout_seconds: float = 300.0
+
+
+class RunCommand(Part):
+    """Run a command without a shell. *probe* answers with exit code 0 that it has been done already."""
+
+    op: Literal["run_command"] = "run_command"
+    argv: tuple[str, ...]
+    dir: str | None = None
+    vars: dict[str, TextOrSecret] = Field(default_factory=dict)
+    timeout_seconds: float = 300.0
+    probe: tuple[str, ...] | None = None
+    observe: tuple[str, ...] | None = None
+
+
+class CallHttp(Part):
+    """Send one request. Only an *idempotent* one is ever sent again."""
+
+    op: Literal["call_http"] = "call_http"
+    request: HttpRequest
+    idempotent: bool = False
+
+
+Operation = Annotated[SetFlag | RunSql | RunCommand | CallHttp, Field(discriminator="op")]
+
+
+class ObserveFlag(Part):
+    op: Literal["observe_flag"] = "observe_flag"
+    environment: str
+    key: str
+
+
+class ObserveSql(Part):
+    """Whether a SQL file is noted as applied: ``{"applied": bool, "checksum": str | null}``."""
+
+    op: Literal["observe_sql"] = "observe_sql"
+    database: TextOrSecret
+    name: str
+    checksum: str
+
+
+class ObserveCommand(Part):
+    """What *argv* prints, trimmed: ``{"text": str}``."""
+
+    op: Literal["observe_command"] = "observe_command"
+    argv: tuple[str, ...]
+    dir: str | None = None
+    vars: dict[str, TextOrSecret] = Field(default_factory=dict)
+    timeout_seconds: float = 60.0
+
+
+Observation = Annotated[ObserveFlag | ObserveSql | ObserveCommand, Field(discriminator="op")]
+
+
+def repeatable(operation: SetFlag | RunSql | RunCommand | CallHttp) -> bool:
+    """Whether an operation may be performed again under its id when its first outcome is unknown."""
+    match operation:
+        case SetFlag() | RunSql():
+            return True
+        case RunCommand():
+            return operation.probe is not None
+        case CallHttp():
+            return operation.idempotent

@@ -1,0 +1,28 @@
+"""``steps``: any actions in order, or none at all (a pure go/no-go)."""
+
+from typing import Literal
+
+from stages.actions import Action, AnyAction
+from stages.kinds.base import Context, Stage, acts, for_environment, gated_at_the_end
+from stages.step import Guard, Step
+
+
+class StepsStage(Stage):
+    kind: Literal["steps"]
+    steps: tuple[AnyAction, ...] = ()
+
+    def steps_program(self, context: Context) -> tuple[Step, ...]:
+        site = context.site(self.name, self.database)
+        steps = tuple(
+            Step(
+                name=act.label,
+                guard=Guard(f"step:{self.name}/{index + 1}"),
+                acts=(act,),
+                verify=for_environment(act.action.verify, context.environment),
+            )
+            for index, act in enumerate(acts(self.steps, site))
+        )
+        return gated_at_the_end(self, steps, context)
+
+    def all_actions(self) -> tuple[Action, ...]:
+        return super().all_actions() + self.steps

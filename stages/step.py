@@ -1,0 +1,225 @@
+"""What a plan means: stages compiled to steps, each with its entry, its acts and its exit.
+
+Stage kinds differ in how they are written. The core walks only what stands here: a kind's ``compile`` turns what was
+written for one environment into a ``StageProgram``.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from stages.actions import Action, Site
+from stages.checks import Approval, Check
+from stages.effects import Observation, Operation, Target, TargetKind
+from stages.flag_spec import FlagChange, FlagSpec, raise_value
+from stages.values import Json, TextOrSecret
+from stages.windows import Window
+
+if TYPE_CHECKING:
+    from stages.plan import FollowUp, Gate, Hold, Notify, Question, SuccessCriterion, Trigger
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What guards an entry: checks, then an approval. *item* names the entry in journal and commands."""
+
+    item: str
+    checks: tuple[Check, ...] = ()
+    approval: Approval | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """One action where it stands. A *raise_* act is a step of an exposure stage, which never lowers."""
+
+    action: Action
+    site: Site
+    raise_: FlagChange | None = None
+
+    @property
+    def label(self) -> str:
+        return self.action.label
+
+    @property
+    def target(self) -> Target | None:
+        return self.action.target(self.site)
+
+    @property
+    def observation(self) -> Observation | None:
+        return self.action.observation(self.site)
+
+    def forward(self, current: Json) -> Operation:
+        operation = self.action.forward(self.site, current)
+        if self.raise_ is None:
+            return operation
+        return operation.model_copy(update={"value": self._raised(current)})
+
+    def is_done(self, current: Json) -> bool:
+        if self.raise_ is not None:
+            return current is not None and self._raised(current) == current
+        return self.action.is_done(self.site, current)
+
+    def backward(self, before: Json) -> Operation | None:
+        return self.action.backward(self.site, before)
+
+    def _raised(self, current: Json) -> Json:
+        assert self.raise_ is not None
+        spec = self.site.flags.get(getattr(self.action, "flag", ""), FlagSpec())
+        return raise_value(current, self.raise_, spec)
+
+
+@dataclass(frozen=True, slots=True)
+class Bake:
+    """How long a step stays with its gate passing. With *on_evidence* it may leave between the two."""
+
+    min_seconds: float
+    max_seconds: float
+
+    @property
+    def on_evidence(self) -> bool:
+        return self.min_seconds < self.max_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One action, or one level of exposure, with its entry and exit."""
+
+    name: str
+    guard: Guard
+    acts: tuple[Act, ...]
+    windows: tuple[Window, ...] = ()
+    verify: tuple[Check, ...] = ()
+    gate: tuple[str, ...] = ()
+    bake: Bake = Bake(0.0, 0.0)
+    exposure_flag: str | None = None  # the flag whose exposure this step raises
+    percentage: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """What must have become empty before workers may go. *criterion* is judged with *until* as its pass bound."""
+
+    query: str
+    until: str
+    timeout_seconds: float
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackProgram:
+    before: tuple[Act, ...] = ()
+    after: tuple[Act, ...] = ()
+    verify: tuple[Check, ...] = ()
+    within_seconds: float | None = None
+    ask: "tuple[Question, ...]" = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StageProgram:
+    """One stage in one environment."""
+
+    name: str
+    kind: str
+    guard: Guard
+    steps: tuple[Step, ...]
+    when: tuple[Check, ...] = ()
+    windows: tuple[Window, ...] = ()
+    before: tuple[Act, ...] = ()
+    after: tuple[Act, ...] = ()
+    verify: tuple[Check, ...] = ()
+    gate: tuple[str, ...] = ()
+    on_fail: str = "rollback"
+    settle_seconds: float = 30.0
+    point_of_no_return: bool = False
+    drain: Drain | None = None
+    rollback: RollbackProgram = RollbackProgram()
+    irreversible: Mapping[str, str] = field(default_factory=dict)  # target id -> why it will not come back
+    on_rollback: str = "keep"  # keep, down, ask: what an automatic rollback does with the schema
+    schema_question: "Question | None" = None  # with on_rollback: ask
+    allow_data_loss: bool = False
+
+    @property
+    def exposure_flags(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(step.exposure_flag for step in self.steps if step.exposure_flag))
+
+    def acts(self) -> tuple[Act, ...]:
+        """Every act, in the order in which they are performed."""
+        inner = tuple(act for step in self.steps for act in step.acts)
+        return self.before + inner + self.after
+
+    def act_of(self, target_id: str) -> Act | None:
+        """The first act that touches a target: its declared undo is the way back."""
+        return next((act for act in self.acts() if act.target is not None and act.target.id == target_id), None)
+
+
+@dataclass(frozen=True, slots=True)
+class WatchPhase:
+    """A part of the watch, in seconds after its begin."""
+
+    name: str
+    from_seconds: float
+    to_seconds: float
+    gate: tuple[str, ...] = ()
+    checks: tuple[Check, ...] = ()
+    every_seconds: float | None = None
+    on_fail: str = "rollback"
+
+
+@dataclass(frozen=True, slots=True)
+class EnvironmentProgram:
+    """All that a run does in one environment."""
+
+    name: str
+    guard: Guard
+    stages: tuple[StageProgram, ...]
+    windows: tuple[Window, ...]
+    watch: tuple[WatchPhase, ...]
+    sign_off: Approval | None
+    flags: Mapping[str, FlagSpec]
+    gates: "Mapping[str, Gate]"
+    triggers: "tuple[Trigger, ...]"
+    trigger_acts: Mapping[str, tuple[Act, ...]]
+    rollback: RollbackProgram
+    prometheus: "Mapping[str, Json]"
+    database: TextOrSecret | None = None
+
+    @property
+    def watch_seconds(self) -> float:
+        return max((phase.to_seconds for phase in self.watch), default=0.0)
+
+    def stage(self, name: str) -> StageProgram | None:
+        return next((stage for stage in self.stages if stage.name == name), None)
+
+    def targets(self) -> dict[str, Target]:
+        """Every target that a run may touch here, by id."""
+        acts = [act for stage in self.stages for act in stage.acts()]
+        acts += [act for entries in self.trigger_acts.values() for act in entries]
+        found = [act.target for act in acts]
+        return {target.id: target for target in found if target is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A plan, compiled for all of its environments, in order."""
+
+    name: str
+    digest: str
+    guard: Guard
+    windows: tuple[Window, ...]
+    environments: tuple[EnvironmentProgram, ...]
+    success: "tuple[SuccessCriterion, ...]"
+    follow_up: "tuple[FollowUp, ...]"
+    notify: "Notify"
+    hold: "Hold"
+    directory: str | None = None
+
+    def environment(self, name: str) -> EnvironmentProgram:
+        return next(entry for entry in self.environments if entry.name == name)
+
+    def claims(self) -> dict[str, str]:
+        """What no other active run may share with this one: claim -> title of the target."""
+        targets = [target for entry in self.environments for target in entry.targets().values()]
+        return {target.claim: target.title for target in targets if target.claim is not None}
+
+
+EXPOSURE = frozenset({TargetKind.FLAG})
