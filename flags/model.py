@@ -6,7 +6,6 @@ holds one may rely on it. Changes are made with `dataclasses.replace`, which che
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -198,7 +197,9 @@ def _check_names(data: Mapping[object, object]) -> None:
     for given in data:
         if given in known:
             continue
-        near = difflib.get_close_matches(str(given), known, n=1)
+        from difflib import get_close_matches  # only a misspelt document pays for it
+
+        near = get_close_matches(str(given), known, n=1)
         expected = f"{near[0]!r}" if near else f"one of {', '.join(known)}"
         raise InvalidFlag(str(given), expected, "an unknown field")
 
