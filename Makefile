@@ -28,7 +28,7 @@ test: $(STAMP) ## run the whole test suite (ARGS="-k word" for a part)
 	@$(PYTEST) $(ARGS)
 
 lint: $(STAMP) ## check style, formatting and the layering contracts
-	@$(BIN)/ruff check $(CODE)
+	@$(BIN)/ruff check $(CODE) .ci/provide/prometheus
 	@$(BIN)/ruff format --check $(CODE)
 	@$(BIN)/lint-imports --no-logo
 
