@@ -1,0 +1,138 @@
+"""References to secrets, resolved where the controller runs and within what it allows; and their redaction.
+
+Whatever is resolved here is told to the ``Redactor``, through which every text of ours passes that may repeat what the
+world said: no secret in an event, a log, a page or an error.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+from orchestrator.errors import Permanent
+from stages.values import SecretRef, TextOrSecret
+
+SHORTEST_REDACTED = 4  # what is shorter would blot out ordinary words, and is no secret
+LONGEST_SECRET_BYTES = 64 * 1024
+MASK = "***"
+
+
+@dataclass(frozen=True, slots=True)
+class SecretPolicy:
+    """Which references a plan may make. *env* holds names, or beginnings of names that end in ``*``; *folders* are
+    those under which files may be read (None: everywhere).
+    """
+
+    env: tuple[str, ...] = ("*",)
+    folders: tuple[Path, ...] | None = None
+
+    def allows_env(self, name: str) -> bool:
+        return any(name.startswith(entry[:-1]) if entry.endswith("*") else name == entry for entry in self.env)
+
+    def allows_file(self, path: Path) -> bool:
+        """*path* counts where it really is, so a link does not lead out of a folder."""
+        if self.folders is None:
+            return True
+        real = path.resolve()
+        return any(real.is_relative_to(folder.resolve()) for folder in self.folders)
+
+
+class Redactor:
+    """Replaces every secret it was told of by ``***``, also as it looks in an URL or in JSON."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+        self._pattern: re.Pattern[str] | None = None
+
+    def add(self, secret: str) -> None:
+        new = {form for form in _forms(secret) if len(form) >= SHORTEST_REDACTED} - self._known
+        if new:
+            self._known |= new
+            longest_first = sorted(self._known, key=len, reverse=True)
+            self._pattern = re.compile("|".join(map(re.escape, longest_first)))
+
+    def redact(self, text: str) -> str:
+        return self._pattern.sub(MASK, text) if self._pattern is not None else text
+
+
+def _forms(secret: str) -> set[str]:
+    """A secret as it may appear elsewhere: trimmed, its longer lines, escaped, and the password of an address."""
+    plain = {secret, secret.strip()} | {line.strip() for line in secret.splitlines() if len(line.strip()) >= 8}
+    plain |= _passwords(secret)
+    return plain | {quote(form, safe="") for form in plain} | {json.dumps(form)[1:-1] for form in plain}
+
+
+def _passwords(secret: str) -> set[str]:
+    try:
+        password = urlsplit(secret).password
+    except ValueError:
+        return set()
+    return {password, unquote(password)} if password else set()
+
+
+class Secrets:
+    """Resolves ``TextOrSecret``. Every refusal is ``Permanent`` and names the reference, never the value."""
+
+    def __init__(
+        self,
+        policy: SecretPolicy | None = None,
+        redactor: Redactor | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self.policy = policy or SecretPolicy()
+        self.redactor = redactor or Redactor()
+        self._environ = os.environ if environ is None else environ
+
+    def resolve(self, value: TextOrSecret, directory: str | None = None) -> str:
+        """The text itself, or what the reference leads to. *directory* is what relative files are relative to."""
+        if isinstance(value, str):
+            return value
+        if value.secret is not None:
+            raise Permanent(
+                f"the secret {value.secret} is in Kubernetes, which this controller does not read yet; "
+                "refer to it with env or file"
+            )
+        found = self._from_env(value.env) if value.env is not None else self._from_file(value, directory)
+        if not found:
+            raise Permanent(f"the secret at {value} is empty where the controller runs")
+        self.redactor.add(found)
+        return found
+
+    def environment_variable(self, name: str) -> str | None:
+        """A variable of the controller's own environment (None: not set), if plans may ask for it."""
+        if not self.policy.allows_env(name):
+            raise Permanent(f"plans may not use the environment variable {name}; the controller does not allow it")
+        return self._environ.get(name)
+
+    def allowed_path(self, file: str, directory: str | None = None) -> Path:
+        """Where a plan's *file* is, if plans may read it."""
+        path = Path(directory or ".") / Path(file).expanduser()
+        if not self.policy.allows_file(path):
+            raise Permanent(f"plans may not read the file {file}; it is in no folder that the controller allows")
+        return path
+
+    def _from_env(self, name: str) -> str:
+        found = self.environment_variable(name)
+        if found is None:
+            raise Permanent(f"the environment variable {name} is not set where the controller runs")
+        return found
+
+    def _from_file(self, reference: SecretRef, directory: str | None) -> str:
+        assert reference.file is not None
+        path = self.allowed_path(reference.file, directory)
+        try:
+            if path.exists() and not path.is_file():
+                raise Permanent(f"the secret at {reference} is not a plain file")
+            with path.open("rb") as file:
+                content = file.read(LONGEST_SECRET_BYTES + 1)
+        except OSError as error:
+            raise Permanent(f"the secret at {reference} can't be read: {error.strerror}") from error
+        if len(content) > LONGEST_SECRET_BYTES:
+            raise Permanent(f"the secret at {reference} is longer than {LONGEST_SECRET_BYTES // 1024} KiB")
+        try:
+            return content.decode().rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise Permanent(f"the secret at {reference} is not UTF-8 text") from error
