@@ -14,7 +14,7 @@ import pytest
 from tests.support.metrics_app import MetricsApp
 from tests.support.ports import free_port, is_listening
 from tests.support.postgres import PostgresServer
-from tests.support.process import Child, isolated_environment, wait_until
+from tests.support.process import Child, isolated_environment, rollout_in, wait_until
 from tests.support.prometheus import Prometheus
 
 
@@ -172,3 +172,27 @@ def test_postgres_needs_the_password(postgres_server: PostgresServer) -> None:
     without = postgres_server.dsn().partition("@")[2]
     with pytest.raises(psycopg.OperationalError, match="password"):
         psycopg.connect(f"postgresql://postgres@{without}")
+
+
+def test_rollout_runs_with_folders_of_its_own_and_gives_its_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in = tmp_path / "rollout"
+    stand_in.write_text(
+        f"#!{sys.executable}\nimport json, os, sys\nprint(json.dumps([sys.argv[1:], dict(os.environ)]))\n"
+    )
+    stand_in.chmod(0o755)
+    monkeypatch.setattr("tests.support.process.command", lambda: stand_in)
+    with rollout_in(tmp_path, ROLLOUT_STORE="sqlite:///x") as rollout:
+        arguments, environment = rollout.json("status", "r-1")
+    assert arguments == ["status", "r-1", "--output", "json"]
+    assert environment["XDG_STATE_HOME"] == str(rollout.state)
+    assert environment["ROLLOUT_STORE"] == "sqlite:///x"
+
+
+def test_what_rollout_started_is_killed_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tests.support.process.command", lambda: Path("/bin/sleep"))
+    with rollout_in(tmp_path) as rollout:
+        child = rollout.start("60")
+        assert child.running
+    assert child.exit_code == -signal.SIGKILL
