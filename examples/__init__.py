@@ -1,0 +1,1 @@
+"""Plans that run, with the applications they need."""

@@ -1,0 +1,3 @@
+CREATE TABLE IF NOT EXISTS embedding_fingerprints (
+    fingerprint TEXT PRIMARY KEY
+);
