@@ -2,8 +2,7 @@
 
 What the supervisor promises is said in :mod:`orchestrator.adapters.supervisor`. An effect's command holds a lock named
 after the effect's id while any process of it lives. So a later life of the controller knows whether the earlier one's
-command is gone, and ends it first if it is not. That, and never running again what cannot be probed, is how a command
-is run at most once per effect.
+command is gone, and ends it first if it is not.
 """
 
 import asyncio
@@ -14,27 +13,23 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from orchestrator.adapters import supervisor
 from orchestrator.adapters.bundle import Bundles, normal
-from orchestrator.core.effect import Effect, EffectState, Outcome
-from orchestrator.errors import Permanent, RolloutError, Temporary
-from orchestrator.ports import AnyObservation, Scene, Seen
-from stages.effects import ObserveCommand, RunCommand
+from orchestrator.adapters.secrets import Redactor, Secrets
+from orchestrator.errors import Permanent, Temporary
+from orchestrator.ports import Scene
+from stages.effects import RunCommand
 from stages.values import SecretRef, TextOrSecret
 
 TAIL_BYTES = 16 * 1024
 GRACE_SECONDS = 5.0
-OBSERVE_SECONDS = 60.0
-DETAIL_CHARACTERS = 2000
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 INHERITED = ("PATH", "HOME", "LANG", "TZ")
-
-Resolve = Callable[[TextOrSecret], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +74,14 @@ class CommandRunner(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """What the supervisor is told; *secrets* are taken out of what it tells us."""
+    """What the supervisor is told."""
 
     argv: tuple[str, ...]
     cwd: str
     env: Mapping[str, str]
     timeout_seconds: float
-    secrets: tuple[str, ...] = ()
+    margin_bytes: int = 0  # more of the tail, so that no secret is cut where it begins and so escapes redaction
     lock: Path | None = None
-    margin_bytes: int = field(default=0)
 
 
 class ProcessRunner:
@@ -96,7 +90,7 @@ class ProcessRunner:
     def __init__(
         self,
         state_dir: Path,
-        resolve: Resolve,
+        secrets: Secrets,
         own: Mapping[str, str] | None = None,
         grace_seconds: float = GRACE_SECONDS,
     ) -> None:
@@ -104,7 +98,7 @@ class ProcessRunner:
         self._locks = state_dir / "locks"
         self._scripts = state_dir / "scripts"
         self._bundles = Bundles(state_dir / "bundles")
-        self._resolve = resolve
+        self._secrets = secrets
         self._own = os.environ if own is None else own
         self._grace_seconds = grace_seconds
 
@@ -151,10 +145,7 @@ class ProcessRunner:
 
     async def _is_free(self, lock: Path, within_seconds: float) -> bool:
         for _ in range(max(int(within_seconds / supervisor.POLL_SECONDS), 1)):
-            held = supervisor.take_lock(lock)
-            if held is not None:
-                lock.unlink(missing_ok=True)
-                os.close(held)
+            if supervisor.is_free(lock):
                 return True
             await asyncio.sleep(supervisor.POLL_SECONDS)
         return False
@@ -163,8 +154,8 @@ class ProcessRunner:
 
     def _prepare(self, operation: RunCommand, scene: Scene, script: str | None = None) -> _Order:
         given = {**scene.command_vars, **operation.vars}
-        plain = {name: self._resolve(value) for name, value in given.items()}
-        secrets = tuple(plain[name] for name, value in given.items() if isinstance(value, SecretRef) and plain[name])
+        plain = {name: self._secrets.resolve(value, scene.directory) for name, value in given.items()}
+        secrets = [plain[name] for name, value in given.items() if isinstance(value, SecretRef)]
         bundle = self._bundles.place(scene.files)
         env = {**self._inherited(), **plain, **_words_about(scene)}
         argv = (
@@ -177,8 +168,7 @@ class ProcessRunner:
             cwd=str(_folder(operation.dir or scene.command_dir, scene, bundle)),
             env=env,
             timeout_seconds=operation.timeout_seconds,
-            secrets=tuple(sorted(secrets, key=len, reverse=True)),
-            margin_bytes=max((len(secret.encode()) for secret in secrets), default=0),
+            margin_bytes=max((len(secret.encode()) * 3 for secret in secrets), default=0),
         )
 
     def _inherited(self) -> dict[str, str]:
@@ -208,7 +198,7 @@ class ProcessRunner:
             answer = {}
         finally:
             await self._release(process)
-        return _result(answer, order)
+        return _result(answer, order, self._secrets.redactor)
 
     def _patience_seconds(self, order: _Order) -> float:
         ending = self._grace_seconds + supervisor.KILL_SECONDS + supervisor.DRAIN_SECONDS
@@ -280,23 +270,20 @@ def _program(argv: Sequence[str], scene: Scene, bundle: Path, search_path: str) 
     if "/" not in word:
         found = shutil.which(word, path=search_path)
         if found is None:
-            raise NotStartable(
-                f"{word} is not on the PATH of the controller ({search_path}); a file of the plan is ./{word}"
-            )
+            raise NotStartable(f"{word} is not on the controller's PATH ({search_path}); the plan's own is ./{word}")
         return found
     if normal(word) in {normal(path) for path in scene.files}:
         return os.path.normpath(bundle / normal(word))
     folder = _plan_folder(scene)
     if folder is None or not (folder / word).is_file():
-        raise NotStartable(
-            f"{word} did not travel with the plan and is not in its folder ({scene.directory or 'none'})"
-        )
+        where = scene.directory or "no folder of this machine"
+        raise NotStartable(f"{word} did not travel with the plan and is not in its folder ({where})")
     return str(folder / word)
 
 
-def _result(answer: Mapping[str, Any], order: _Order) -> CommandResult:
+def _result(answer: Mapping[str, Any], order: _Order, redactor: Redactor) -> CommandResult:
     if "not_started" in answer:
-        raise NotStartable(_without(order.secrets, answer["not_started"]))
+        raise NotStartable(redactor.redact(answer["not_started"]))
     if answer.get("busy"):
         raise StillRunning
     if not answer:
@@ -305,114 +292,12 @@ def _result(answer: Mapping[str, Any], order: _Order) -> CommandResult:
         raise CommandLost(f"{order.argv[0]} could not be ended and may still run")
     return CommandResult(
         exit_code=answer["exit_code"],
-        stdout=_tail(_without(order.secrets, answer["stdout"])),
-        stderr=_tail(_without(order.secrets, answer["stderr"])),
+        stdout=_tail(redactor.redact(answer["stdout"])),
+        stderr=_tail(redactor.redact(answer["stderr"])),
         duration_seconds=answer["duration_seconds"],
         timed_out=answer["timed_out"],
     )
 
 
-def _without(secrets: Sequence[str], text: str) -> str:
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    return text
-
-
 def _tail(text: str) -> str:
     return text.encode()[-TAIL_BYTES:].decode("utf-8", "ignore")
-
-
-def excerpt(result: CommandResult) -> str:
-    """What a command said, for a sentence: the end of its standard error, or of its standard output."""
-    said = (result.stderr.strip() or result.stdout.strip())[-DETAIL_CHARACTERS:]
-    return f": {said}" if said else ", and said nothing"
-
-
-class CommandPerformer:
-    """``run_command`` and ``observe_command``.
-
-    A command's exit code is its word: 0 is done, anything else is a refusal, also if it did something before it failed.
-    One that was ended by a signal, ran out of time or was lost is unknown.
-    """
-
-    def __init__(self, runner: ProcessRunner) -> None:
-        self._runner = runner
-
-    async def perform(self, effect: Effect, scene: Scene, resumed: bool) -> Outcome:
-        operation = effect.operation
-        assert isinstance(operation, RunCommand), f"{operation.op} is not for the command adapter"
-        scene = replace(scene, environment=effect.environment, stage=effect.stage, effect_id=effect.id)
-        if resumed:
-            settled = await self._look_first(operation, scene)
-            if settled is not None:
-                return settled
-        try:
-            result = await self._runner.run_once(operation, scene)
-        except (StillRunning, CommandLost) as problem:
-            return Outcome(state=EffectState.UNKNOWN, detail=str(problem))
-        except Temporary as problem:
-            return Outcome(
-                state=EffectState.TEMPORARY, detail=str(problem), retry_after_seconds=problem.retry_after_seconds
-            )
-        except RolloutError as problem:
-            return Outcome(state=EffectState.REFUSED, detail=str(problem))
-        return await self._outcome(operation, scene, result)
-
-    async def _look_first(self, operation: RunCommand, scene: Scene) -> Outcome | None:
-        """None if it has not been done for sure, and may be run."""
-        name = operation.argv[0]
-        if not await self._runner.end_earlier(scene):
-            return Outcome(state=EffectState.UNKNOWN, detail=f"an earlier try of {name} still runs and cannot be ended")
-        if operation.probe is None:
-            detail = f"{name} may have run before the controller was interrupted, and no probe can tell"
-            return Outcome(state=EffectState.UNKNOWN, detail=detail)
-        try:
-            probed = await self._run(operation, scene, operation.probe)
-        except RolloutError as problem:
-            return Outcome(state=EffectState.UNKNOWN, detail=f"the probe could not be asked: {problem}")
-        if probed.timed_out or probed.exit_code < 0:
-            return Outcome(state=EffectState.UNKNOWN, detail=f"the probe of {name} {_how(probed)}{excerpt(probed)}")
-        if probed.exit_code == 0:
-            return await self._done(operation, scene, f"the probe of {name} says that it has been done")
-        return None
-
-    async def _outcome(self, operation: RunCommand, scene: Scene, result: CommandResult) -> Outcome:
-        name = operation.argv[0]
-        detail = f"{name} {_how(result)}{excerpt(result)}"
-        if result.timed_out or result.exit_code < 0:
-            return Outcome(state=EffectState.UNKNOWN, detail=detail)
-        if result.exit_code != 0:
-            return Outcome(state=EffectState.REFUSED, detail=detail)
-        return await self._done(operation, scene, detail)
-
-    async def _done(self, operation: RunCommand, scene: Scene, detail: str) -> Outcome:
-        if operation.observe is None:
-            return Outcome(state=EffectState.DONE, detail=detail, observed={"ran": scene.effect_id})
-        try:
-            seen = await self._see(operation.observe, operation, scene)
-        except RolloutError as problem:
-            return Outcome(state=EffectState.DONE, detail=f"{detail} (not read back: {problem})")
-        return Outcome(state=EffectState.DONE, detail=detail, observed=seen.value)
-
-    async def observe(self, observation: AnyObservation, scene: Scene) -> Seen:
-        assert isinstance(observation, ObserveCommand), f"{observation.op} is not for the command adapter"
-        asked = RunCommand.model_validate(observation.model_dump(exclude={"op"}))
-        return await self._see(observation.argv, asked, scene)
-
-    async def _see(self, argv: tuple[str, ...], operation: RunCommand, scene: Scene) -> Seen:
-        result = await self._run(operation, scene, argv)
-        if result.timed_out or result.exit_code != 0:
-            raise Temporary(f"{argv[0]}, which says what is there, {_how(result)}{excerpt(result)}")
-        return Seen(value={"text": result.stdout.strip()})
-
-    async def _run(self, operation: RunCommand, scene: Scene, argv: tuple[str, ...]) -> CommandResult:
-        limit = min(operation.timeout_seconds, OBSERVE_SECONDS)
-        return await self._runner.run(argv, scene, operation.dir, operation.vars, limit)
-
-
-def _how(result: CommandResult) -> str:
-    if result.timed_out:
-        return f"was ended after {result.duration_seconds:.0f} s, its time limit"
-    if result.exit_code < 0:
-        return f"was ended by {signal.Signals(-result.exit_code).name}"
-    return f"ended with exit code {result.exit_code}"

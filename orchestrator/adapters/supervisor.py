@@ -19,8 +19,8 @@ An order may name a lock file. Its lock is held through a descriptor that the co
 it is free only when the last of them is gone, whatever happened to the supervisor. The file is removed at the end.
 
 The answer, one JSON object on standard output, is one of ``{"exit_code", "stdout", "stderr", "duration_seconds",
-"timed_out", "gone"}``, ``{"not_started": SENTENCE}`` and ``{"busy": true}``; none at all means that it is not known what
-became of the command.
+"timed_out", "gone"}``, ``{"not_started": SENTENCE}`` and ``{"busy": true}``; none at all means that it is not known
+what became of the command.
 """
 
 import contextlib
@@ -67,6 +67,16 @@ def take_lock(path: Path) -> int | None:
         os.close(held)  # its last holder removed the file between our opening and locking it
 
 
+def is_free(path: Path) -> bool:
+    """Whether nobody holds the lock of *path*; it leaves no file behind then."""
+    held = take_lock(path)
+    if held is None:
+        return False
+    path.unlink(missing_ok=True)
+    os.close(held)
+    return True
+
+
 def lock_holders(path: Path) -> list[int]:
     """The processes that have the lock file *path* open, as far as this user may see them (Linux; else none)."""
     try:
@@ -89,7 +99,7 @@ def _has_open(pid: int, mark: tuple[int, int]) -> bool:
 
 def _all_processes() -> list[int]:
     try:
-        return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+        return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
     except OSError:
         return []
 
@@ -146,10 +156,10 @@ class Supervisor:
 
     def run(self) -> dict[str, Any]:
         deadline = self._started + self._order["timeout_seconds"]
-        while self._exit_code is None and not self._told_to_end and not self.timed_out:
+        while not (self._has_ended() or self._told_to_end or self.timed_out):
             self._look(max(deadline - time.monotonic(), 0.0))
-            self.timed_out = self._exit_code is None and time.monotonic() >= deadline
-        forced = self._exit_code is None
+            self.timed_out = time.monotonic() >= deadline and not self._has_ended()
+        forced = not self._has_ended()
         if not forced:
             self._wait_for_group(DRAIN_SECONDS)
         gone = self._end(everything=forced)
@@ -221,7 +231,7 @@ class Supervisor:
         return bool(more)
 
     def _read_the_rest(self) -> None:
-        """What is in the pipes now. A daemon may hold them open for ever and write on: a pipe's size twice is enough."""
+        """What is in the pipes now, at most twice a pipe's size: a daemon may hold them open and write on for ever."""
         for key in list(self._selector.get_map().values()):
             if isinstance(key.data, Tail):
                 for _ in range(32):
@@ -250,8 +260,11 @@ class Supervisor:
             self._look(POLL_SECONDS)
         return True
 
+    def _has_ended(self) -> bool:
+        return self._exit_code is not None
+
     def _group_lives(self) -> bool:
-        if self._exit_code is None:
+        if not self._has_ended():
             return True
         try:
             os.killpg(self._pid, 0)

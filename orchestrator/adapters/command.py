@@ -1,0 +1,114 @@
+"""Commands as effects: each at most once per effect id, unless its probe says that it has not been done.
+
+While any process of an effect's command lives, a lock named after the effect is held. A resumed effect first waits for
+the earlier try's processes to be gone (and ends them if they stay), then asks the probe; what has no probe is not run
+again.
+"""
+
+import signal
+from dataclasses import replace
+
+from orchestrator.adapters.process import CommandLost, CommandResult, ProcessRunner, StillRunning
+from orchestrator.core.effect import Effect, EffectState, Outcome
+from orchestrator.errors import RolloutError, Temporary
+from orchestrator.ports import AnyObservation, Scene, Seen
+from stages.effects import ObserveCommand, RunCommand
+
+OBSERVE_SECONDS = 60.0
+DETAIL_CHARACTERS = 2000
+
+
+class CommandPerformer:
+    """``run_command`` and ``observe_command``.
+
+    A command's exit code is its word: 0 is done, anything else is a refusal, also if it did something before it failed.
+    One that was ended by a signal, ran out of time or was lost is unknown.
+    """
+
+    def __init__(self, runner: ProcessRunner) -> None:
+        self._runner = runner
+
+    async def perform(self, effect: Effect, scene: Scene, resumed: bool) -> Outcome:
+        operation = effect.operation
+        assert isinstance(operation, RunCommand), f"{operation.op} is not for the command adapter"
+        scene = replace(scene, environment=effect.environment, stage=effect.stage, effect_id=effect.id)
+        if resumed:
+            settled = await self._look_first(operation, scene)
+            if settled is not None:
+                return settled
+        try:
+            result = await self._runner.run_once(operation, scene)
+        except (StillRunning, CommandLost) as problem:
+            return Outcome(state=EffectState.UNKNOWN, detail=str(problem))
+        except Temporary as problem:
+            return Outcome(
+                state=EffectState.TEMPORARY, detail=str(problem), retry_after_seconds=problem.retry_after_seconds
+            )
+        except RolloutError as problem:
+            return Outcome(state=EffectState.REFUSED, detail=str(problem))
+        return await self._outcome(operation, scene, result)
+
+    async def _look_first(self, operation: RunCommand, scene: Scene) -> Outcome | None:
+        """None if it has not been done for sure, and may be run."""
+        name = operation.argv[0]
+        if not await self._runner.end_earlier(scene):
+            return Outcome(state=EffectState.UNKNOWN, detail=f"an earlier try of {name} still runs and cannot be ended")
+        if operation.probe is None:
+            detail = f"{name} may have run before the controller was interrupted, and no probe can tell"
+            return Outcome(state=EffectState.UNKNOWN, detail=detail)
+        try:
+            probed = await self._run(operation, scene, operation.probe)
+        except RolloutError as problem:
+            return Outcome(state=EffectState.UNKNOWN, detail=f"the probe could not be asked: {problem}")
+        if probed.timed_out or probed.exit_code < 0:
+            return Outcome(state=EffectState.UNKNOWN, detail=f"the probe of {name} {_how(probed)}{excerpt(probed)}")
+        if probed.exit_code == 0:
+            return await self._done(operation, scene, f"the probe of {name} says that it has been done")
+        return None
+
+    async def _outcome(self, operation: RunCommand, scene: Scene, result: CommandResult) -> Outcome:
+        name = operation.argv[0]
+        detail = f"{name} {_how(result)}{excerpt(result)}"
+        if result.timed_out or result.exit_code < 0:
+            return Outcome(state=EffectState.UNKNOWN, detail=detail)
+        if result.exit_code != 0:
+            return Outcome(state=EffectState.REFUSED, detail=detail)
+        return await self._done(operation, scene, detail)
+
+    async def _done(self, operation: RunCommand, scene: Scene, detail: str) -> Outcome:
+        if operation.observe is None:
+            return Outcome(state=EffectState.DONE, detail=detail, observed={"ran": scene.effect_id})
+        try:
+            seen = await self._see(operation.observe, operation, scene)
+        except RolloutError as problem:
+            return Outcome(state=EffectState.DONE, detail=f"{detail} (not read back: {problem})")
+        return Outcome(state=EffectState.DONE, detail=detail, observed=seen.value)
+
+    async def observe(self, observation: AnyObservation, scene: Scene) -> Seen:
+        assert isinstance(observation, ObserveCommand), f"{observation.op} is not for the command adapter"
+        asked = RunCommand.model_validate(observation.model_dump(exclude={"op"}))
+        return await self._see(observation.argv, asked, scene)
+
+    async def _see(self, argv: tuple[str, ...], operation: RunCommand, scene: Scene) -> Seen:
+        result = await self._run(operation, scene, argv)
+        if result.timed_out or result.exit_code != 0:
+            raise Temporary(f"{argv[0]}, which says what is there, {_how(result)}{excerpt(result)}")
+        return Seen(value={"text": result.stdout.strip()})
+
+    async def _run(self, operation: RunCommand, scene: Scene, argv: tuple[str, ...]) -> CommandResult:
+        limit = min(operation.timeout_seconds, OBSERVE_SECONDS)
+        return await self._runner.run(argv, scene, operation.dir, operation.vars, limit)
+
+
+def _how(result: CommandResult) -> str:
+    if result.timed_out:
+        return f"was ended after {result.duration_seconds:.0f} s, its time limit"
+    if result.exit_code < 0:
+        return f"was ended by {signal.Signals(-result.exit_code).name}"
+    return f"ended with exit code {result.exit_code}"
+
+
+def excerpt(result: CommandResult) -> str:
+    """What a command said, for a sentence: the end of its standard error, or of its standard output."""
+    said = (result.stderr.strip() or result.stdout.strip())[-DETAIL_CHARACTERS:]
+    return f": {said}" if said else ", and said nothing"
