@@ -1,0 +1,171 @@
+"""A store in memory, for tests and the simulation. It forgets everything with the process.
+
+Nothing in it waits, so every call is one atomic step of the event loop: checks come first and raise before anything is
+changed. It reads no clock and draws nothing, so equal calls give equal journals, hashes included.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from flags.model import Version
+from orchestrator.core.events import Event
+from orchestrator.journal import chain, rules
+from orchestrator.ports import Answer, Batch, FlagRecord, FlagWrite, NewRun, Recorded, RunRow
+from stages.values import Json
+
+_Place = tuple[str, str]
+
+
+@dataclass(slots=True)
+class _Run:
+    row: RunRow
+    events: list[Recorded]
+    answers: dict[str, Answer] = field(default_factory=dict)
+    evidence: str | None = None
+
+    @property
+    def head(self) -> str:
+        return self.events[-1].hash if self.events else chain.GENESIS
+
+
+class MemoryStore:
+    """Both the ``Journal`` and the ``FlagStore`` of :mod:`orchestrator.ports`. Closing it changes nothing."""
+
+    def __init__(self, generation: int = rules.FIRST_GENERATION) -> None:
+        self._generation = generation
+        self._number = 0
+        self._runs: dict[str, _Run] = {}
+        self._claims: dict[str, tuple[str, str]] = {}  # claim -> run, words
+        self._flags: dict[_Place, FlagRecord] = {}
+        self._history: dict[_Place, list[FlagRecord]] = {}
+
+    # --- journal ---
+
+    async def start(
+        self, new: NewRun, epoch: int, at: float, events: Sequence[Event], summary: Mapping[str, Json]
+    ) -> list[Recorded]:
+        self._check_start(new)
+        records = self._extended(new.run, 0, chain.GENESIS, at, events)
+        self._move_claims(new)
+        row = RunRow(new.run, new.plan, new.digest, len(records), epoch, True, float(at), dict(summary))
+        self._runs[new.run] = _Run(row, list(records))
+        return records
+
+    async def append(self, batch: Batch) -> list[Recorded]:
+        run = self._run(batch.run)
+        rules.check_place(batch, run.row.rev, run.row.epoch)
+        if batch.answer is not None and batch.answer.key in run.answers:
+            raise rules.already_answered(batch.run, batch.answer.key)
+        flags = self._staged(batch.flags, batch.at)
+        records = self._extended(batch.run, batch.after, run.head, batch.at, batch.events)
+        run.events.extend(records)
+        rev = batch.after + len(records)
+        run.row = replace(run.row, rev=rev, active=batch.active, summary=dict(batch.summary))
+        if batch.answer is not None:
+            run.answers[batch.answer.key] = batch.answer
+        if batch.release:
+            self._claims = {claim: held for claim, held in self._claims.items() if held[0] != batch.run}
+        self._keep(flags)
+        return records
+
+    async def take(self, run: str) -> int:
+        found = self._run(run)
+        found.row = replace(found.row, epoch=found.row.epoch + 1)
+        return found.row.epoch
+
+    async def row(self, run: str) -> RunRow | None:
+        found = self._runs.get(run)
+        return None if found is None else found.row
+
+    async def rows(self, active: bool | None = None, limit: int = 1000) -> list[RunRow]:
+        rows = [run.row for run in reversed(self._runs.values()) if active is None or run.row.active == active]
+        return sorted(rows, key=lambda row: row.created, reverse=True)[: max(limit, 0)]
+
+    async def read(self, run: str, after: int = 0, limit: int | None = None) -> list[Recorded]:
+        if run not in self._runs:
+            return []
+        first = max(after, 0)
+        last = None if limit is None else first + max(limit, 0)
+        return self._runs[run].events[first:last]
+
+    async def answer(self, run: str, key: str) -> Answer | None:
+        return self._runs[run].answers.get(key) if run in self._runs else None
+
+    async def save_evidence(self, run: str, epoch: int, text: str) -> None:
+        found = self._runs.get(run)
+        if found is not None and found.row.epoch == epoch:
+            found.evidence = text
+
+    async def evidence(self, run: str) -> str | None:
+        return self._runs[run].evidence if run in self._runs else None
+
+    async def close(self) -> None:
+        """Nothing to give back."""
+
+    # --- flags ---
+
+    async def get(self, environment: str, key: str) -> FlagRecord | None:
+        return self._flags.get((environment, key))
+
+    async def all(self, environment: str | None = None) -> list[FlagRecord]:
+        return [self._flags[place] for place in sorted(self._flags) if environment in {None, place[0]}]
+
+    async def write(self, write: FlagWrite, at: float) -> FlagRecord:
+        staged = self._staged((write,), at)
+        self._keep(staged)
+        return staged[0]
+
+    async def history(self, environment: str, key: str, limit: int = 50) -> list[FlagRecord]:
+        """Newest first, the present document included."""
+        return self._history.get((environment, key), [])[::-1][: max(limit, 0)]
+
+    async def new_generation(self) -> int:
+        """To be called when the store was restored: versions given out from now on are above all earlier ones."""
+        self._generation += 1
+        return self._generation
+
+    # --- inside ---
+
+    def _run(self, run: str) -> _Run:
+        if run not in self._runs:
+            raise rules.no_run(run)
+        return self._runs[run]
+
+    def _check_start(self, new: NewRun) -> None:
+        if new.run in self._runs:
+            raise rules.name_taken(new.run)
+        if new.inherits_from is not None:
+            self._run(new.inherits_from)
+        for claim in sorted(new.claims):
+            holder, words = self._claims.get(claim, (None, ""))
+            if holder is not None and holder != new.inherits_from and self._runs[holder].row.active:
+                raise rules.busy(claim, words, holder)
+
+    def _move_claims(self, new: NewRun) -> None:
+        inherited = {claim: words for claim, (holder, words) in self._claims.items() if holder == new.inherits_from}
+        self._claims.update({claim: (new.run, words) for claim, words in inherited.items()})
+        self._claims.update({claim: (new.run, words) for claim, words in new.claims.items()})
+
+    @staticmethod
+    def _extended(run: str, after: int, head: str, at: float, events: Iterable[Event]) -> list[Recorded]:
+        encoded = [chain.encode(event) for event in events]
+        return [record for record, _ in chain.extend(run, after, head, at, encoded)]
+
+    def _staged(self, writes: Sequence[FlagWrite], at: float) -> list[FlagRecord]:
+        staged: list[FlagRecord] = []
+        latest: dict[_Place, FlagRecord] = {}
+        for write in writes:
+            place = (write.document.environment, write.document.key)
+            stored = latest.get(place) or self._flags.get(place)
+            rules.check_version(write, None if stored is None else stored.document.version)
+            version = Version(self._generation, self._number + len(staged) + 1)
+            latest[place] = rules.numbered(write, version, at)
+            staged.append(latest[place])
+        return staged
+
+    def _keep(self, records: Iterable[FlagRecord]) -> None:
+        for record in records:
+            place = (record.document.environment, record.document.key)
+            self._number = record.document.version.number
+            self._flags[place] = record
+            self._history.setdefault(place, []).append(record)

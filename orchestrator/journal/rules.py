@@ -1,0 +1,57 @@
+"""What every store judges alike: may this be written here, and what is said if not."""
+
+from dataclasses import replace
+
+from flags.model import Version
+from orchestrator.errors import Conflict, Fenced, NotFound, TargetBusy
+from orchestrator.ports import Batch, FlagRecord, FlagWrite
+
+FIRST_GENERATION = 1
+
+
+def no_run(run: str) -> NotFound:
+    return NotFound(f"There is no run {run!r} in this store; `rollout list` shows those there are.")
+
+
+def name_taken(run: str) -> Conflict:
+    return Conflict(f"There is a run {run!r} already; start again to get another name.")
+
+
+def busy(claim: str, words: str, holder: str) -> TargetBusy:
+    what = words or claim
+    return TargetBusy(
+        f"{what} belongs to the active run {holder!r}: wait until it has ended, stop it or roll it back, or take it "
+        f"over with `rollout start --supersede {holder}`."
+    )
+
+
+def check_place(batch: Batch, rev: int, epoch: int) -> None:
+    if batch.epoch != epoch:
+        raise Fenced(
+            f"Run {batch.run!r} belongs to another controller by now (epoch {epoch}, this one has {batch.epoch}): "
+            "nothing was written."
+        )
+    if batch.after != rev:
+        raise Conflict(
+            f"Run {batch.run!r} stands at event {rev}, not at {batch.after}: somebody else wrote first; read again."
+        )
+
+
+def already_answered(run: str, key: str) -> Conflict:
+    return Conflict(f"Run {run!r} has answered the command with idempotency key {key!r} already; ask for that answer.")
+
+
+def check_version(write: FlagWrite, stored: Version | None) -> None:
+    if stored == write.expected:
+        return
+    flag = f"Flag {write.document.key!r} in {write.document.environment!r}"
+    if stored is None:
+        raise Conflict(f"{flag} does not exist, version {write.expected} was expected; read it again.")
+    if write.expected is None:
+        raise Conflict(f"{flag} exists already, with version {stored}; read it again.")
+    raise Conflict(f"{flag} has version {stored}, not {write.expected}: somebody else changed it first; read it again.")
+
+
+def numbered(write: FlagWrite, version: Version, at: float) -> FlagRecord:
+    document = replace(write.document, version=version)
+    return FlagRecord(document, write.by, write.reason, float(at), write.run, write.effect)

@@ -1,0 +1,135 @@
+"""What is written to the store. Each function runs inside a savepoint of the writer: it may raise at any point, and
+nothing of it stays then.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import apsw
+
+from flags.model import Version
+from orchestrator.core.events import SCHEMA_VERSION
+from orchestrator.errors import Conflict
+from orchestrator.journal import chain, rules
+from orchestrator.ports import Batch, FlagRecord, FlagWrite, NewRun, Recorded
+
+
+def start(
+    connection: apsw.Connection, new: NewRun, epoch: int, at: float, events: Sequence[chain.Encoded], summary: str
+) -> list[Recorded]:
+    if _one(connection, "SELECT 1 FROM runs WHERE run = ?", (new.run,)):
+        raise rules.name_taken(new.run)
+    _claim(connection, new)
+    records, head = _insert(connection, new.run, 0, chain.GENESIS, at, events)
+    connection.execute(
+        "INSERT INTO runs (run, plan, digest, rev, epoch, active, created, head, summary) VALUES (?,?,?,?,?,1,?,?,?)",
+        (new.run, new.plan, new.digest, len(records), epoch, float(at), head, summary),
+    )
+    return records
+
+
+def append(connection: apsw.Connection, batch: Batch, events: Sequence[chain.Encoded], summary: str) -> list[Recorded]:
+    found = _one(connection, "SELECT rev, epoch, head FROM runs WHERE run = ?", (batch.run,))
+    if found is None:
+        raise rules.no_run(batch.run)
+    rev, epoch, head = found
+    rules.check_place(batch, rev, epoch)
+    _remember_answer(connection, batch)
+    for write in batch.flags:
+        write_flag(connection, write, batch.at)
+    records, head = _insert(connection, batch.run, batch.after, head, batch.at, events)
+    connection.execute(
+        "UPDATE runs SET rev = ?, head = ?, summary = ?, active = ? WHERE run = ? AND rev = ? AND epoch = ?",
+        (rev + len(records), head, summary, batch.active, batch.run, batch.after, batch.epoch),
+    )
+    if connection.changes() != 1:
+        raise Conflict(f"Run {batch.run!r} was changed while it was written; read again.")
+    if batch.release:
+        connection.execute("DELETE FROM claims WHERE run = ?", (batch.run,))
+    return records
+
+
+def take(connection: apsw.Connection, run: str) -> int:
+    found = _one(connection, "UPDATE runs SET epoch = epoch + 1 WHERE run = ? RETURNING epoch", (run,))
+    if found is None:
+        raise rules.no_run(run)
+    epoch: int = found[0]
+    return epoch
+
+
+def save_evidence(connection: apsw.Connection, run: str, epoch: int, text: str) -> None:
+    connection.execute(
+        "INSERT INTO evidence (run, text) SELECT run, ?3 FROM runs WHERE run = ?1 AND epoch = ?2 "
+        "ON CONFLICT (run) DO UPDATE SET text = excluded.text",
+        (run, epoch, text),
+    )
+
+
+def write_flag(connection: apsw.Connection, write: FlagWrite, at: float) -> FlagRecord:
+    place = (write.document.environment, write.document.key)
+    stored = _one(connection, "SELECT generation, number FROM flags WHERE environment = ? AND key = ?", place)
+    rules.check_version(write, None if stored is None else Version(*stored))
+    record = rules.numbered(write, _next_version(connection), at)
+    version, document = record.document.version, chain.canonical(record.document.to_json())
+    who = (record.by, record.reason, record.at, record.run, record.effect)
+    values = (*place, version.generation, version.number, document, *who)
+    connection.execute("INSERT OR REPLACE INTO flags VALUES (?,?,?,?,?,?,?,?,?,?)", values)
+    connection.execute("INSERT INTO flag_history VALUES (?,?,?,?,?,?,?,?,?,?)", values)
+    return record
+
+
+def new_generation(connection: apsw.Connection) -> int:
+    found = _one(connection, "UPDATE meta SET value = value + 1 WHERE name = 'generation' RETURNING value")
+    assert found is not None
+    generation: int = found[0]
+    return generation
+
+
+def _next_version(connection: apsw.Connection) -> Version:
+    found = _one(
+        connection,
+        "UPDATE meta SET value = value + 1 WHERE name = 'flag_number' "
+        "RETURNING (SELECT value FROM meta WHERE name = 'generation'), value",
+    )
+    assert found is not None
+    return Version(*found)
+
+
+def _claim(connection: apsw.Connection, new: NewRun) -> None:
+    if new.inherits_from is not None:
+        if _one(connection, "SELECT 1 FROM runs WHERE run = ?", (new.inherits_from,)) is None:
+            raise rules.no_run(new.inherits_from)
+        connection.execute("UPDATE claims SET run = ? WHERE run = ?", (new.run, new.inherits_from))
+    for claim, words in sorted(new.claims.items()):
+        query = "SELECT run, words FROM claims JOIN runs USING (run) WHERE claim = ? AND active"
+        held = _one(connection, query, (claim,))  # what was inherited a moment ago has no row of its own yet
+        if held is not None:
+            raise rules.busy(claim, words=held[1], holder=held[0])
+        connection.execute("INSERT OR REPLACE INTO claims (claim, run, words) VALUES (?,?,?)", (claim, new.run, words))
+
+
+def _remember_answer(connection: apsw.Connection, batch: Batch) -> None:
+    if batch.answer is None:
+        return
+    if _one(connection, "SELECT 1 FROM answers WHERE run = ? AND key = ?", (batch.run, batch.answer.key)):
+        raise rules.already_answered(batch.run, batch.answer.key)
+    values = (batch.run, batch.answer.key, chain.canonical(dict(batch.answer.body)))
+    connection.execute("INSERT INTO answers (run, key, body) VALUES (?,?,?)", values)
+
+
+def _insert(
+    connection: apsw.Connection, run: str, after: int, head: str, at: float, events: Sequence[chain.Encoded]
+) -> tuple[list[Recorded], str]:
+    """The records, and the hash of the newest (*head* if there are none)."""
+    extended = list(chain.extend(run, after, head, at, events))
+    connection.executemany(
+        "INSERT INTO events (run, seq, at, data, hash, schema_version) VALUES (?,?,?,?,?,?)",
+        [(run, record.seq, record.at, data, record.hash, SCHEMA_VERSION) for record, data in extended],
+    )
+    records = [record for record, _ in extended]
+    return records, records[-1].hash if records else head
+
+
+def _one(connection: apsw.Connection, query: str, values: tuple[Any, ...] = ()) -> tuple[Any, ...] | None:
+    found: tuple[Any, ...] | None = connection.execute(query, values).fetchone()
+    return found
