@@ -193,7 +193,8 @@ class ProcessRunner:
             start_new_session=True,
         )
         try:
-            answer = await asyncio.wait_for(self._ask(process, order), self._patience_seconds(order))
+            async with asyncio.timeout(self._patience_seconds(order)):
+                answer = await self._ask(process, order)
         except TimeoutError:
             answer = {}
         finally:
@@ -231,7 +232,8 @@ class ProcessRunner:
         assert process.stdin is not None
         process.stdin.close()
         try:
-            await asyncio.wait_for(process.wait(), self._grace_seconds + supervisor.KILL_SECONDS + 2.0)
+            async with asyncio.timeout(self._grace_seconds + supervisor.KILL_SECONDS + 2.0):
+                await process.wait()
         except TimeoutError:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()

@@ -29,6 +29,7 @@ import errno
 import fcntl
 import json
 import os
+import select
 import selectors
 import signal
 import subprocess
@@ -343,15 +344,26 @@ def _supervise(order: dict[str, Any]) -> dict[str, Any]:
     lock = take_lock(path) if path else None
     if path and lock is None:
         return {"busy": True}
-    try:
-        supervisor = Supervisor(order, lock)
-    except (OSError, ValueError) as problem:
-        answer: dict[str, Any] = {"not_started": _not_started(problem, order)}
-    else:
-        answer = supervisor.run()
+    answer = {"not_started": "the controller was gone"} if _control_has_ended() else _run(order, lock)
     if path and answer.get("gone", True):
         path.unlink(missing_ok=True)
     return answer
+
+
+def _run(order: dict[str, Any], lock: int | None) -> dict[str, Any]:
+    try:
+        supervisor = Supervisor(order, lock)
+    except (OSError, ValueError) as problem:
+        return {"not_started": _not_started(problem, order)}
+    return supervisor.run()
+
+
+def _control_has_ended() -> bool:
+    """Asked under the lock: a controller that found it free before we took it came after ours was gone, so we see it
+    here. Thus two controllers never run one effect's command side by side.
+    """
+    ready, _, _ = select.select([0], [], [], 0)
+    return bool(ready) and not os.read(0, 4096)
 
 
 def main() -> None:
