@@ -5,9 +5,8 @@ shared pool, cancelling under contention wedges httpx for good; a hung server ho
 request is lost to a kept connection that the server was about to close, which would leave an unknown outcome.
 
 The guard resolves the host's name itself, refuses the addresses of link-local and metadata services, and connects to
-an address that it has checked, so a name can't lead elsewhere between check and use. Names are looked up in threads of
-their own, one a name, since a hung resolver can't be cancelled and must not use up a shared pool. Proxies of the
-environment are not used: behind one, the guard would see nothing.
+an address that it has checked, so a name can't lead elsewhere between check and use. Proxies of the environment are
+not used: behind one, the guard would see nothing.
 
 What goes wrong is told apart by whether the request may have arrived: ``Unreachable`` never left, ``NoAnswer`` may
 have been carried out.
@@ -15,12 +14,9 @@ have been carried out.
 
 import asyncio
 import contextlib
-import ipaddress
 import json
 import os
-import socket
 import ssl
-import threading
 import zlib
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Mapping
@@ -29,6 +25,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
+from orchestrator.adapters.addresses import Address, Resolver, Unreachable, is_forbidden
 from orchestrator.adapters.secrets import Secrets
 from orchestrator.errors import Permanent, Temporary
 from stages.checks import HttpRequest
@@ -36,20 +33,13 @@ from stages.checks import HttpRequest
 if TYPE_CHECKING:
     import httpx
 
+__all__ = ["HttpClient", "NoAnswer", "Reply", "TooLarge", "Unreachable", "UrlPolicy", "server_of"]
+
 MAX_BODY_BYTES = 1024 * 1024
 MAX_REDIRECTS = 5
 MAX_ADDRESSES = 4
 REDIRECTS = (301, 302, 303, 307, 308)
 DEFAULT_PORTS = {"http": 80, "https": 443}
-_METADATA = frozenset(
-    map(ipaddress.ip_address, ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254"))
-)
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-
-class Unreachable(Temporary):
-    """The request never left: the host is unknown, refuses connections or does not take them in time."""
 
 
 class NoAnswer(Temporary):
@@ -96,17 +86,6 @@ class UrlPolicy:
         )
 
 
-def is_forbidden(address: Address) -> bool:
-    """Whether nobody's service is there but a link's own, or a cloud's metadata with its credentials."""
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped
-        if inner is None and address in _NAT64:
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_forbidden(inner)
-    return address.is_link_local or address.is_multicast or address in _METADATA
-
-
 def server_of(url: str) -> str:
     """Scheme, host and port of an URL, for sentences: never user, password or query, which may be secret."""
     try:
@@ -137,7 +116,7 @@ class HttpClient:
     def __init__(self, secrets: Secrets, policy: UrlPolicy | None = None) -> None:
         self.secrets = secrets
         self._policy = policy or UrlPolicy()
-        self._resolver = _Resolver()
+        self._resolver = Resolver()
 
     async def request(
         self,
@@ -380,49 +359,3 @@ async def _decoded(response: "httpx.Response", max_bytes: int) -> AsyncGenerator
             raise Permanent(f"the answer says that it is compressed with {encoding}, and is not") from error
     if not unpacker.eof and response.request.method != "HEAD" and response.status_code not in (204, 304):
         raise NoAnswer("the answer ends before its compressed text does")
-
-
-class _Resolver:
-    """Looks names up, each in a daemon thread; who asks for the same name meanwhile shares the look-up."""
-
-    def __init__(self) -> None:
-        self._running: dict[tuple[str, int], asyncio.Future[list[Address]]] = {}
-
-    async def resolve(self, host: str, port: int) -> list[Address]:
-        with contextlib.suppress(ValueError):
-            return [ipaddress.ip_address(host)]
-        key = (host, port)
-        if key not in self._running:
-            self._running[key] = self._start(key)
-        return await asyncio.shield(self._running[key])
-
-    def _start(self, key: tuple[str, int]) -> asyncio.Future[list[Address]]:
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[list[Address]] = loop.create_future()
-        future.add_done_callback(lambda done: (self._running.pop(key, None), done.exception()))
-
-        def finish(found: list[Address] | None, error: Unreachable | None) -> None:
-            if future.done():
-                return
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(found or [])
-
-        def look_up() -> None:
-            found, error = _look_up(*key)
-            with contextlib.suppress(RuntimeError):  # the loop has been closed meanwhile; nobody waits any more
-                loop.call_soon_threadsafe(finish, found, error)
-
-        threading.Thread(target=look_up, name=f"look up {key[0]}", daemon=True).start()
-        return future
-
-
-def _look_up(host: str, port: int) -> tuple[list[Address], Unreachable | None]:
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is no valid name"
-        return [], Unreachable(f"the host {host} can't be found: {reason}")
-    unique = dict.fromkeys(ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found)
-    return list(unique), None

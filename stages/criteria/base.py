@@ -5,7 +5,7 @@ looks before (``Memory``), and returns a verdict with a sentence and the memory 
 same code judges a live run, a simulation and a replay of history.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal, Self
 
@@ -13,6 +13,8 @@ from pydantic import Field
 
 from stages.checks import Source
 from stages.values import Duration, Environments, Json, Name, Part
+
+MISSED_LOOKS_ALLOWED = 2  # so many looks without a value a pending ``for`` survives
 
 
 class Verdict(StrEnum):
@@ -49,6 +51,7 @@ class SeriesValue:
 class Measurement:
     """What was measured at one time, or why there is nothing. ``at`` is seconds since the epoch.
 
+    A ``stale`` measurement still holds the series that are not stale, if there are some beside those that are.
     ``lookback_seconds`` is how far back the measured value reaches (longest range plus offset, two scrapes): a pass
     says something of a change only if it lies that long behind.
     """
@@ -68,6 +71,20 @@ class Memory:
     missed_looks: int = 0  # looks without a measurement since ``failing_since``
     missing_since: float | None = None
     extra: Json = None  # state of a kind's own test
+
+
+def memory_after_gap(memory: Memory, last_at: float, at: float, every_seconds: float) -> Memory:
+    """What is left of *memory* at a look at *at*, if the one before was at *last_at* and looks come *every_seconds*.
+
+    Looks that were not made (the controller was away) count like looks without a value: a breach that was pending is
+    not known to have lasted over more than two of them. A clock that was set back makes no gap.
+    """
+    missed = memory.missed_looks + max(round((at - last_at) / every_seconds) - 1, 0)
+    if memory.failing_since is None or missed == memory.missed_looks:
+        return memory
+    if missed > MISSED_LOOKS_ALLOWED:
+        return replace(memory, failing_since=None, missed_looks=0)
+    return replace(memory, missed_looks=missed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,20 +2,28 @@
 
 With both bounds, what lies between them is inconclusive. With one, the other is its opposite. Of several series the
 worst decides and is named. A breach is pending until it has lasted ``for``: one good look ends it, and it survives at
-most two looks that could not be measured.
+most two looks without a value.
 """
 
 import math
 from dataclasses import dataclass, replace
-from typing import Self
+from enum import StrEnum
+from typing import Self, assert_never
 
 from pydantic import Field, model_validator
 
 from stages.checks import Expect
-from stages.criteria.base import Criterion, Judgement, Measurement, MeasurementState, Memory, SeriesValue, Verdict
+from stages.criteria.base import (
+    MISSED_LOOKS_ALLOWED,
+    Criterion,
+    Judgement,
+    Measurement,
+    MeasurementState,
+    Memory,
+    SeriesValue,
+    Verdict,
+)
 from stages.values import Bound, format_duration
-
-MISSED_LOOKS_ALLOWED = 2
 
 
 class Threshold(Criterion):
@@ -49,6 +57,14 @@ class Threshold(Criterion):
         return self.fail if self.fail is not None else self.passing.opposite
 
 
+class _Standing(StrEnum):
+    """What a look says of the looks before it."""
+
+    MEASURED = "measured"
+    NOTHING = "nothing"  # answered, but there is nothing to judge: 0/0, no events
+    UNANSWERED = "unanswered"  # missing, stale or an error
+
+
 @dataclass(frozen=True, slots=True)
 class _Raw:
     """The verdict on one look, before ``for`` and the looks before are asked."""
@@ -57,21 +73,21 @@ class _Raw:
     sentence: str
     value: float | None = None
     series: str = ""
-    measured: bool = True
+    standing: _Standing = _Standing.MEASURED
 
 
 def judge(criterion: Threshold, measurement: Measurement, memory: Memory) -> Judgement:
     raw = _judge_look(criterion, measurement)
     at = measurement.at
-    if not raw.measured:
-        return _judge_missing(criterion, raw, at, memory)
+    if raw.standing is not _Standing.MEASURED:
+        return _judge_unmeasured(criterion, raw, at, memory)
     if raw.verdict is not Verdict.FAIL:
         return Judgement(raw.verdict, raw.sentence, Memory(), raw.value, raw.series)
     return _pending(criterion, raw, at, replace(memory, missed_looks=0, missing_since=None))
 
 
 def _pending(criterion: Threshold, raw: _Raw, at: float, memory: Memory) -> Judgement:
-    since = memory.failing_since if memory.failing_since is not None else at
+    since = _since(memory.failing_since, at)
     kept = replace(memory, failing_since=since)
     lasted = at - since
     if lasted >= criterion.for_seconds:
@@ -81,88 +97,125 @@ def _pending(criterion: Threshold, raw: _Raw, at: float, memory: Memory) -> Judg
     return Judgement(Verdict.INCONCLUSIVE, waiting, kept, raw.value, raw.series)
 
 
-def _judge_missing(criterion: Threshold, raw: _Raw, at: float, memory: Memory) -> Judgement:
-    missing_since = memory.missing_since if memory.missing_since is not None else at
-    missed = memory.missed_looks + 1
-    failing_since = memory.failing_since if missed <= MISSED_LOOKS_ALLOWED else None
-    kept = replace(memory, failing_since=failing_since, missed_looks=missed, missing_since=missing_since)
-    if criterion.expect is not None and criterion.no_answer == "fail":
-        return _pending(criterion, replace(raw, verdict=Verdict.FAIL), at, replace(kept, missed_looks=0))
-    if not isinstance(criterion.on_missing, str) and at - missing_since >= criterion.on_missing.rollback_after:
-        gone = format_duration(round(at - missing_since))
-        return Judgement(Verdict.FAIL, f"{raw.sentence}, for {gone}; the plan rolls back on that", kept)
-    return Judgement(Verdict.INCONCLUSIVE, raw.sentence, kept)
+def _since(before: float | None, at: float) -> float:
+    """The begin of a span that still lasts. A clock that was set back starts it anew rather than stretch it."""
+    return at if before is None or before > at else before
+
+
+def _judge_unmeasured(criterion: Threshold, raw: _Raw, at: float, memory: Memory) -> Judgement:
+    """A pending ``for`` survives a few looks without a value. Only what is not answered counts as missing."""
+    if criterion.expect is not None and criterion.no_answer == "fail" and raw.standing is _Standing.UNANSWERED:
+        return _pending(criterion, replace(raw, verdict=Verdict.FAIL), at, replace(memory, missed_looks=0))
+    missed = memory.missed_looks + 1 if memory.failing_since is not None else 0
+    survives = missed <= MISSED_LOOKS_ALLOWED
+    kept = replace(
+        memory,
+        failing_since=memory.failing_since if survives else None,
+        missed_looks=missed if survives else 0,
+        missing_since=_since(memory.missing_since, at) if raw.standing is _Standing.UNANSWERED else None,
+    )
+    if kept.missing_since is None or isinstance(criterion.on_missing, str):
+        return Judgement(Verdict.INCONCLUSIVE, raw.sentence, kept)
+    gone = at - kept.missing_since
+    if gone < criterion.on_missing.rollback_after:
+        return Judgement(Verdict.INCONCLUSIVE, raw.sentence, kept)
+    sentence = f"{raw.sentence}, for {format_duration(round(gone))}; the plan rolls back on that"
+    return Judgement(Verdict.FAIL, sentence, kept)
 
 
 def _judge_look(criterion: Threshold, measurement: Measurement) -> _Raw:
-    if measurement.state is MeasurementState.MISSING:
+    match measurement.state:
+        case MeasurementState.MISSING:
+            return _judge_empty(criterion, measurement)
+        case MeasurementState.OK:
+            return _judge_series(criterion, measurement)
+        case MeasurementState.STALE:
+            return _judge_stale(criterion, measurement)
+        case MeasurementState.ERROR:
+            return _unmeasured(f"{criterion.name} could not be measured{_because(measurement)}")
+        case MeasurementState.INSUFFICIENT:
+            return _unmeasured(f"{criterion.name} has nothing to judge yet{_because(measurement)}", _Standing.NOTHING)
+        case _:
+            assert_never(measurement.state)
+
+
+def _judge_series(criterion: Threshold, measurement: Measurement) -> _Raw:
+    """NaN (0/0) beside other series leaves the look without a value, unless one of the others fails."""
+    if not measurement.series:
         return _judge_empty(criterion, measurement)
-    if measurement.state is not MeasurementState.OK:
-        words = {
-            MeasurementState.ERROR: "could not be measured",
-            MeasurementState.STALE: "is stale",
-            MeasurementState.INSUFFICIENT: "has nothing to judge yet",
-        }[measurement.state]
-        return _unmeasured(f"{criterion.name} {words}: {measurement.detail}")
-    finite = [series for series in measurement.series if not math.isnan(series.value)]
-    if any(_fails(criterion, series) for series in finite):
-        return _compare(criterion, finite)
+    breach = _breach(criterion, measurement)
+    if breach is not None:
+        return breach
     nan = next((series for series in measurement.series if math.isnan(series.value)), None)
     if nan is not None:
-        return _unmeasured(f"{criterion.name} is NaN{_where(nan.labels)}")
-    return _compare(criterion, finite)
+        return _unmeasured(f"{criterion.name} is NaN{_where(nan.labels)}", _Standing.NOTHING)
+    return _compare(criterion, measurement)
+
+
+def _judge_stale(criterion: Threshold, measurement: Measurement) -> _Raw:
+    """The series that are not stale may fail, but not pass: the stale ones could be worse."""
+    breach = _breach(criterion, measurement)
+    return breach or _unmeasured(f"{criterion.name} is stale{_because(measurement)}")
 
 
 def _judge_empty(criterion: Threshold, measurement: Measurement) -> _Raw:
     if criterion.empty == "pass":
         return _Raw(Verdict.PASS, f"{criterion.name} has no series; the plan counts that as a pass")
     if criterion.empty == 0:
-        return _compare(criterion, [SeriesValue("", 0.0, measurement.at)])
-    return _unmeasured(f"{criterion.name} has no series{': ' + measurement.detail if measurement.detail else ''}")
+        zero = replace(measurement, state=MeasurementState.OK, series=(SeriesValue("", 0.0, measurement.at),))
+        return _judge_series(criterion, zero)
+    return _unmeasured(f"{criterion.name} has no series{_because(measurement)}")
 
 
-def _unmeasured(sentence: str) -> _Raw:
-    return _Raw(Verdict.INCONCLUSIVE, sentence, measured=False)
+def _because(measurement: Measurement) -> str:
+    return f": {measurement.detail}" if measurement.detail else ""
 
 
-def _fails(criterion: Threshold, series: SeriesValue) -> bool:
-    return criterion.failing.holds(series.value)
+def _unmeasured(sentence: str, standing: _Standing = _Standing.UNANSWERED) -> _Raw:
+    return _Raw(Verdict.INCONCLUSIVE, sentence, standing=standing)
 
 
-def _compare(criterion: Threshold, series: list[SeriesValue]) -> _Raw:
-    failed = [entry for entry in series if _fails(criterion, entry)]
-    if failed:
-        entry = max(failed, key=lambda one: criterion.failing.severity(one.value))
-        return _raw(criterion, Verdict.FAIL, entry, len(series))
-    between = [entry for entry in series if not criterion.passing.holds(entry.value)]
-    if between:
-        entry = max(between, key=lambda one: criterion.passing.opposite.severity(one.value))
-        return _raw(criterion, Verdict.INCONCLUSIVE, entry, len(series))
-    entry = max(series, key=lambda one: criterion.passing.opposite.severity(one.value))
-    return _raw(criterion, Verdict.PASS, entry, len(series))
-
-
-def _raw(criterion: Threshold, verdict: Verdict, entry: SeriesValue, count: int) -> _Raw:
-    where = _where(entry.labels) + (f" (worst of {count} series)" if count > 1 else "")
+def _breach(criterion: Threshold, measurement: Measurement) -> _Raw | None:
+    """The worst series that fails. NaN never does, though ``NaN != 0`` is true."""
+    failing = criterion.failing
+    failed = [entry for entry in measurement.series if not math.isnan(entry.value) and failing.holds(entry.value)]
+    if not failed:
+        return None
+    entry = max(failed, key=lambda one: failing.severity(one.value))
+    where = _where(entry.labels, len(measurement.series))
     if criterion.expect is not None:
-        sentence = f"{criterion.name} is {'as expected' if entry.value else 'not as expected'}{where}"
-    elif verdict is Verdict.PASS:
-        sentence = f"{criterion.name} is {entry.value:g}{where}, {criterion.passing} holds"
-    elif verdict is Verdict.FAIL:
-        sentence = f"{criterion.name} is {entry.value:g}{where}, {_breach(criterion)}"
+        sentence = f"{criterion.name} is not as expected{where}{_because(measurement)}"
     else:
+        asked = (
+            f"the alert level is {criterion.fail}" if criterion.fail is not None else f"{criterion.passing} is required"
+        )
+        sentence = f"{criterion.name} is {_number(entry.value, failing)}{where}, {asked}"
+    return _Raw(Verdict.FAIL, sentence, entry.value, entry.labels)
+
+
+def _compare(criterion: Threshold, measurement: Measurement) -> _Raw:
+    """Pass, or inconclusive between the bounds; none of the series fails. Named is the one closest to failing."""
+    passing = criterion.passing
+    missed = [entry for entry in measurement.series if not passing.holds(entry.value)]
+    entry = max(missed or measurement.series, key=lambda one: passing.opposite.severity(one.value))
+    where = _where(entry.labels, len(measurement.series))
+    if criterion.expect is not None:
+        sentence = f"{criterion.name} is as expected{where}"
+    elif missed:
         sentence = (
-            f"{criterion.name} is {entry.value:g}{where}, between the target {criterion.passing} "
+            f"{criterion.name} is {_number(entry.value, passing)}{where}, between the target {passing} "
             f"and the alert level {criterion.failing}"
         )
-    return _Raw(verdict, sentence, entry.value, entry.labels)
+    else:
+        sentence = f"{criterion.name} is {_number(entry.value, passing)}{where}, {passing} holds"
+    return _Raw(Verdict.INCONCLUSIVE if missed else Verdict.PASS, sentence, entry.value, entry.labels)
 
 
-def _breach(criterion: Threshold) -> str:
-    if criterion.fail is not None:
-        return f"the alert level is {criterion.fail}"
-    return f"{criterion.passing} is required"
+def _number(value: float, bound: Bound) -> str:
+    """Six digits, or all if six would make it look like the bound itself."""
+    short = f"{value:g}"
+    return repr(value) if float(short) == bound.number != value else short
 
 
-def _where(labels: str) -> str:
-    return f" at {labels}" if labels else ""
+def _where(labels: str, count: int = 1) -> str:
+    return (f" at {labels}" if labels else "") + (f" (worst of {count} series)" if count > 1 else "")

@@ -1,0 +1,55 @@
+"""Measures criteria: PromQL as its server answers it, every other source as one number.
+
+A criterion with ``expect`` asks a yes/no question; yes is measured as 1 and no as 0.
+"""
+
+from dataclasses import dataclass
+
+from orchestrator.adapters.check import answer_of
+from orchestrator.adapters.expectations import CannotTell, number_of
+from orchestrator.adapters.sources import SourceReader, query_found
+from orchestrator.errors import RolloutError
+from orchestrator.ports import Scene
+from stages.checks import Expect, Source, Standing
+from stages.criteria.base import Measurement, MeasurementState, SeriesValue
+from stages.criteria.threshold import Threshold
+
+
+@dataclass(frozen=True, slots=True)
+class SourceMeasurer:
+    """Implements ``Measurer``."""
+
+    reader: SourceReader
+
+    async def measure(self, source: Source, scene: Scene, at: float) -> Measurement:
+        """The measurement's ``at`` is *at*, but for a query: that is evaluated at the whole second before."""
+        try:
+            return await self._measure(source, scene, at)
+        except (CannotTell, RolloutError) as error:
+            detail = self.reader.http.secrets.redactor.redact(str(error))
+            return Measurement(MeasurementState.ERROR, at, detail=detail)
+
+    async def _measure(self, source: Source, scene: Scene, at: float) -> Measurement:
+        if isinstance(source, Threshold) and source.expect is not None:
+            return await self._yes_or_no(source, source.expect, scene, at)
+        if source.query is not None:
+            return await self.reader.measure_query(source, scene, at)
+        found = await self.reader.read(source, scene)
+        if found.failed:
+            said = f": {found.note}" if found.note else ""
+            raise CannotTell(f"{found.failed}{said}")
+        if found.rows is not None and found.text in ("", "NULL"):
+            return Measurement(MeasurementState.MISSING, at, detail=f"{found.what} is {found.text or 'empty'}")
+        return Measurement(MeasurementState.OK, at, (SeriesValue("", number_of(found), at),))
+
+    async def _yes_or_no(self, source: Source, expect: Expect, scene: Scene, at: float) -> Measurement:
+        lookback_seconds = 0.0
+        if source.query is not None:
+            measured = await self.reader.measure_query(source, scene, at)
+            at, lookback_seconds, found = measured.at, measured.lookback_seconds, query_found(measured)
+        else:
+            found = await self.reader.read(source, scene)
+        answer = answer_of(expect, found)
+        value = 1.0 if answer.standing is Standing.YES else 0.0
+        detail = self.reader.http.secrets.redactor.redact(answer.detail)
+        return Measurement(MeasurementState.OK, at, (SeriesValue("", value, at),), detail, lookback_seconds)
