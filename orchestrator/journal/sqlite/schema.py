@@ -158,7 +158,7 @@ def _version(connection: apsw.Connection, path: Path) -> int:
 
 
 def _check(connection: apsw.Connection, path: Path) -> None:
-    found = connection.pragma("quick_check(1)")
+    found = connection.execute("PRAGMA quick_check(1)").get
     if found != "ok":
         raise as_store_error(apsw.CorruptError(str(found).splitlines()[-1]), path)
 

@@ -158,8 +158,10 @@ class SqliteStore(ReadingStore):
 
     async def close(self) -> None:
         """Writes what was handed in, then gives file and lock back. Bounded, also when the disk hangs."""
-        self._writes.finish()
-        await super().close()  # the writer closes last: it then folds the log into the file
+        try:
+            await super().close()  # first, since the last to close folds the log into the file
+        finally:
+            self._writes.finish()
         if not await asyncio.to_thread(self._writes.join, _CLOSE_SECONDS):
             self._writer.interrupt()
             await asyncio.to_thread(self._writes.join, BUSY_SECONDS)
