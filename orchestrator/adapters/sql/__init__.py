@@ -1,0 +1,147 @@
+"""SQL on PostgreSQL and SQLite: files as effects, noted in the database itself, and queries that only read.
+
+Both drivers block, so each call has a thread, with limits of its own inside. Cancelling a call cancels what runs in the
+database and waits for the thread, within bounds.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from orchestrator.adapters.secrets import Secrets
+from orchestrator.adapters.sql.job import Job, Stop, Uncertain
+from orchestrator.core.effect import Effect, EffectState, Outcome
+from orchestrator.errors import Permanent, RolloutError, Temporary
+from orchestrator.ports import AnyObservation, Scene, Seen
+from stages.effects import ObserveSql, RunSql
+from stages.values import TextOrSecret
+
+MAX_ROWS = 1000
+THREADS = 32
+STOP_SECONDS = 10.0  # for a cancelled statement to be rolled back
+OBSERVE_SECONDS = 30.0
+_POSTGRES = re.compile(r"postgres(ql)?(\+\w+)?://")
+
+T = TypeVar("T")
+Rows = list[tuple[Any, ...]]
+
+
+class _Databases:
+    """Runs blocking work on databases in threads of its own."""
+
+    def __init__(self, secrets: Secrets) -> None:
+        self._secrets = secrets
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="sql")
+
+    def url(self, database: TextOrSecret, directory: str | None) -> str:
+        url = self._secrets.resolve(database, directory)
+        if not _POSTGRES.match(url) and not url.startswith("sqlite:"):
+            raise Permanent("a database is given as postgresql://... or sqlite:///FILE; others are not supported")
+        return url
+
+    async def call(self, work: Callable[[Stop], T], stop_seconds: float = STOP_SECONDS) -> T:
+        """Errors come back with secrets taken out."""
+        stop = Stop()
+        future = asyncio.get_running_loop().run_in_executor(self._threads, work, stop)
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.to_thread(stop.ask)
+            await asyncio.wait({future}, timeout=stop_seconds)
+            raise
+        except (RolloutError, Uncertain) as error:
+            error.args = (self._secrets.redactor.redact(str(error)),)
+            raise
+
+    def run(self, url: str, directory: str | None, job: Job) -> Callable[[Stop], str]:
+        if _POSTGRES.match(url):
+            from orchestrator.adapters.sql import postgres
+
+            return lambda stop: postgres.run(url, job, stop)
+        from orchestrator.adapters.sql import sqlite
+
+        path = sqlite.path_of(url, directory)
+        return lambda stop: sqlite.run(path, job, stop)
+
+    def look(self, url: str, directory: str | None, name: str) -> Callable[[Stop], str | None]:
+        if _POSTGRES.match(url):
+            from orchestrator.adapters.sql import postgres
+
+            return lambda stop: postgres.look(url, name, stop)
+        from orchestrator.adapters.sql import sqlite
+
+        path = sqlite.path_of(url, directory)
+        return lambda stop: sqlite.look(path, name, stop)
+
+    def fetch(self, url: str, directory: str | None, query: str, timeout_seconds: float) -> Callable[[Stop], Rows]:
+        if _POSTGRES.match(url):
+            from orchestrator.adapters.sql import postgres
+
+            return lambda stop: postgres.fetch(url, query, timeout_seconds, MAX_ROWS, stop)
+        from orchestrator.adapters.sql import sqlite
+
+        path = sqlite.path_of(url, directory)
+        return lambda stop: sqlite.fetch(path, query, timeout_seconds, MAX_ROWS, stop)
+
+
+class SqlPerformer:
+    """``run_sql`` and ``observe_sql``. It always looks at the file's row first, so it may be repeated at will."""
+
+    def __init__(self, secrets: Secrets) -> None:
+        self._databases = _Databases(secrets)
+
+    async def perform(self, effect: Effect, scene: Scene, resumed: bool) -> Outcome:
+        operation = effect.operation
+        assert isinstance(operation, RunSql), f"{operation.op} is not for the SQL adapter"
+        job = Job(operation, effect.id, scene.run)
+        try:
+            url = self._databases.url(operation.database, scene.directory)
+            detail = await self._databases.call(self._databases.run(url, scene.directory, job))
+        except Uncertain as problem:
+            return Outcome(state=EffectState.UNKNOWN, detail=str(problem))
+        except Temporary as problem:
+            return Outcome(state=EffectState.TEMPORARY, detail=str(problem))
+        except RolloutError as problem:
+            return Outcome(state=EffectState.REFUSED, detail=str(problem))
+        applied = operation.checksum if operation.direction == "up" else None
+        return Outcome(state=EffectState.DONE, detail=detail, observed=_value(applied))
+
+    async def observe(self, observation: AnyObservation, scene: Scene) -> Seen:
+        assert isinstance(observation, ObserveSql), f"{observation.op} is not for the SQL adapter"
+        url = self._databases.url(observation.database, scene.directory)
+        look = self._databases.look(url, scene.directory, observation.name)
+        try:
+            async with asyncio.timeout(OBSERVE_SECONDS):
+                return Seen(value=_value(await self._databases.call(look, stop_seconds=1.0)))
+        except TimeoutError:
+            raise Temporary(f"the database did not say within {OBSERVE_SECONDS:g} s what is applied") from None
+
+
+def _value(applied: str | None) -> dict[str, Any]:
+    return {"applied": applied is not None, "checksum": applied}
+
+
+class SqlReader:
+    """Queries that only read: the database is told so, and refuses anything else."""
+
+    def __init__(self, secrets: Secrets) -> None:
+        self._databases = _Databases(secrets)
+
+    async def fetch(
+        self, database: TextOrSecret, sql: str, timeout_seconds: float, directory: str | None = None
+    ) -> Rows:
+        """At most ``MAX_ROWS`` rows of one statement: so many means that many or more.
+
+        *directory* is what a relative SQLite file, or a secret's file, is relative to. Raises ``Temporary`` or
+        ``Permanent``.
+        """
+        url = self._databases.url(database, directory)
+        work = self._databases.fetch(url, directory, sql, timeout_seconds)
+        try:
+            async with asyncio.timeout(timeout_seconds + 1.0):  # the database's own limit comes first and says more
+                return await self._databases.call(work, stop_seconds=1.0)
+        except TimeoutError:
+            raise Temporary(f"the database did not answer within {timeout_seconds:g} s") from None
