@@ -14,6 +14,7 @@ can't be seen; there staleness shows when the range runs empty.
 import asyncio
 import json
 import math
+import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from typing import Any, Literal
 from urllib.parse import urlencode, urlsplit
 from weakref import WeakValueDictionary
 
-from stages.promql import lookback_seconds, plain_selector_offset_seconds
+from stages.promql import lookback_seconds
 
 from orchestrator.adapters.http_client import HttpClient, Reply, server_of
 from orchestrator.errors import RolloutError
@@ -34,6 +35,10 @@ REQUESTS_PER_SERVER = 8
 STALE_AFTER_SCRAPES = 2
 LONGEST_GET = 2000  # characters of a query string; longer ones are posted, for proxies cut long URLs
 NAMED_SERIES = 3
+_QUOTED = r"""'(?:\\.|[^'\\])*' | "(?:\\.|[^"\\])*" | `[^`]*`"""
+_PLAIN_SELECTOR = re.compile(
+    rf"""\s* ([a-zA-Z_:][a-zA-Z0-9_:]*) \s* (?: \{{ (?: [^"'`{{}}] | {_QUOTED} )* \}} \s* )?""", re.VERBOSE
+)
 
 _Key = tuple[str, str, float]  # settings, query, time
 
@@ -120,14 +125,13 @@ class PrometheusClient:
         if not series:
             return question.result(MeasurementState.MISSING, f"{question.name} has none for {_short(question.query)}")
         try:
-            offset = plain_selector_offset_seconds(question.query)
             lookback_seconds(question.query)
         except ValueError as error:
             raise UnusableAnswer(f"answers the query, but how far back it looks can't be told: {error}") from error
-        if offset is None:
+        if not is_plain_selector(question.query):
             return question.result(MeasurementState.OK, "", series)
         sampled = await self._instant(question, f"timestamp({question.query})")
-        return _fresh(question, series, {entry.labels: entry.value for entry in sampled}, question.at - offset)
+        return _fresh(question, series, {entry.labels: entry.value for entry in sampled})
 
     async def _instant(self, question: _Question, query: str) -> list[SeriesValue]:
         request, content = self._request(question, query)
@@ -169,15 +173,21 @@ def _lookback(question: _Question) -> float:
     return reach_seconds + STALE_AFTER_SCRAPES * question.server.scrape_interval
 
 
-def _fresh(question: _Question, series: Sequence[SeriesValue], sampled: Mapping[str, float], now: float) -> Measurement:
+def is_plain_selector(query: str) -> bool:
+    """Whether *query* is a metric's name, with matchers or without, and nothing else."""
+    match = _PLAIN_SELECTOR.fullmatch(query)
+    return match is not None and match.group(1).lower() not in ("nan", "inf")
+
+
+def _fresh(question: _Question, series: Sequence[SeriesValue], sampled: Mapping[str, float]) -> Measurement:
     """OK with all *series*, or STALE with those that are not. *sampled* maps labels to the newest sample's time."""
     longest_seconds = STALE_AFTER_SCRAPES * question.server.scrape_interval
     dated = [SeriesValue(entry.labels, entry.value, sampled.get(entry.labels, -math.inf)) for entry in series]
-    stale = [entry for entry in dated if now - entry.sampled_at > longest_seconds]
+    stale = [entry for entry in dated if question.at - entry.sampled_at > longest_seconds]
     if not stale:
         return question.result(MeasurementState.OK, "", dated)
     oldest = min(stale, key=lambda entry: entry.sampled_at)
-    age = f"{now - oldest.sampled_at:.0f}s old" if math.isfinite(oldest.sampled_at) else "of unknown age"
+    age = f"{question.at - oldest.sampled_at:.0f}s old" if math.isfinite(oldest.sampled_at) else "of unknown age"
     names = ", ".join(entry.labels or "{}" for entry in stale[:NAMED_SERIES])
     more = f" and {len(stale) - NAMED_SERIES} more" if len(stale) > NAMED_SERIES else ""
     detail = (
