@@ -179,6 +179,9 @@ class SqliteStore(ReadingStore):
             if len(calls) == 1:
                 return [(None, as_store_error(problem, self.path))]
             return [self._commit([call])[0] for call in calls]
+        except BaseException:
+            self._roll_back()  # or no transaction could ever begin again
+            raise
         return results
 
     def _in_savepoint(self, call: Call) -> Result:

@@ -1,0 +1,277 @@
+import fcntl
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import StoreError
+from orchestrator.journal import kill_switch
+from orchestrator.journal.kill_switch import FileKillSwitch, MemoryKillSwitch
+from orchestrator.ports import KillSwitch, Latch
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "kill-switch.json"
+
+
+@pytest.fixture(params=["memory", "file"])
+def switch(request: pytest.FixtureRequest, path: Path) -> KillSwitch:
+    return MemoryKillSwitch() if request.param == "memory" else FileKillSwitch(path)
+
+
+def kill(switch: KillSwitch, environment: str = "production") -> Latch:
+    return switch.disable_all(environment, "ann", "errors", 5.0)
+
+
+def lift(switch: KillSwitch, environment: str = "production", key: str | None = None) -> None:
+    switch.lift(environment, "bob", "fixed", 6.0, key=key)
+
+
+# --- what every switch does ---
+
+
+def test_nothing_is_killed_before_somebody_kills(switch: KillSwitch) -> None:
+    assert not switch.is_killed("production")
+    assert not switch.is_killed("production", "f")
+    assert switch.latches() == ()
+
+
+def test_a_killed_environment_is_killed_with_all_its_flags_and_no_other(switch: KillSwitch) -> None:
+    assert kill(switch) == Latch("production", "ann", "errors", 5.0)
+    assert switch.is_killed("production")
+    assert switch.is_killed("production", "f")
+    assert not switch.is_killed("staging", "f")
+    assert switch.latches() == (Latch("production", "ann", "errors", 5.0),)
+
+
+def test_the_star_kills_everywhere(switch: KillSwitch) -> None:
+    kill(switch, "*")
+    assert switch.is_killed("production", "f")
+    assert switch.is_killed("staging")
+
+
+def test_what_several_people_killed_adds_up(switch: KillSwitch) -> None:
+    kill(switch, "staging")
+    kill(switch, "*")
+    kill(switch, "production")
+    assert [latch.environment for latch in switch.latches()] == ["*", "production", "staging"]
+    lift(switch, "production")
+    assert not switch.is_killed("production")
+    assert switch.is_killed("staging")
+    assert switch.is_killed("qa")
+
+
+def test_lifting_the_star_lifts_everything(switch: KillSwitch) -> None:
+    kill(switch, "production")
+    kill(switch, "*")
+    lift(switch, "*")
+    assert switch.latches() == ()
+    assert not switch.is_killed("production")
+
+
+def test_lifting_one_flag_leaves_the_latch_for_the_others(switch: KillSwitch) -> None:
+    kill(switch)
+    lift(switch, key="f")
+    assert not switch.is_killed("production", "f")
+    assert switch.is_killed("production", "g")
+    assert switch.is_killed("production")
+    assert len(switch.latches()) == 1
+
+
+def test_lifting_one_flag_in_one_environment_of_the_star(switch: KillSwitch) -> None:
+    kill(switch, "*")
+    lift(switch, "production", key="f")
+    assert not switch.is_killed("production", "f")
+    assert switch.is_killed("staging", "f")
+    lift(switch, "*", key="g")
+    assert not switch.is_killed("staging", "g")
+    assert not switch.is_killed("production", "g")
+    assert switch.is_killed("production", "h")
+
+
+def test_a_flag_under_two_latches_is_freed_from_both(switch: KillSwitch) -> None:
+    kill(switch, "production")
+    kill(switch, "*")
+    lift(switch, "production", key="f")
+    assert not switch.is_killed("production", "f")
+
+
+def test_killing_again_forgets_what_was_lifted_from_it(switch: KillSwitch) -> None:
+    kill(switch, "*")
+    lift(switch, "*", key="f")
+    lift(switch, "production")
+    kill(switch, "*")
+    assert switch.is_killed("production", "f")
+
+
+def test_lifting_what_is_not_killed_does_nothing(switch: KillSwitch) -> None:
+    lift(switch)
+    lift(switch, "*", key="f")
+    kill(switch)
+    lift(switch, "staging")
+    assert switch.is_killed("production")
+
+
+# --- the file ---
+
+
+def test_the_latch_survives_a_restart(path: Path) -> None:
+    kill(FileKillSwitch(path))
+    lift(FileKillSwitch(path), key="f")
+    again = FileKillSwitch(path)
+    assert again.latches() == (Latch("production", "ann", "errors", 5.0),)
+    assert again.is_killed("production", "g")
+    assert not again.is_killed("production", "f")
+
+
+def test_what_another_process_wrote_is_seen_at_the_next_question(path: Path) -> None:
+    ours, theirs = FileKillSwitch(path), FileKillSwitch(path)
+    assert not ours.is_killed("production", "f")
+    kill(theirs)
+    assert ours.is_killed("production", "f")
+    kill(ours, "staging")
+    assert theirs.is_killed("staging")
+    assert theirs.is_killed("production")
+    lift(theirs, "*")
+    assert not ours.is_killed("production")
+
+
+def test_many_processes_killing_at_once_lose_no_latch(path: Path) -> None:
+    fork = multiprocessing.get_context("spawn")
+    workers = [fork.Process(target=kill_many, args=(path, number)) for number in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    names = {latch.environment for latch in FileKillSwitch(path).latches()}
+    assert names == {f"e{number}-{index}" for number in range(3) for index in range(10)}
+
+
+def kill_many(path: Path, number: int) -> None:
+    kill_switch._LOCK_SECONDS = 60  # type: ignore[misc]  # however slow the machine is
+    for index in range(10):
+        kill(FileKillSwitch(path), f"e{number}-{index}")
+
+
+def test_asking_reads_the_file_only_when_it_changed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    switch = FileKillSwitch(path)
+    kill(switch)
+    monkeypatch.setattr(switch, "_read", lambda: pytest.fail("read again"))
+    for _ in range(100):
+        assert switch.is_killed("production", "f")
+
+
+@pytest.mark.parametrize("text", ("", "{", "[]", '{"version": 2}', '{"latches": [{"environment": "x"}]}', "\0" * 50))
+def test_a_damaged_file_counts_as_killed_everywhere_and_says_so(path: Path, text: str) -> None:
+    kill(FileKillSwitch(path), "staging")
+    path.write_text(text)
+    switch = FileKillSwitch(path)
+    assert switch.is_killed("production", "f")
+    (latch,) = switch.latches()
+    assert latch.environment == "*"
+    assert "can't be read" in latch.reason
+    assert str(path) in latch.reason
+
+
+def test_a_damaged_file_is_written_anew_by_whoever_lifts(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text("{")
+    switch = FileKillSwitch(path)
+    lift(switch, "production", key="f")
+    assert not switch.is_killed("production", "f")
+    assert FileKillSwitch(path).is_killed("production", "g")
+    lift(switch, "*")
+    assert FileKillSwitch(path).latches() == ()
+
+
+def test_a_folder_in_place_of_the_file_counts_as_killed(path: Path) -> None:
+    path.mkdir(parents=True)
+    assert FileKillSwitch(path).is_killed("production")
+
+
+def test_a_file_that_vanishes_lifts_nothing_in_who_has_seen_it(path: Path) -> None:
+    switch = FileKillSwitch(path)
+    kill(switch)
+    path.unlink()
+    assert switch.is_killed("production", "f")
+    lift(switch)
+    assert not switch.is_killed("production", "f")
+    assert path.exists()
+
+
+def test_a_crash_in_the_middle_of_writing_leaves_the_file_as_it_was(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kill(FileKillSwitch(path), "staging")
+    before = path.read_bytes()
+
+    def crash(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", crash)
+    with pytest.raises(KeyboardInterrupt):
+        kill(FileKillSwitch(path))
+    assert path.read_bytes() == before
+    assert FileKillSwitch(path).is_killed("staging")
+
+
+def test_a_kill_that_cannot_be_written_is_said_and_holds_in_this_process(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    switch = FileKillSwitch(path)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(StoreError, match=r"kill-switch\.json can't be written \(No space left on device\)"):
+            kill(switch)
+        assert switch.is_killed("production", "f")
+        with pytest.raises(StoreError):
+            lift(switch)
+        assert switch.is_killed("production", "f")
+    kill(switch, "staging")
+    assert FileKillSwitch(path).is_killed("production", "f")  # written with the next one
+    lift(switch, "*")
+    assert not switch.is_killed("production", "f")
+
+
+def test_killing_waits_for_nobody_who_keeps_the_lock_and_lifting_says_so(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kill_switch, "_LOCK_SECONDS", 0.0)
+    path.parent.mkdir()
+    frozen = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(frozen, fcntl.LOCK_EX)
+    switch = FileKillSwitch(path)
+    kill(switch)
+    assert FileKillSwitch(path).is_killed("production")
+    with pytest.raises(StoreError, match="changed by another process: try again"):
+        lift(switch)
+    assert switch.is_killed("production")
+    os.close(frozen)
+    lift(switch)
+    assert not switch.is_killed("production")
+
+
+def test_the_file_says_who_did_what_and_stays_small(path: Path) -> None:
+    switch = FileKillSwitch(path)
+    for _ in range(60):
+        kill(switch)
+        lift(switch)
+    position = kill_switch.Position.model_validate_json(path.read_bytes())
+    assert len(position.notes) == 100
+    assert [(note.what, note.by, note.reason) for note in position.notes[-2:]] == [
+        ("disabled", "ann", "errors"),
+        ("lifted", "bob", "fixed"),
+    ]
+
+
+def test_nothing_but_the_file_and_its_lock_is_left_behind(path: Path) -> None:
+    switch = FileKillSwitch(path)
+    kill(switch)
+    lift(switch)
+    assert sorted(entry.name for entry in path.parent.iterdir()) == ["kill-switch.json", "kill-switch.json.lock"]
