@@ -169,7 +169,9 @@ def _make_durable(connection: apsw.Connection, path: Path) -> None:
     connection.pragma("synchronous", "FULL")
     connection.pragma("fullfsync", 1)  # where a plain fsync does not reach the disk (macOS)
     connection.pragma("checkpoint_fullfsync", 1)
+    connection.pragma("wal_autocheckpoint", 4000)  # pages; runs that write often are folded in once for many writes
     connection.pragma("journal_size_limit", 64 << 20)
+    connection.pragma("cache_size", -(32 << 10))  # KiB
 
 
 def _migrate(connection: apsw.Connection, number: int, script: str) -> None:

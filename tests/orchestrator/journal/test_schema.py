@@ -1,0 +1,74 @@
+"""Upgrading a store that an older version of the program has written."""
+
+from pathlib import Path
+
+import apsw
+import pytest
+
+from orchestrator.errors import StoreError
+from orchestrator.journal.sqlite import SqliteStore, open_reading, schema
+from tests.support.journals import batch, started
+
+
+@pytest.fixture
+async def old_store(tmp_path: Path) -> Path:
+    store = SqliteStore(tmp_path / "store.db")
+    await started(store)
+    await store.close()
+    return store.path
+
+
+def release(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """The next version of the program, with one more migration."""
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, script))
+    monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
+
+
+async def test_a_controller_upgrades_an_older_store_and_keeps_what_is_in_it(
+    old_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release(monkeypatch, "ALTER TABLE runs ADD COLUMN owner TEXT; UPDATE runs SET owner = 'ann'")
+    store = SqliteStore(old_store)
+    await store.append(batch())
+    assert store._writer.execute("SELECT owner, rev FROM runs").fetchall() == [("ann", 2)]
+    await store.close()
+    reader = open_reading(old_store)
+    assert len(await reader.read("r")) == 2
+    await reader.close()
+
+
+async def test_an_upgrade_that_fails_leaves_the_store_as_it_was(
+    old_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        release(patched, "ALTER TABLE runs ADD COLUMN owner TEXT; UPDATE missing SET a = 1")
+        with pytest.raises(StoreError, match="no such table: missing"):
+            SqliteStore(old_store)
+    store = SqliteStore(old_store)
+    columns = [name for (name,) in store._reader.execute("SELECT name FROM pragma_table_info('runs')")]
+    assert "owner" not in columns
+    assert len(await store.read("r")) == 1
+    await store.close()
+
+
+def test_reading_commands_leave_the_upgrade_to_the_controller(old_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    release(monkeypatch, "SELECT 1")
+    with pytest.raises(StoreError, match=r"older version \(1\): start the controller once"):
+        open_reading(old_store)
+
+
+def test_an_empty_file_becomes_a_store(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    path.touch()
+    connection = schema.open_writing(path, busy_seconds=1)
+    assert connection.execute("SELECT value FROM meta WHERE name = 'schema_version'").get == 1
+    assert connection.execute("SELECT value FROM meta WHERE name = 'generation'").get == 1
+    assert connection.pragma("application_id") == schema.APPLICATION_ID
+    connection.close()
+
+
+def test_a_store_of_the_first_version_still_has_the_tables_it_was_released_with(tmp_path: Path) -> None:
+    connection = apsw.Connection(":memory:")
+    connection.execute(schema.MIGRATIONS[0])
+    tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+    assert sorted(tables) == ["answers", "claims", "events", "evidence", "flag_history", "flags", "meta", "runs"]
