@@ -16,18 +16,23 @@ class EffectState(StrEnum):
 
 
 class Effect(Part):
-    """A durable intent. It carries all that performing it needs; *before* is what the target was last seen at."""
+    """A durable intent. It carries all that performing it needs; *before* is what the target was last seen at.
+
+    *undo* is the way back, as absolute as the way forward, fixed before anything is changed; None where the plan
+    declares that there is none.
+    """
 
     id: str
     target: str
     target_kind: TargetKind
     label: str
     operation: Operation
+    undo: Operation | None = None
     before: Json = None
     environment: str
     stage: str = ""
-    purpose: str = "step"  # step, before, after, trigger:NAME, undo, rollback.before ...
-    node: str | None = None  # of the rollback graph
+    walk: str | None = None  # the list of acts that this one belongs to; None for an undo
+    node: str | None = None  # of the rollback graph; None on the way forward
     attempt: int = 1
 
 

@@ -10,6 +10,7 @@ from pydantic import Field, TypeAdapter
 
 from orchestrator.core.effect import Effect, EffectState, Notice
 from stages.checks import Standing
+from stages.effects import Operation, TargetKind
 from stages.values import Json, Part
 
 CONTROLLER = "controller"
@@ -28,14 +29,14 @@ class InheritedTarget(Part):
     """A target as a superseding or a reverse run takes it over from the run before."""
 
     id: str
-    kind: str
+    kind: TargetKind
     title: str
     before: Json
     value: Json
     existed: bool
     environment: str
     stage: str
-    order: int
+    undo: Operation | None = None
 
 
 class PlanDocument(Part):
@@ -121,7 +122,7 @@ class TargetObserved(Event):
 
     type: Literal["TargetObserved"] = "TargetObserved"
     target: str
-    kind: str
+    kind: TargetKind
     title: str
     environment: str
     stage: str
@@ -268,11 +269,19 @@ class Resumed(Event):
     type: Literal["Resumed"] = "Resumed"
 
 
+class StepReentered(Event):
+    """A released pin: back to the guards of the step, and the evidence starts anew."""
+
+    type: Literal["StepReentered"] = "StepReentered"
+    what: str
+
+
 class Advanced(Event):
     """A person overrode a bake or an inconclusive gate; ``evidence`` is what was known then."""
 
     type: Literal["Advanced"] = "Advanced"
     what: str
+    watched_seconds: float | None = None  # of the watch: how far it counts as watched now
     evidence: Json = None
 
 
@@ -298,6 +307,7 @@ class RollbackNode(Part):
     environment: str
     stage: str = ""
     wanted: Json = None
+    undo: Operation | None = None
     seconds: float | None = None
     after: tuple[str, ...] = ()
     detail: str = ""
@@ -307,7 +317,7 @@ class RollbackStarted(Event):
     """The whole way back, written down at once. ``scope`` is empty for a whole run, else the stage it begins at."""
 
     type: Literal["RollbackStarted"] = "RollbackStarted"
-    cause: str
+    cause: Literal["command", "gate", "trigger", "on_fail", "approval", "hold", "reverse"]
     scope: str = ""
     with_schema: bool = False
     nodes: tuple[RollbackNode, ...]
@@ -315,11 +325,12 @@ class RollbackStarted(Event):
     evidence: Json = None
 
 
-class SchemaIncluded(Event):
-    """A person asked for the schema to go back too, while a rollback runs or after a question."""
+class NodesAdded(Event):
+    """More of the way back: the schema because a person asked, an answered question's actions, a drifted target."""
 
-    type: Literal["SchemaIncluded"] = "SchemaIncluded"
+    type: Literal["NodesAdded"] = "NodesAdded"
     nodes: tuple[RollbackNode, ...]
+    with_schema: bool = False
 
 
 class NodeStarted(Event):
@@ -383,7 +394,7 @@ AnyEvent = Annotated[
         RunStarted, LegEntered, CheckAnswered, WaitingOpened, WaitingAnswered, HoldSet, HoldCleared, TargetObserved,
         EffectRequested, EffectFailed, EffectFinished, ActStarted, ActFinished, StageEnded, PointOfNoReturnPassed,
         GateFailed, OnFailPaused, TriggerFired, TriggerRearmed, PinDecided, DriftFound, DriftGone, KillSwitched,
-        Paused, Resumed, Advanced, TargetResolved, Acknowledged, RollbackStarted, SchemaIncluded, NodeStarted,
+        Paused, Resumed, StepReentered, Advanced, TargetResolved, Acknowledged, RollbackStarted, NodesAdded, NodeStarted,
         NodeFinished, RollbackFinished, EnvironmentPassed, RunEnded, StopRequested, SuccessJudged, NoticeRequested,
         NoticeDelivered,
     ],

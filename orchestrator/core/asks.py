@@ -1,0 +1,211 @@
+"""What the shell should find out now: measurements, checks, looks at targets. Reads only; they change nothing.
+
+Each ask has a key; the shell has at most one of a key under way. What comes back goes into the evidence.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from orchestrator.core import afterwards, backward, decide, forward, gates, rollback, triggers
+from orchestrator.core.evidence import Look
+from orchestrator.core.moment import OBSERVATION_LASTS_SECONDS, Moment
+from orchestrator.core.questions import is_due, questions
+from orchestrator.core.state import NodeState
+from orchestrator.core.walk import current_act
+from stages.checks import Check
+from stages.criteria.threshold import Threshold
+from stages.effects import Observation, ObserveFlag, TargetKind
+from stages.plan import SuccessCriterion, Trigger
+from stages.step import Act
+
+DRAIN_EVERY_SECONDS = 5.0
+LOOK_AT_FLAGS_EVERY_SECONDS = 15.0
+LOOK_AGAIN_SECONDS = 5.0
+MOST_CATCH_UP_LOOKS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureAsk:
+    """Measure *criterion* as of *at*, which may lie in the past for a trigger that catches up."""
+
+    key: str
+    criterion: Threshold
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class CheckAsk:
+    """Ask *check*; *since* is when its entry opened."""
+
+    key: str
+    check: Check
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class ObserveAsk:
+    key: str
+    target: str
+    observation: Observation
+
+
+@dataclass(frozen=True, slots=True)
+class SuccessAsk:
+    key: str
+    criterion: SuccessCriterion
+    at: float
+
+
+Ask = MeasureAsk | CheckAsk | ObserveAsk | SuccessAsk
+
+
+def asks(m: Moment) -> list[Ask]:
+    """Everything that is due now."""
+    if m.state.ended:
+        return [SuccessAsk(key, criterion, at) for key, criterion, at in afterwards.wanted_measurements(m)]
+    if m.state.stop_requested is not None:
+        return []
+    return [*_looks(m), *_checks(m), *_observations(m)]
+
+
+def next_at(m: Moment) -> float | None:
+    """When the next look is due, as far as time alone decides."""
+    times = [_due_at(m, key, every, since) for key, _, every, since in _criteria(m)]
+    if m.state.forward and any(target.kind is TargetKind.FLAG for target in m.state.targets.values()):
+        seen = [m.evidence.seen.get(target) for target in _flags_watched(m)]
+        times += [one.at + LOOK_AT_FLAGS_EVERY_SECONDS for one in seen if one is not None]
+    times += [seen.at + LOOK_AGAIN_SECONDS for seen in m.evidence.seen.values() if seen.failure is not None]
+    return min((at for at in times if at > m.now), default=None)
+
+
+# --- looks --------------------------------------------------------------------------------------------------------------
+
+
+def _criteria(m: Moment) -> Iterator[tuple[str, Threshold, float, float]]:
+    """Key, criterion, distance of its looks, and the time before which a look says nothing."""
+    state = m.state
+    since = gates.baseline(state)
+    for name, gate in gates.gates_named(state, gates.watched_gates(state, m.evidence)):
+        for criterion in gate.criteria:
+            if isinstance(criterion, Threshold):
+                yield gates.criterion_key(state.cursor.environment, name, criterion), criterion, gate.every, since
+    for trigger in gates.watched_triggers(state):
+        yield gates.trigger_key(state.cursor.environment, trigger), trigger, trigger.every, 0.0
+    if state.rollback is not None:
+        for node in backward.ready_nodes(state):
+            if node.node.kind == "drain" and node.started_at is not None:
+                criterion = backward.drain_criterion(state, node.node)
+                yield node.node.id, criterion, DRAIN_EVERY_SECONDS, node.started_at
+
+
+def _due_at(m: Moment, key: str, every: float, since: float) -> float:
+    look = m.evidence.looks.get(key)
+    if look is None or look.at < since or look.at > m.now + every:  # the last: the clock was set back
+        return m.now
+    return look.at + every
+
+
+def _looks(m: Moment) -> Iterator[MeasureAsk]:
+    for key, criterion, every, since in _criteria(m):
+        if _due_at(m, key, every, since) <= m.now:
+            yield MeasureAsk(key, criterion, _look_time(m, key, criterion, every))
+
+
+def _look_time(m: Moment, key: str, criterion: Threshold, every: float) -> float:
+    """Now; but a trigger that was not watched for a while first looks back over that time, step by step."""
+    look = m.evidence.looks.get(key)
+    if not isinstance(criterion, Trigger) or criterion.query is None or look is None:
+        return m.now
+    return _catch_up(look, m.now, every)
+
+
+def _catch_up(look: Look, now: float, every: float) -> float:
+    gap = now - look.at
+    if gap <= 2 * every + gates.LOOK_GRACE_SECONDS:
+        return now
+    return look.at + max(every, gap / MOST_CATCH_UP_LOOKS)
+
+
+# --- checks -------------------------------------------------------------------------------------------------------------
+
+
+def _checks(m: Moment) -> Iterator[CheckAsk]:
+    for scope in decide.scopes(m):
+        for question in questions(scope):
+            if is_due(m, question):
+                yield CheckAsk(question.key, question.check, scope.since)
+
+
+# --- looks at targets ---------------------------------------------------------------------------------------------------
+
+
+def _observations(m: Moment) -> list[ObserveAsk]:
+    found: dict[str, ObserveAsk] = {}
+    for target, observation, oldest in _wanted_observations(m):
+        seen = m.evidence.seen.get(target)
+        fresh_from = oldest if seen is None or seen.failure is None else max(oldest, m.now - LOOK_AGAIN_SECONDS)
+        if seen is None or seen.at < fresh_from:
+            found.setdefault(target, ObserveAsk(f"observe:{target}", target, observation))
+    return list(found.values())
+
+
+def _wanted_observations(m: Moment) -> Iterator[tuple[str, Observation, float]]:
+    """Target, how to look at it, and the oldest look that would still do."""
+    state = m.state
+    recent = m.now - OBSERVATION_LASTS_SECONDS
+    for target in decide.unseen_flags(state):
+        yield target, _flag(target), recent
+    for act in _acts_under_way(m):
+        target_of_act = act.target
+        if target_of_act is not None and target_of_act.id not in state.targets and act.observation is not None:
+            yield target_of_act.id, act.observation, recent
+    for target in _flags_watched(m):
+        yield target, _flag(target), m.now - LOOK_AT_FLAGS_EVERY_SECONDS
+    if state.rollback is not None:
+        for node in backward.ready_nodes(state):
+            yield from _node_observation(m, node)
+
+
+def _flag(target: str) -> ObserveFlag:
+    environment, _, key = target.removeprefix("flag:").partition("/")
+    return ObserveFlag(environment=environment, key=key)
+
+
+def _flags_watched(m: Moment) -> list[str]:
+    """Flags that somebody else might change, while the run goes forward."""
+    if not m.state.forward:
+        return []
+    return [
+        target.id
+        for target in m.state.targets.values()
+        if target.kind is TargetKind.FLAG and target.environment == m.state.cursor.environment
+    ]
+
+
+def _acts_under_way(m: Moment) -> Iterator[Act]:
+    current = forward.walk_of_leg(m.state) if m.state.forward else None
+    walks = [current] if current is not None else []
+    walks += [(key, acts) for key, acts, _ in triggers.walks(m.state)]
+    if m.state.rollback is not None:
+        walks += [
+            (node.node.id, rollback.acts_of_node(m.state, node.node))
+            for node in backward.ready_nodes(m.state)
+            if node.node.kind in ("before", "after", "answer")
+        ]
+    for key, acts in walks:
+        act = current_act(m.state, key, acts)
+        if act is not None:
+            yield act
+
+
+def _node_observation(m: Moment, node: NodeState) -> Iterator[tuple[str, Observation, float]]:
+    if node.node.kind not in ("exposure", "parameters", "undo", "schema") or node.node.target is None:
+        return
+    observation = backward.observation_of(m.state, m.state.targets[node.node.target])
+    under_way = m.state.rollback
+    if observation is None or under_way is None:
+        return
+    since = max(
+        under_way.since, node.failed_at or 0.0, node.started_at or 0.0 if node.node.kind == "parameters" else 0.0
+    )
+    yield node.node.target, observation, since

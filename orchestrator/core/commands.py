@@ -1,0 +1,451 @@
+"""What an operator asks of a run: ``accept`` answers with the events that it means, or refuses with a sentence.
+
+A refusal says why, and what would work. Pure: who somebody is has been found out before.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from orchestrator.core import backward, entry, rollback, triggers
+from orchestrator.core.events import (
+    Acknowledged,
+    Advanced,
+    Event,
+    LegEntered,
+    Paused,
+    PinDecided,
+    Resumed,
+    RunEnded,
+    StepReentered,
+    StopRequested,
+    TargetResolved,
+    WaitingAnswered,
+)
+from orchestrator.core.fold import trigger_item
+from orchestrator.core.gates import evidence_of, open_watch_phases, watched_seconds
+from orchestrator.core.moment import Moment
+from orchestrator.core.phases import COMMANDS, CommandName, Leg, Phase, Reason
+from orchestrator.core.state import PERSON, Pin, State, Waiting
+from orchestrator.core.watching import view_of
+from orchestrator.errors import Forbidden, Refused
+from stages.checks import Approval, is_one_of
+from stages.criteria.base import Verdict
+from stages.values import Part
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who asks. Roles include those before them: viewer, operator, approver, admin."""
+
+    name: str
+    role: str = "operator"
+    groups: tuple[str, ...] = ()
+
+
+ROLES = ("viewer", "operator", "approver", "admin")
+ROLE_NEEDED = {CommandName.ADVANCE: "approver"}
+
+
+class Command(Part):
+    """One command with its arguments; *key* makes repeating it harmless."""
+
+    command: CommandName
+    reason: str = ""
+    item: str | None = None
+    stage: str | None = None
+    flag: str | None = None
+    pin: str | None = None  # keep or release
+    target: str | None = None
+    taken_as: str = "as_is"  # as_is, done, not_done
+    trigger: str | None = None
+    with_schema: bool = False
+    not_applicable: bool = False
+    key: str | None = None
+
+
+def accept(m: Moment, command: Command, actor: Actor) -> list[Event]:
+    """The events that *command* means now. Raises ``Refused`` or ``Forbidden``."""
+    needed = ROLE_NEEDED.get(command.command, "operator")
+    if ROLES.index(actor.role) < ROLES.index(needed):
+        raise Forbidden(f"{command.command} needs the role {needed}; {actor.name} is {actor.role}")
+    _check_phase(m.state, command)
+    return _ACCEPT[command.command](m, command, actor)
+
+
+def _check_phase(state: State, command: Command) -> None:
+    allowed = COMMANDS[state.phase]
+    if command.command in allowed:
+        return
+    would_work = ", ".join(sorted(allowed))
+    where = f"ended ({state.outcome})" if state.ended else str(state.phase)
+    raise Refused(f"{state.run} is {where}, and {command.command} makes no sense there; what works: {would_work}")
+
+
+# --- pause, resume, stop ------------------------------------------------------------------------------------------------
+
+
+def _pause(m: Moment, command: Command, actor: Actor) -> list[Event]:
+    if (Reason.PAUSED, "run") in m.state.holds:
+        hold = m.state.holds[(Reason.PAUSED, "run")]
+        raise Refused(f"{m.state.run} is paused already, by {hold.by}; resume goes on")
+    return [Paused(by=actor.name, reason=command.reason)]
+
+
+def _resume(m: Moment, command: Command, actor: Actor) -> list[Event]:
+    if command.pin is not None:
+        return _decide_pins(m, command, actor)
+    undecided = [pin for pin in m.state.undecided_pins() if _asks_now(m.state, pin)]
+    if undecided:
+        names = ", ".join(sorted({_flag_name(pin.flag) for pin in undecided}))
+        raise Refused(
+            f"{names} is pinned: resume with --keep (it stays as it is) or --release (the plan's value again)"
+        )
+    holding = any(fired.holding for fired in m.state.fired.values())
+    failing = any(reason is Reason.FAILING for reason, _ in m.state.holds)
+    if not m.is_paused and not holding and not failing:
+        raise Refused(f"{m.state.run} is not paused{_why_it_stands(m.state)}")
+    return [Resumed(by=actor.name, reason=command.reason)]
+
+
+def _why_it_stands(state: State) -> str:
+    reasons = sorted({reason.value for reason, _ in state.holds})
+    return f"; it holds ({', '.join(reasons)}), which a resume does not end" if reasons else ""
+
+
+def _asks_now(state: State, pin: Pin) -> bool:
+    """Whether a plain resume would leave a pin open that stands in the way."""
+    if pin.source == PERSON:
+        return True
+    name = pin.source.removeprefix("trigger ")
+    fired = state.fired.get((pin.environment, name))
+    return pin.cuts and ((fired is not None and fired.holding) or (Reason.TRIGGER, f"pin:{pin.flag}") in state.holds)
+
+
+def _flag_name(target: str) -> str:
+    return target.partition("/")[2]
+
+
+def _decide_pins(m: Moment, command: Command, actor: Actor) -> list[Event]:
+    pins = [pin for pin in m.state.undecided_pins() if command.flag in (None, _flag_name(pin.flag), pin.flag)]
+    if not pins:
+        what = f"flag {command.flag}" if command.flag else "a flag"
+        raise Refused(f"no pin on {what} waits for a decision")
+    if len({pin.flag for pin in pins}) > 1:
+        names = ", ".join(sorted({_flag_name(pin.flag) for pin in pins}))
+        raise Refused(f"several flags are pinned: name one with --flag ({names})")
+    if command.pin == "release":
+        _check_releasable(m.state, pins[0])
+    events: list[Event] = []
+    if m.held:
+        events.append(Resumed(by=actor.name, reason=command.reason))
+    for pin in pins:
+        events.append(
+            PinDecided.model_validate(
+                {
+                    "type": "PinDecided",
+                    "flag": pin.flag,
+                    "environment": pin.environment,
+                    "source": pin.source,
+                    "decision": command.pin,
+                    "by": actor.name,
+                    "reason": command.reason,
+                }
+            )
+        )
+    if command.pin == "release":
+        events += _reenter(m, pins[0], actor, command.reason)
+    return events
+
+
+def _stage_index_of(state: State, flag: str) -> int | None:
+    key = _flag_name(flag)
+    stages = state.environment.stages
+    return next((index for index, stage in enumerate(stages) if key in stage.exposure_flags), None)
+
+
+def _check_releasable(state: State, pin: Pin) -> None:
+    index = _stage_index_of(state, pin.flag)
+    if index is None:
+        return
+    name = state.environment.stages[index].name
+    if index < state.cursor.stage or state.phase is Phase.WATCHING or state.is_cut(pin.environment, name):
+        raise Refused(
+            f"stage {name} of {_flag_name(pin.flag)} is behind the run and is not entered again: the pin can only be kept"
+        )
+
+
+def _reenter(m: Moment, pin: Pin, actor: Actor, reason: str) -> list[Event]:
+    """Releasing a pin of the current stage's flag leads back to the guards of its step, with the evidence anew."""
+    state = m.state
+    index = _stage_index_of(state, pin.flag)
+    if state.phase is not Phase.RUNNING or index != state.cursor.stage or state.leg is Leg.ENTERING:
+        return []
+    what = f"{_flag_name(pin.flag)} released"
+    entered = LegEntered(
+        phase=Phase.RUNNING,
+        leg=Leg.ENTERING,
+        environment=state.cursor.environment,
+        stage=state.cursor.stage,
+        step=state.cursor.step,
+        by=actor.name,
+        reason=what,
+    )
+    return [StepReentered(what=what, by=actor.name, reason=reason), entered]
+
+
+def _stop(m: Moment, command: Command, actor: Actor) -> list[Event]:
+    if m.state.stop_requested is not None:
+        raise Refused(f"{m.state.run} is being stopped already, by {m.state.stop_requested}")
+    return [StopRequested(by=actor.name, reason=command.reason)]
+
+
+# --- answers of people --------------------------------------------------------------------------------------------------
+
+
+def _approve(m: Moment, command: Command, actor: Actor) -> list[Event]:
+    item = _waiting_item(m.state, command)
+    _check_may_answer(m.state, item, actor)
+    if command.not_applicable:
+        if not item.optional:
+            raise Refused(f"{item.item} is not optional: it is approved or rejected")
+        return [_answered(item, "not_applicable", actor, command.reason)]
+    if item.kind in ("approval", "sign_off"):
+        return [_answered(item, "approve", actor, command.reason, closes=False)]
+    events: list[Event] = [_answered(item, "approve", actor, command.reason)]
+    if item.item.startswith("trigger:"):
+        events += _trigger_yes(m, item, actor, command.reason)
+    return events
+
+
+def _trigger_yes(m: Moment, item: Waiting, actor: Actor, reason: str) -> list[Event]:
+    """Yes to a trigger's question rolls back."""
+    for (environment, name), fired in m.state.fired.items():
+        if trigger_item(environment, name, fired.count) == item.item:
+            why = f"trigger {name}: {fired.detail}" + (f" ({reason})" if reason else "")
+            return [rollback.plan(m.state, cause="trigger", reason=why, by=actor.name)]
+    return []
+
+
+def _reject(m: Moment, command: Command, actor: Actor) -> list[Event]:
+    item = _waiting_item(m.state, command)
+    _check_may_answer(m.state, item, actor)
+    closes = item.kind in ("question", "follow_up")
+    return [_answered(item, "reject", actor, command.reason, closes=closes)]
+
+
+def _answered(item: Waiting, answer: str, actor: Actor, reason: str, *, closes: bool = True) -> Event:
+    return WaitingAnswered.model_validate(
+        {
+            "type": "WaitingAnswered",
+            "item": item.item,
+            "answer": answer,
+            "groups": actor.groups,
+            "closes": closes,
+            "by": actor.name,
+            "reason": reason,
+        }
+    )
+
+
+def _waiting_item(state: State, command: Command) -> Waiting:
+    open_items = [item for item in state.waiting.values() if item.open]
+    if command.item is not None:
+        found = [item for item in open_items if command.item in (item.item, item.item.rpartition("/")[2])]
+        if not found:
+            names = ", ".join(item.item for item in open_items) or "nothing waits"
+            raise Refused(f"nothing named {command.item} waits for an answer; what waits: {names}")
+        return found[0]
+    if not open_items:
+        raise Refused(f"nothing of {state.run} waits for an answer")
+    if len(open_items) > 1:
+        names = ", ".join(item.item for item in open_items)
+        raise Refused(f"several items wait: name one with --item ({names})")
+    return open_items[0]
+
+
+def _check_may_answer(state: State, item: Waiting, actor: Actor) -> None:
+    if item.who and not is_one_of(item.who, (actor.name, actor.groups)):
+        raise Forbidden(f"{item.item} is for {', '.join(item.who)}; {actor.name} is none of them")
+    if item.kind in ("approval", "sign_off") and actor.name == state.author:
+        approval = _approval_of(state, item)
+        if approval is None or not approval.self_approval:
+            raise Forbidden(f"{actor.name} started {state.run} and can't approve it (self_approval is not set)")
+
+
+def _approval_of(state: State, item: Waiting) -> Approval | None:
+    if item.kind == "sign_off":
+        return state.environment.sign_off
+    for guard in entry.guards(state):
+        if guard.approval is not None and entry.item_of(state, guard) == item.item:
+            return guard.approval
+    return None
+
+
+# --- advance ------------------------------------------------------------------------------------------------------------
+
+
+def _advance(m: Moment, command: Command, actor: Actor) -> list[Event]:
+    state = m.state
+    if state.rollback is not None:
+        raise Refused("a stage is being rolled back; nothing can be advanced meanwhile")
+    if state.phase is Phase.WATCHING:
+        return _advance_watch(m, command, actor)
+    inconclusive = any(reason in (Reason.INCONCLUSIVE, Reason.SHARE_MISMATCH) for reason, _ in state.holds)
+    if state.leg is not Leg.BAKING and not inconclusive:
+        raise Refused(
+            f"{state.run} is {state.leg}: advance overrides a bake or an inconclusive gate, and there is none"
+        )
+    view = m.reached_gate
+    if view.verdict is Verdict.FAIL:
+        raise Refused(f"gate {view.name} fails, and nothing overrides that: {view.sentence()}")
+    what = f"step {state.step.name}" if state.step is not None else "step"
+    return [Advanced(what=what, evidence=evidence_of(view), by=actor.name, reason=command.reason)]
+
+
+def _advance_watch(m: Moment, command: Command, actor: Actor) -> list[Event]:
+    view = view_of(m)
+    if view.verdict is Verdict.FAIL:
+        raise Refused(f"gate {view.name} fails, and nothing overrides that: {view.sentence()}")
+    phases = open_watch_phases(m.state, m.evidence)
+    if not phases:
+        passed = watched_seconds(m.state, m.evidence)
+        later = [phase for phase in m.state.environment.watch if phase.from_seconds > passed]
+        if not later:
+            raise Refused("the watch is over; what holds its end is not a phase of it")
+        until = min(phase.from_seconds for phase in later)
+        return [_watched(m, "the gap before the next phase", until, actor, command.reason)]
+    until = min(phase.to_seconds for phase in phases)
+    names = ", ".join(phase.name for phase in phases if phase.to_seconds == until)
+    return [_watched(m, f"watch {names}", until, actor, command.reason)]
+
+
+def _watched(m: Moment, what: str, until: float, actor: Actor, reason: str) -> Event:
+    evidence = evidence_of(view_of(m))
+    return Advanced(what=what, evidence=evidence, watched_seconds=until, by=actor.name, reason=reason)
+
+
+# --- rollback, resolve ----------------------------------------------------------------------------------------------------
+
+
+def _rollback(m: Moment, command: Command, actor: Actor) -> list[Event]:
+    state = m.state
+    if state.ended:
+        raise Refused(f"{state.run} has ended; its way back is a reverse run of its own")
+    if state.phase is Phase.ROLLING_BACK:
+        return _add_schema(m, command, actor)
+    if command.stage is not None:
+        return _rollback_stage(m, command, actor)
+    if state.phase is Phase.CHECKING and not any(target.touched for target in state.targets.values()):
+        return [RunEnded(outcome="rolled_back", by=actor.name, reason=command.reason)]
+    return [
+        rollback.plan(state, cause="command", reason=command.reason, by=actor.name, with_schema=command.with_schema)
+    ]
+
+
+def _add_schema(m: Moment, command: Command, actor: Actor) -> list[Event]:
+    state = m.state
+    assert state.rollback is not None
+    if not command.with_schema:
+        raise Refused(f"{state.run} is rolling back already; rollback --with-schema would take the schema back too")
+    if state.rollback.with_schema:
+        raise Refused("the schema is already on its way back")
+    added = backward.with_schema_added(state)
+    if not added.nodes:
+        raise Refused("there is no schema that could go back")
+    return [added.model_copy(update={"by": actor.name, "reason": command.reason})]
+
+
+def _rollback_stage(m: Moment, command: Command, actor: Actor) -> list[Event]:
+    state = m.state
+    if state.rollback is not None:
+        raise Refused(f"stage {state.rollback.scope} is being rolled back; wait for it, or roll back the whole run")
+    if state.phase is Phase.CHECKING:
+        raise Refused("no stage has been touched yet")
+    names = [stage.name for stage in state.environment.stages]
+    if command.stage not in names:
+        raise Refused(f"there is no stage {command.stage}; the stages are {', '.join(names)}")
+    touched = {key for target in state.targets.values() for key in target.touches}
+    suffix = names[names.index(command.stage) :]
+    if not any(f"{state.cursor.environment}/{name}" in touched for name in suffix):
+        raise Refused(f"stage {command.stage} and those after it have touched nothing")
+    wall = state.no_return
+    if wall is not None and wall.environment == state.cursor.environment and wall.stage in suffix:
+        raise Refused(f"stage {wall.stage} is a point of no return; no rollback leads across it")
+    return [rollback.plan(state, cause="command", reason=command.reason, by=actor.name, scope=command.stage)]
+
+
+def _resolve(m: Moment, command: Command, actor: Actor) -> list[Event]:
+    state = m.state
+    candidates = _resolvable(state)
+    target = command.target
+    if target is None and len(candidates) == 1:
+        target = candidates[0]
+    if target is None or target not in candidates:
+        names = ", ".join(candidates) or "nothing"
+        raise Refused(f"{target or 'no target'} can't be resolved; what waits for a person: {names}")
+    if state.rollback is not None:
+        return backward.resolve(state, target, command.taken_as, actor.name, command.reason)
+    return [_resolved(target, command, actor)]
+
+
+def _resolved(target: str, command: Command, actor: Actor) -> Event:
+    return TargetResolved.model_validate(
+        {
+            "type": "TargetResolved",
+            "target": target,
+            "what": f"{target} taken {command.taken_as.replace('_', ' ')}",
+            "taken_as": command.taken_as,
+            "by": actor.name,
+            "reason": command.reason,
+        }
+    )
+
+
+def _resolvable(state: State) -> list[str]:
+    """Targets that wait for a person: failing or unknown effects, drift, failing undos, the point of no return."""
+    found = [target for target, entry in state.outstanding.items() if entry.failing is not None or entry.unknown]
+    found += list(state.drift)
+    if state.rollback is not None:
+        for node in backward.ready_nodes(state):
+            if node.failures or node.node.kind in ("no_return", "verify"):
+                found.append(node.node.target or node.node.id)
+    return list(dict.fromkeys(found))
+
+
+# --- fire, ack ------------------------------------------------------------------------------------------------------------
+
+
+def _fire(m: Moment, command: Command, actor: Actor) -> list[Event]:
+    state = m.state
+    if state.rollback is not None:
+        raise Refused("the run is on its way back; triggers are over")
+    known = {trigger.name: trigger for trigger in state.environment.triggers}
+    if command.trigger not in known:
+        raise Refused(f"there is no trigger {command.trigger}; the triggers are {', '.join(known) or 'none'}")
+    trigger = known[command.trigger]
+    by_hand = {"verdict": Verdict.FAIL, "sentence": f"fired by hand: {command.reason}"}
+    events: list[Event] = [triggers.fired_event(state, trigger, by_hand, by=actor.name, reason=command.reason)]
+    if trigger.then == "rollback" and trigger.ask is None:
+        why = f"trigger {trigger.name}, fired by hand: {command.reason}"
+        events.append(
+            rollback.plan(state, cause="trigger", reason=why, by=actor.name, flags_of_triggers=(trigger.name,))
+        )
+    return events
+
+
+def _ack(m: Moment, command: Command, actor: Actor) -> list[Event]:
+    return [Acknowledged(by=actor.name, reason=command.reason)]
+
+
+_ACCEPT: dict[CommandName, Callable[[Moment, Command, Actor], list[Event]]] = {
+    CommandName.PAUSE: _pause,
+    CommandName.RESUME: _resume,
+    CommandName.APPROVE: _approve,
+    CommandName.REJECT: _reject,
+    CommandName.ADVANCE: _advance,
+    CommandName.ROLLBACK: _rollback,
+    CommandName.STOP: _stop,
+    CommandName.RESOLVE: _resolve,
+    CommandName.FIRE: _fire,
+    CommandName.ACK: _ack,
+}

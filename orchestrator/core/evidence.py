@@ -1,0 +1,173 @@
+"""Evidence: what is measured, kept beside the journal in a checkpoint that is overwritten and may be lost.
+
+Losing it costs time, never correctness: a bake starts again, a pending ``for`` starts again, a question is asked again.
+Whatever decides is written into the event that it decided. Frozen like the state; each ``note_`` function returns the
+next one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from orchestrator.core.state import drop, put
+from stages.checks import Standing
+from stages.criteria.base import Judgement, Measurement, MeasurementState, Memory, Verdict
+from stages.values import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The newest look at one criterion. *measured* is false if there was nothing to judge."""
+
+    at: float
+    verdict: Verdict
+    sentence: str
+    memory: Memory
+    measured: bool
+    lookback_seconds: float
+    value: float | None = None
+    series: str = ""
+    passed_at: float | None = None  # newest passing look
+    seen: bool = False  # whether its series was ever there
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Passing time that has added up, in seconds, for what *key* names."""
+
+    key: str = ""
+    seconds: float = 0.0
+    at: float | None = None
+    counting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The newest answer to a check, and when it was first and last asked in this entry."""
+
+    first_at: float
+    at: float
+    standing: Standing
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class SeenAt:
+    """What a target was at one time; *failure* says why it could not be seen."""
+
+    at: float
+    value: Json = None
+    exists: bool = True
+    changed_by: str | None = None
+    failure: str | None = None
+    permanent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often an effect was tried in vain, and when it is due again."""
+
+    count: int
+    due_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    looks: Mapping[str, Look] = field(default_factory=dict)
+    bake: Progress = Progress()
+    watch: Progress = Progress()
+    asked: Mapping[str, Asked] = field(default_factory=dict)
+    seen: Mapping[str, SeenAt] = field(default_factory=dict)
+    retries: Mapping[str, Retry] = field(default_factory=dict)
+    killed: frozenset[str] = frozenset()
+    measured: Mapping[str, Measurement] = field(default_factory=dict)  # values without a verdict: success criteria
+
+
+def note_look(evidence: Evidence, key: str, measurement: Measurement, judgement: Judgement) -> Evidence:
+    known = evidence.looks.get(key)
+    measured = measurement.state is MeasurementState.OK or judgement.verdict is not Verdict.INCONCLUSIVE
+    passed_at = measurement.at if judgement.verdict is Verdict.PASS else known.passed_at if known else None
+    look = Look(
+        at=measurement.at,
+        verdict=judgement.verdict,
+        sentence=judgement.sentence,
+        memory=judgement.memory,
+        measured=measured,
+        lookback_seconds=measurement.lookback_seconds,
+        value=judgement.value,
+        series=judgement.series,
+        passed_at=passed_at,
+        seen=(known.seen if known else False) or measurement.state is MeasurementState.OK,
+    )
+    return replace(evidence, looks=put(evidence.looks, key, look))
+
+
+def note_asked(evidence: Evidence, key: str, standing: Standing, detail: str, at: float) -> Evidence:
+    known = evidence.asked.get(key)
+    asked = Asked(known.first_at if known else at, at, standing, detail)
+    return replace(evidence, asked=put(evidence.asked, key, asked))
+
+
+def forget_asked(evidence: Evidence, *keys: str) -> Evidence:
+    return replace(evidence, asked=drop(evidence.asked, *keys))
+
+
+def note_seen(evidence: Evidence, target: str, seen: SeenAt) -> Evidence:
+    return replace(evidence, seen=put(evidence.seen, target, seen))
+
+
+def note_measured(evidence: Evidence, key: str, measurement: Measurement) -> Evidence:
+    return replace(evidence, measured=put(evidence.measured, key, measurement))
+
+
+def note_retry(evidence: Evidence, effect: str, due_at: float) -> Evidence:
+    count = evidence.retries[effect].count + 1 if effect in evidence.retries else 1
+    return replace(evidence, retries=put(evidence.retries, effect, Retry(count, due_at)))
+
+
+def note_killed(evidence: Evidence, killed: frozenset[str]) -> Evidence:
+    return evidence if killed == evidence.killed else replace(evidence, killed=killed)
+
+
+def add_up(progress: Progress, key: str, counting: bool, now: float, longest_seconds: float) -> Progress:
+    """Add the time since the last call if it counted then and counts now, at most *longest_seconds* of it.
+
+    A clock that jumps back adds nothing; one that jumps ahead, or a controller that was away, adds no more than one
+    look's distance.
+    """
+    if progress.key != key:
+        return Progress(key, 0.0, now, counting)
+    if progress.at is None or not (progress.counting and counting):
+        return replace(progress, at=now, counting=counting)
+    passed = now - progress.at
+    gained = passed if 0.0 <= passed <= longest_seconds else 0.0
+    return replace(progress, seconds=progress.seconds + gained, at=now, counting=True)
+
+
+def prune(evidence: Evidence, check_items: frozenset[str], effects: frozenset[str]) -> Evidence:
+    """Without what no entry and no outstanding effect asks for any more, so that it stays small in a long run."""
+    asked = {key: value for key, value in evidence.asked.items() if key in check_items}
+    retries = {key: value for key, value in evidence.retries.items() if key in effects}
+    if len(asked) == len(evidence.asked) and len(retries) == len(evidence.retries):
+        return evidence
+    return replace(evidence, asked=asked, retries=retries)
+
+
+_ADAPTER: TypeAdapter[Any] = TypeAdapter(Evidence)
+
+
+def to_text(evidence: Evidence) -> str:
+    return str(_ADAPTER.dump_json(evidence).decode())
+
+
+def from_text(text: str | None) -> Evidence:
+    """What was checkpointed; empty evidence if there is none or it can't be read (it may be lost at no risk)."""
+    if not text:
+        return Evidence()
+    try:
+        evidence: Evidence = _ADAPTER.validate_json(text)
+    except ValueError:
+        return Evidence()
+    return evidence

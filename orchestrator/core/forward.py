@@ -1,0 +1,405 @@
+"""The way forward: what each leg of ``running`` does, and what lets it go on.
+
+Each leg has two functions in a table: its *work* (events while it is under way) and its *holds* (why it stands). A leg
+moves only when nothing holds; the rules above it (triggers, gates) have had their say before.
+"""
+
+from orchestrator.core import entry, rollback
+from orchestrator.core.events import Event, GateFailed, LegEntered, OnFailPaused, PointOfNoReturnPassed, StageEnded
+from orchestrator.core.gates import baseline, evidence_of, judge_gates
+from orchestrator.core.evidence import Progress
+from orchestrator.core import gates
+from orchestrator.core.fold import step_walk
+from orchestrator.core.moment import Moment
+from orchestrator.core.phases import Leg, Phase, Reason
+from orchestrator.core.questions import Scope, all_settled, holds_of, record_answers, refusal
+from orchestrator.core.state import State
+from orchestrator.core.walk import current_act, is_walked, next_events, walk_holds
+from stages.criteria.base import Verdict
+from stages.step import Act, StageProgram, Step
+
+Holds = dict[tuple[Reason, str], str]
+VERIFY_AGAIN_SECONDS = 15.0
+
+
+def stage_of(state: State) -> StageProgram:
+    stage = state.stage
+    assert stage is not None, "the legs of running always stand in a stage"
+    return stage
+
+
+def step_of(state: State) -> Step:
+    step = state.step
+    assert step is not None, "every stage has a step, if only an empty one"
+    return step
+
+
+def step_key(state: State) -> str:
+    return step_walk(state.cursor.environment, stage_of(state).name, state.cursor.step)
+
+
+def before_key(state: State) -> str:
+    return f"before:{state.cursor.environment}/{stage_of(state).name}"
+
+
+def after_key(state: State) -> str:
+    return f"after:{state.cursor.environment}/{stage_of(state).name}"
+
+
+def walk_of_leg(state: State) -> tuple[str, tuple[Act, ...]] | None:
+    """The list of acts that the current leg walks, with its key."""
+    if state.phase is not Phase.RUNNING or state.stage is None:
+        return None
+    match state.leg:
+        case Leg.PREPARING:
+            return before_key(state), stage_of(state).before
+        case Leg.ACTING:
+            return step_key(state), step_of(state).acts
+        case Leg.FINISHING:
+            return after_key(state), stage_of(state).after
+        case _:
+            return None
+
+
+def enter(state: State, leg: Leg, *, stage: int | None = None, step: int | None = None, reason: str = "") -> LegEntered:
+    cursor = state.cursor
+    return LegEntered(
+        phase=Phase.RUNNING,
+        leg=leg,
+        environment=cursor.environment,
+        stage=cursor.stage if stage is None else stage,
+        step=cursor.step if step is None else step,
+        reason=reason,
+    )
+
+
+def next_stage(state: State, reason: str = "") -> LegEntered:
+    """On to the next stage's entry, or to the watch behind the last one."""
+    following = state.cursor.stage + 1
+    while following < len(state.environment.stages):
+        name = state.environment.stages[following].name
+        if (state.cursor.environment, name) not in state.stages:
+            return enter(state, Leg.ENTERING, stage=following, step=0, reason=reason)
+        following += 1
+    return LegEntered(phase=Phase.WATCHING, environment=state.cursor.environment, reason=reason)
+
+
+def failed(m: Moment, what: str, reason: str) -> list[Event]:
+    """``on_fail`` of the stage: an effect was refused for good, or a verify said no."""
+    stage = stage_of(m.state)
+    if stage.on_fail == "pause":
+        return [OnFailPaused(what=what, reason=reason)]
+    return [rollback.plan(m.state, cause="on_fail", reason=reason)]
+
+
+def gate_rule(m: Moment) -> list[Event]:
+    """A failing gate acts at once, wherever the run stands on its way forward."""
+    names = gates.reached_gates(m.state)
+    if not m.state.forward or not names or (Reason.PAUSED, "on_fail") in m.state.holds or _is_killed(m.state):
+        return []
+    view = judge_gates(m.state, m.evidence, names, m.now)
+    if view.verdict is not Verdict.FAIL:
+        return []
+    return gate_failed(m, view)
+
+
+def gate_failed(m: Moment, view: gates.GateView) -> list[Event]:
+    cursor = m.state.gate_ref.cursor if m.state.gate_ref is not None else m.state.cursor
+    stages = m.state.environment.stages
+    sentence = f"gate {view.name}: {view.sentence()}"
+    event = GateFailed(
+        environment=cursor.environment,
+        stage=stages[min(cursor.stage, len(stages) - 1)].name,
+        step=cursor.step,
+        gate=view.name,
+        on_fail="pause" if view.on_fail == "pause" else "rollback",
+        evidence=evidence_of(view),
+        reason=sentence,
+    )
+    if view.on_fail == "pause":
+        return [event, OnFailPaused(what=f"gate {view.name}", reason=sentence)]
+    return [event, rollback.plan(m.state, cause="gate", reason=sentence, evidence=evidence_of(view))]
+
+
+def _is_killed(state: State) -> bool:
+    return state.cursor.environment in state.killed
+
+
+# --- entering and preparing ---------------------------------------------------------------------------------------------
+
+
+def entering(m: Moment) -> list[Event]:
+    state = m.state
+    if (cut := _cut_before_entry(state)) is not None:
+        return cut
+    if entry.is_skipped(m):
+        scope = entry.when_scope(state)
+        reason = f"when: {refusal(m, scope)}" if scope is not None else ""
+        ended = StageEnded(
+            environment=state.cursor.environment, stage=stage_of(state).name, how="skipped", reason=reason
+        )
+        return [ended, next_stage(state, reason)]
+    if m.held or not entry.is_open(m):
+        return []
+    if state.cursor.step == 0:
+        return [enter(state, Leg.PREPARING)]
+    return [enter(state, Leg.ACTING)]
+
+
+def _cut_before_entry(state: State) -> list[Event] | None:
+    """A stage whose flag is pinned for good is not begun."""
+    stage = stage_of(state)
+    flags = {f"flag:{state.cursor.environment}/{flag}" for flag in stage.exposure_flags}
+    kept = next((pin for pin in state.pins.values() if pin.kept and pin.cuts and pin.flag in flags), None)
+    if kept is None:
+        return None
+    reason = f"{kept.flag} stays pinned by {kept.source}"
+    ended = StageEnded(environment=state.cursor.environment, stage=stage.name, how="cut", reason=reason)
+    return [ended, next_stage(state, reason)]
+
+
+def preparing(m: Moment) -> list[Event]:
+    state, stage = m.state, stage_of(m.state)
+    key = before_key(state)
+    if not is_walked(state, key, stage.before):
+        return _walk(m, key, stage.before)
+    if m.held or not _preparing_gate_looked(m):
+        return []
+    return [enter(state, Leg.ACTING)]
+
+
+def _preparing_gate_looked(m: Moment) -> bool:
+    """One look at the stage's own gate: a fail holds (see holds), missing data does not."""
+    view = judge_gates(m.state, m.evidence, stage_of(m.state).gate, m.now)
+    return view.complete and view.verdict is not Verdict.FAIL
+
+
+def preparing_holds(m: Moment) -> Holds:
+    stage = stage_of(m.state)
+    found = walk_holds(m, before_key(m.state), stage.before)
+    view = judge_gates(m.state, m.evidence, stage.gate, m.now)
+    if view.verdict is Verdict.FAIL:
+        found[(Reason.FAILING, f"gate:{view.name}")] = f"before the stage begins: {view.sentence()}"
+    return found
+
+
+# --- acting, settling ---------------------------------------------------------------------------------------------------
+
+
+def _walk(m: Moment, key: str, acts: tuple[Act, ...]) -> list[Event]:
+    walk = m.state.walk(key)
+    if walk.failed is not None:
+        if m.held:
+            return []
+        return failed(m, key, walk.failed)
+    if m.held:
+        return []
+    act = current_act(m.state, key, acts)
+    if act is not None and act.target is not None and _must_wait(m, act):
+        return []
+    return next_events(m, key, acts)
+
+
+def _must_wait(m: Moment, act: Act) -> bool:
+    """Windows are asked again before each forward effect; exposure rises only while the gate lets it."""
+    if m.closed_window() is not None:
+        return True
+    return act.raise_ is not None and not m.may_raise
+
+
+def acting(m: Moment) -> list[Event]:
+    state, step = m.state, step_of(m.state)
+    key = step_key(state)
+    if not is_walked(state, key, step.acts):
+        return _walk(m, key, step.acts)
+    if m.held:
+        return []
+    passed = _no_return_passed(m)
+    return [*passed, enter(state, Leg.SETTLING)]
+
+
+def _no_return_passed(m: Moment) -> list[Event]:
+    state, stage = m.state, stage_of(m.state)
+    if not stage.point_of_no_return or is_behind_no_return(state, stage.name):
+        return []
+    values = {key: target.value for key, target in state.targets.items() if target.touched}
+    return [PointOfNoReturnPassed(environment=state.cursor.environment, stage=stage.name, values=values)]
+
+
+def is_behind_no_return(state: State, stage: str) -> bool:
+    passed = state.no_return
+    return passed is not None and (passed.environment, passed.stage) == (state.cursor.environment, stage)
+
+
+def acting_holds(m: Moment) -> Holds:
+    key, acts = step_key(m.state), step_of(m.state).acts
+    found = walk_holds(m, key, acts)
+    act = current_act(m.state, key, acts)
+    if act is not None and act.target is not None and act.target.id not in m.state.outstanding:
+        found |= entry.window_and_gate_holds(m) if act.raise_ is not None else _window_hold(m)
+    return found
+
+
+def _window_hold(m: Moment) -> Holds:
+    return {key: words for key, words in entry.window_and_gate_holds(m).items() if key[0] is Reason.WINDOW}
+
+
+def settle_scope(state: State) -> Scope:
+    step, cursor = step_of(state), state.cursor
+    item = f"verify:{cursor.environment}/{stage_of(state).name}/{cursor.step + 1}"
+    return Scope(item, step.verify, state.entered_at, again_seconds=VERIFY_AGAIN_SECONDS)
+
+
+def has_settled(m: Moment) -> bool:
+    """Whether the change had its time to reach everybody; waited only where somebody verifies."""
+    step = step_of(m.state)
+    if not step.verify or step.exposure_flag is None:
+        return True
+    return m.now - m.state.entered_at >= stage_of(m.state).settle_seconds
+
+
+def settling(m: Moment) -> list[Event]:
+    if not has_settled(m):
+        return []
+    return _verify(m, settle_scope(m.state)) or ([] if m.held or not _verified(m) else [enter(m.state, Leg.BAKING)])
+
+
+def _verified(m: Moment) -> bool:
+    return all_settled(m, settle_scope(m.state))
+
+
+def _verify(m: Moment, scope: Scope) -> list[Event]:
+    recorded = record_answers(m, scope)
+    if recorded:
+        return recorded
+    said_no = refusal(m, scope)
+    if said_no is not None and not m.held:
+        return failed(m, scope.item, f"{scope.item}: {said_no}")
+    return []
+
+
+def settling_holds(m: Moment) -> Holds:
+    scope = settle_scope(m.state)
+    if refusal(m, scope) is not None:
+        return {}  # on_fail decides, not a hold
+    return holds_of(m, scope, Reason.EFFECT_FAILING)
+
+
+# --- baking, finishing --------------------------------------------------------------------------------------------------
+
+
+def bake_progress(m: Moment) -> Progress:
+    key = gates.bake_key(m.state)
+    return m.evidence.bake if m.evidence.bake.key == key else Progress(key)
+
+
+def is_baked(m: Moment) -> bool:
+    """Full and passing; or evidence enough after the minimum; or a person said so."""
+    step = step_of(m.state)
+    if m.state.advanced_at is not None and m.state.advanced_at >= m.state.entered_at:
+        return True
+    view = judge_gates(m.state, m.evidence, step.gate, m.now)
+    if not view.passing or not view.counts:
+        return False
+    return bake_progress(m).seconds >= step.bake.min_seconds
+
+
+def bake_counts(m: Moment) -> bool:
+    """Whether passing time adds up now."""
+    state = m.state
+    if state.leg is not Leg.BAKING or not state.forward or _is_killed(state):
+        return False
+    view = judge_gates(state, m.evidence, step_of(state).gate, m.now)
+    return view.passing and view.counts
+
+
+def baking(m: Moment) -> list[Event]:
+    state, stage = m.state, stage_of(m.state)
+    if m.held or not is_baked(m):
+        return []
+    view = judge_gates(state, m.evidence, step_of(state).gate, m.now)
+    evidence = {**evidence_of(view), "baked_seconds": round(bake_progress(m).seconds, 3)} if view.criteria else None
+    if state.cursor.step + 1 < len(stage.steps):
+        left = enter(state, Leg.ENTERING, step=state.cursor.step + 1)
+    else:
+        left = enter(state, Leg.FINISHING)
+    return [left.model_copy(update={"evidence": evidence})]
+
+
+def baking_holds(m: Moment) -> Holds:
+    if m.state.advanced_at is not None and m.state.advanced_at >= m.state.entered_at:
+        return {}
+    view = judge_gates(m.state, m.evidence, step_of(m.state).gate, m.now)
+    if view.verdict is Verdict.INCONCLUSIVE and view.inconclusive:
+        return {(Reason.INCONCLUSIVE, view.name): view.sentence()}
+    return {}
+
+
+def finish_scope(state: State) -> Scope:
+    item = f"verify:{state.cursor.environment}/{stage_of(state).name}"
+    return Scope(item, stage_of(state).verify, state.entered_at, again_seconds=VERIFY_AGAIN_SECONDS)
+
+
+def has_finish_settled(m: Moment) -> bool:
+    stage = stage_of(m.state)
+    if not stage.verify or not stage.exposure_flags:
+        return True
+    return m.now - m.state.entered_at >= stage.settle_seconds
+
+
+def finishing(m: Moment) -> list[Event]:
+    state, stage = m.state, stage_of(m.state)
+    key = after_key(state)
+    if not is_walked(state, key, stage.after):
+        return _walk(m, key, stage.after)
+    if not has_finish_settled(m):
+        return []
+    verified = _verify(m, finish_scope(state))
+    if verified or m.held or not all_settled(m, finish_scope(state)):
+        return verified
+    ended = StageEnded(environment=state.cursor.environment, stage=stage.name, how="done")
+    return [ended, next_stage(state)]
+
+
+def finishing_holds(m: Moment) -> Holds:
+    found = walk_holds(m, after_key(m.state), stage_of(m.state).after)
+    scope = finish_scope(m.state)
+    if is_walked(m.state, after_key(m.state), stage_of(m.state).after) and refusal(m, scope) is None:
+        found |= holds_of(m, scope, Reason.EFFECT_FAILING)
+    return found
+
+
+LEGS = {
+    Leg.ENTERING: entering,
+    Leg.PREPARING: preparing,
+    Leg.ACTING: acting,
+    Leg.SETTLING: settling,
+    Leg.BAKING: baking,
+    Leg.FINISHING: finishing,
+}
+
+HOLDS = {
+    Leg.ENTERING: entry.holds,
+    Leg.PREPARING: preparing_holds,
+    Leg.ACTING: acting_holds,
+    Leg.SETTLING: settling_holds,
+    Leg.BAKING: baking_holds,
+    Leg.FINISHING: finishing_holds,
+}
+
+
+def scopes(m: Moment) -> list[Scope]:
+    """The checks that the current leg wants asked."""
+    match m.state.leg:
+        case Leg.ENTERING:
+            return entry.active_scopes(m)
+        case Leg.SETTLING:
+            return [settle_scope(m.state)] if has_settled(m) else []
+        case Leg.FINISHING:
+            walked = is_walked(m.state, after_key(m.state), stage_of(m.state).after)
+            return [finish_scope(m.state)] if walked and has_finish_settled(m) else []
+        case _:
+            return []
+
+
+__all__ = ["HOLDS", "LEGS", "baseline", "scopes"]

@@ -1,0 +1,197 @@
+"""Which gates and triggers are watched now, and what their looks say together.
+
+A look counts only if it is fresh (two ``every``) and lies after what it judges: after the exposure it speaks of came
+into force and after the evidence was last started anew. A *pass* counts only if the whole window that its query looks
+back over lies after that too.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from orchestrator.core.evidence import Evidence, Look
+from orchestrator.core.phases import Leg, Phase
+from orchestrator.core.state import State
+from stages.criteria.base import SEVERITY, Criterion, Verdict, worst
+from stages.plan import Gate, Trigger
+from stages.step import WatchPhase
+
+LOOK_GRACE_SECONDS = 5.0  # a look may be late by the time its query takes
+
+
+@dataclass(frozen=True, slots=True)
+class CriterionView:
+    name: str
+    verdict: Verdict
+    value: float | None
+    sentence: str
+    at: float | None
+    looked: bool  # whether a look that counts is there at all
+
+
+@dataclass(frozen=True, slots=True)
+class GateView:
+    """What a gate says now. *complete*: every criterion has a look; *counts*: a pass may be counted as bake."""
+
+    name: str
+    verdict: Verdict
+    criteria: tuple[CriterionView, ...]
+    complete: bool
+    counts: bool
+    on_fail: str
+    newest_at: float | None
+
+    @property
+    def passing(self) -> bool:
+        return self.verdict is Verdict.PASS and self.complete
+
+    @property
+    def inconclusive(self) -> bool:
+        """Whether something was looked at and could not be called good: not merely that no look was taken yet."""
+        return any(entry.looked and entry.verdict is Verdict.INCONCLUSIVE for entry in self.criteria)
+
+    def sentence(self) -> str:
+        entry = max(self.criteria, key=lambda one: SEVERITY[one.verdict], default=None)
+        return entry.sentence if entry else f"gate {self.name} has no criteria here"
+
+
+NO_GATE = GateView("", Verdict.PASS, (), True, True, "rollback", None)
+
+
+def criterion_key(environment: str, gate: str, criterion: Criterion) -> str:
+    return f"gate:{environment}/{gate}/{criterion.name}"
+
+
+def trigger_key(environment: str, trigger: Trigger) -> str:
+    return f"trigger:{environment}/{trigger.name}"
+
+
+def gates_named(state: State, names: tuple[str, ...]) -> Iterator[tuple[str, Gate]]:
+    gates = state.environment.gates
+    for name in names:
+        yield name, gates[name]
+
+
+def watched_gates(state: State, evidence: Evidence | None = None) -> tuple[str, ...]:
+    """Names of the gates to be looked at now: the one last reached, a stage's before it begins, the watch's own."""
+    names: list[str] = list(reached_gates(state))
+    if state.leg is Leg.PREPARING and state.stage is not None:
+        names += state.stage.gate
+    if state.phase is Phase.WATCHING and state.rollback is None and evidence is not None:
+        names += [name for phase in open_watch_phases(state, evidence) for name in phase.gate]
+    return tuple(dict.fromkeys(names))
+
+
+def reached_gates(state: State) -> tuple[str, ...]:
+    """The gate of the step last reached, judged until the next change of exposure, across waits and stages."""
+    ref = state.gate_ref
+    if ref is None or not state.forward:
+        return ()
+    stage = state.program.environment(ref.cursor.environment).stages[ref.cursor.stage]
+    if state.is_cut(ref.cursor.environment, stage.name):
+        return ()
+    return stage.steps[ref.cursor.step].gate
+
+
+def watched_seconds(state: State, evidence: Evidence) -> float:
+    """How much of the environment's watch has passed: what a person counted, and what was observed since."""
+    seen = evidence.watch.seconds if evidence.watch.key == watch_key(state) else 0.0
+    return state.watch_credit_seconds + seen
+
+
+def open_watch_phases(state: State, evidence: Evidence) -> tuple[WatchPhase, ...]:
+    passed = watched_seconds(state, evidence)
+    return tuple(phase for phase in state.environment.watch if phase.from_seconds <= passed < phase.to_seconds)
+
+
+def watch_key(state: State) -> str:
+    return f"{state.cursor.environment}/{state.watch_credit_seconds}"
+
+
+def bake_key(state: State) -> str:
+    cursor = state.cursor
+    since = state.gate_ref.since if state.gate_ref is not None else state.entered_at
+    return f"{cursor.environment}/{cursor.stage}/{cursor.step}/{since}/{state.evidence_from}"
+
+
+def baseline(state: State) -> float:
+    """The time after which a look must lie to say something of what is in force now."""
+    since = state.gate_ref.since if state.gate_ref is not None else state.entered_at
+    if state.leg is Leg.PREPARING:
+        since = state.entered_at
+    return max(since, state.evidence_from)
+
+
+def judge_gates(state: State, evidence: Evidence, names: tuple[str, ...], now: float) -> GateView:
+    """The verdict of several gates together: the worst counts."""
+    views = [_judge_gate(state, evidence, name, gate, now) for name, gate in gates_named(state, names)]
+    if not views:
+        return NO_GATE
+    chosen = max(views, key=lambda view: SEVERITY[view.verdict])
+    return GateView(
+        name=", ".join(view.name for view in views) if chosen.verdict is Verdict.PASS else chosen.name,
+        verdict=chosen.verdict,
+        criteria=tuple(entry for view in views for entry in view.criteria),
+        complete=all(view.complete for view in views),
+        counts=all(view.counts for view in views),
+        on_fail=chosen.on_fail,
+        newest_at=max((view.newest_at for view in views if view.newest_at is not None), default=None),
+    )
+
+
+def _judge_gate(state: State, evidence: Evidence, name: str, gate: Gate, now: float) -> GateView:
+    since = baseline(state)
+    entries = [
+        (criterion, evidence.looks.get(criterion_key(state.cursor.environment, name, criterion)))
+        for criterion in gate.criteria
+    ]
+    views = tuple(_view(criterion, look, gate, since, now) for criterion, look in entries)
+    counted = [look for _, look in entries if look is not None]
+    return GateView(
+        name=name,
+        verdict=worst([view.verdict for view in views]),
+        criteria=views,
+        complete=all(view.looked for view in views),
+        counts=all(look.at - look.lookback_seconds - gate.warmup >= since for look in counted),
+        on_fail=gate.on_fail,
+        newest_at=max((look.at for look in counted), default=None),
+    )
+
+
+def _view(criterion: Criterion, look: Look | None, gate: Gate, since: float, now: float) -> CriterionView:
+    if look is None or look.at < since:
+        sentence = f"{criterion.name} has not been looked at yet"
+        return CriterionView(criterion.name, Verdict.INCONCLUSIVE, None, sentence, None, looked=False)
+    if not is_fresh(look, gate.every, now):
+        sentence = f"{criterion.name} was last looked at {now - look.at:.0f} s ago"
+        return CriterionView(criterion.name, Verdict.INCONCLUSIVE, look.value, sentence, look.at, looked=False)
+    return CriterionView(criterion.name, look.verdict, look.value, look.sentence, look.at, looked=True)
+
+
+def is_fresh(look: Look, every_seconds: float, now: float) -> bool:
+    return now - look.at <= 2 * every_seconds + LOOK_GRACE_SECONDS
+
+
+def evidence_of(view: GateView) -> dict[str, object]:
+    """A gate's evidence as it goes into the event that it decides."""
+    return {
+        "gate": view.name,
+        "verdict": view.verdict,
+        "criteria": [
+            {"name": entry.name, "verdict": entry.verdict, "value": entry.value, "sentence": entry.sentence}
+            for entry in view.criteria
+        ],
+    }
+
+
+def watched_triggers(state: State) -> tuple[Trigger, ...]:
+    """Triggers that are measured now: from the first effect, or their stage, to the end of the watch."""
+    if not state.forward or state.first_effect_at is None:
+        return ()
+    return tuple(entry for entry in state.environment.triggers if not entry.by_hand and _is_armed_here(state, entry))
+
+
+def _is_armed_here(state: State, trigger: Trigger) -> bool:
+    if trigger.arm_from is None or state.phase is Phase.WATCHING:
+        return True
+    names = [stage.name for stage in state.environment.stages]
+    return trigger.arm_from not in names or state.cursor.stage >= names.index(trigger.arm_from)

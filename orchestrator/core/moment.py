@@ -1,0 +1,101 @@
+"""What a decision is made from, and the small questions that every rule asks of it."""
+
+from dataclasses import dataclass
+
+from orchestrator.core.effect import Effect
+from orchestrator.core.events import EffectRequested, Event
+from orchestrator.core.evidence import Evidence, SeenAt
+from orchestrator.core.gates import GateView, judge_gates, reached_gates
+from orchestrator.core.phases import Phase, Reason
+from orchestrator.core.state import State
+from stages.criteria.base import Verdict
+from stages.effects import CallHttp, RunCommand, RunSql, SetFlag, Target
+from stages.values import Json
+from stages.windows import Window
+
+OBSERVATION_LASTS_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    state: State
+    evidence: Evidence
+    now: float
+
+    def seen(self, target: str, since: float | None = None) -> SeenAt | None:
+        """What was seen of a target, if it is fresh (or no older than *since*) and could be seen."""
+        seen = self.evidence.seen.get(target)
+        if seen is None or seen.failure is not None:
+            return None
+        oldest = since if since is not None else self.now - OBSERVATION_LASTS_SECONDS
+        return seen if seen.at >= oldest else None
+
+    @property
+    def held(self) -> bool:
+        return bool(self.state.holds)
+
+    @property
+    def is_paused(self) -> bool:
+        return any(reason is Reason.PAUSED for reason, _ in self.state.holds)
+
+    @property
+    def reached_gate(self) -> GateView:
+        return judge_gates(self.state, self.evidence, reached_gates(self.state), self.now)
+
+    @property
+    def may_raise(self) -> bool:
+        """Whether the gate last reached lets exposure rise: passing now, or overridden and not failing."""
+        view = self.reached_gate
+        ref = self.state.gate_ref
+        if view.passing:
+            return True
+        overridden = self.state.advanced_at is not None and ref is not None and self.state.advanced_at >= ref.since
+        return overridden and view.verdict is not Verdict.FAIL
+
+    def windows(self) -> tuple[Window, ...]:
+        """Every window above the place where the run stands."""
+        state = self.state
+        found = state.program.windows
+        if state.phase is Phase.CHECKING:
+            return found
+        found += state.environment.windows
+        if state.stage is not None:
+            found += state.stage.windows
+        if state.step is not None:
+            found += state.step.windows
+        return found
+
+    def closed_window(self) -> Window | None:
+        return next((window for window in self.windows() if not window.is_open(self.now)), None)
+
+    def request(
+        self,
+        target: Target,
+        operation: SetFlag | RunSql | RunCommand | CallHttp,
+        label: str,
+        *,
+        undo: SetFlag | RunSql | RunCommand | CallHttp | None = None,
+        before: Json = None,
+        environment: str = "",
+        stage: str = "",
+        walk: str | None = None,
+        node: str | None = None,
+        attempt: int = 1,
+        reason: str = "",
+    ) -> Event:
+        """The durable intent for one operation. ``decide`` numbers it when all that is requested together is known."""
+        effect = Effect(
+            id="",
+            target=target.id,
+            target_kind=target.kind,
+            label=label,
+            operation=operation,
+            undo=undo,
+            before=before,
+            environment=environment or self.state.cursor.environment,
+            stage=stage,
+            walk=walk,
+            node=node,
+            attempt=attempt,
+        )
+        return EffectRequested(effect=effect, reason=reason)

@@ -1,0 +1,472 @@
+"""The way back, as one graph over the targets that the run touched. Planned here, walked in :mod:`backward`.
+
+Nodes, and what each waits for:
+
+    before     rollback.before, started together with exposure (10 s in all; a failure is noted)
+    exposure   every flag to what was there, all at once
+    settle     a stage's exposure and that of all later stages has read back, and had time to reach everybody
+    drain      a stage's queue is empty (bounded)
+    parameters a pinned flag's parameters to what they were
+    undo       everything else, last touched first; a stage waits for exposure of itself and later stages only
+    no_return  a person takes what lies behind the point of no return as it is
+    schema     where opted in, after every undo
+    after      rollback.after, a stage's own after that stage's undos
+    verify     rollback.verify
+    question   asked once exposure has settled; a yes adds nodes
+
+A target goes back to what it was before the run first touched it; if a point of no return was passed since, to what it
+was then; in a partial rollback, to what it was when the first undone stage touched it.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from orchestrator.core.events import CONTROLLER, RollbackNode, RollbackStarted
+from orchestrator.core.phases import Phase
+from orchestrator.core.state import State, TargetState, Touch
+from stages.actions import Site
+from stages.effects import SetFlag, TargetKind
+from stages.flag_spec import ABSENT
+from stages.kinds.base import Question, acts
+from stages.step import Act, EnvironmentProgram, RollbackProgram, StageProgram
+from stages.values import Json
+
+Cause = Literal["command", "gate", "trigger", "on_fail", "approval", "hold", "reverse"]
+BEFORE_LIMIT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Return:
+    """One target and where it goes back to."""
+
+    target: TargetState
+    touch: Touch
+    wanted: Json
+    environment: str
+    stage: str  # the stage whose touch is undone
+    stage_index: int
+
+
+def plan(
+    state: State,
+    cause: Cause,
+    reason: str,
+    *,
+    by: str = CONTROLLER,
+    scope: str = "",
+    with_schema: bool = False,
+    evidence: Json = None,
+    flags_of_triggers: tuple[str, ...] = (),
+) -> RollbackStarted:
+    """The whole way back as one event. *flags_of_triggers*: triggers firing in this very decision, whose flags are
+    pinned and so go to their safer value even if the run never touched them."""
+    pinned = _flags_of(state, flags_of_triggers)
+    returns = targets_to_return(state, scope, pinned)
+    builder = _Builder(state, scope, with_schema, pinned)
+    nodes = builder.build(returns)
+    return RollbackStarted(
+        by=by,
+        reason=reason,
+        cause=cause,
+        scope=scope,
+        with_schema=with_schema,
+        nodes=nodes,
+        left=tuple(what_stays(state, returns, scope, with_schema)),
+        evidence=evidence,
+    )
+
+
+# --- which targets go back, and to what -----------------------------------------------------------------------------
+
+
+def _flags_of(state: State, triggers: tuple[str, ...]) -> frozenset[str]:
+    acts = [act for name in triggers for act in state.environment.trigger_acts.get(name, ())]
+    targets = [act.target for act in acts]
+    return frozenset(target.id for target in targets if target is not None and target.kind is TargetKind.FLAG)
+
+
+def targets_to_return(state: State, scope: str, pinned: frozenset[str] = frozenset()) -> list[Return]:
+    """What goes back, in the order in which it was last touched. Schema is among it; whether it moves is asked later."""
+    pinned |= {pin.flag for pin in state.pins.values()}
+    found = [_return_of(state, target, scope, pinned) for target in state.targets.values()]
+    return sorted((entry for entry in found if entry is not None), key=lambda entry: entry.touch.order)
+
+
+def _return_of(state: State, target: TargetState, scope: str, pinned: frozenset[str]) -> Return | None:
+    touches = _undone_touches(state, target, scope)
+    if not touches:
+        if target.kind is TargetKind.FLAG and target.id in pinned and not scope and _may_return(state, target):
+            stage = target.stage
+            return Return(target, Touch(target.before, None, 0), target.before, target.environment, stage, 0)
+        return None
+    first_key, first = min(touches.items(), key=lambda item: item[1].order)
+    newest = max(touches.values(), key=lambda touch: touch.order)
+    environment, _, stage = first_key.partition("/")
+    wanted = first.value if scope or _crossed(state, target) else target.before
+    moved = Touch(wanted, first.undo, newest.order)
+    return Return(target, moved, wanted, environment, stage, _stage_index(state, environment, stage))
+
+
+def _may_return(state: State, target: TargetState) -> bool:
+    return target.environment not in state.environments_passed
+
+
+def _undone_touches(state: State, target: TargetState, scope: str) -> dict[str, Touch]:
+    """The touches that this rollback takes back."""
+    if not _may_return(state, target):
+        return {}
+    names = [stage.name for stage in state.program.environment(state.cursor.environment).stages]
+    wall = _wall(state)
+    found = {}
+    for key, touch in target.touches.items():
+        environment, _, stage = key.partition("/")
+        if touch.order <= wall:
+            continue
+        if scope and (environment != state.cursor.environment or stage not in names[names.index(scope) :]):
+            continue
+        found[key] = touch
+    return found
+
+
+def _wall(state: State) -> int:
+    """The order number of the newest point of no return; touches up to it stay. Below every order if there is none."""
+    if (current := _unmarked_wall(state)) is not None:
+        return current
+    return state.no_return.order if state.no_return is not None else -2_000_000
+
+
+def _unmarked_wall(state: State) -> int | None:
+    """A stage that is a point of no return and has begun counts as passed, though its step is not over."""
+    if state.phase is not Phase.RUNNING or state.cursor.stage >= len(state.environment.stages):
+        return None
+    stage = state.environment.stages[state.cursor.stage]
+    key = f"{state.cursor.environment}/{stage.name}"
+    begun = [target.touches[key].order for target in state.targets.values() if key in target.touches]
+    return max(begun) if stage.point_of_no_return and begun else None
+
+
+def _crossed(state: State, target: TargetState) -> bool:
+    """Whether a point of no return lies between this target's first touch and now."""
+    return target.first_touch.order <= _wall(state)
+
+
+def _stage_index(state: State, environment: str, stage: str) -> int:
+    names = [entry.name for entry in state.program.environment(environment).stages]
+    return names.index(stage) if stage in names else len(names)
+
+
+def behind_the_wall(state: State) -> list[TargetState]:
+    """Targets that stay because a point of no return was passed after they were last touched."""
+    wall = _wall(state)
+    return [
+        target
+        for target in state.targets.values()
+        if target.touched and target.environment not in state.environments_passed and target.last_order <= wall
+    ]
+
+
+# --- the graph --------------------------------------------------------------------------------------------------------
+
+
+class _Builder:
+    """Collects the nodes of one rollback; the order of the methods is the order of the graph."""
+
+    def __init__(self, state: State, scope: str, with_schema: bool, pinned: frozenset[str] = frozenset()) -> None:
+        self.state = state
+        self.scope = scope
+        self.with_schema = with_schema
+        self.pinned = pinned | {pin.flag for pin in state.pins.values()}
+        self.nodes: list[RollbackNode] = []
+
+    def build(self, returns: list[Return]) -> tuple[RollbackNode, ...]:
+        flags = [entry for entry in returns if entry.target.kind is TargetKind.FLAG]
+        schema = [entry for entry in returns if entry.target.kind is TargetKind.SCHEMA]
+        others = [entry for entry in returns if entry not in flags and entry not in schema]
+        sections = self._sections(returns)
+        self._before(sections)
+        self._exposure(flags)
+        settled = self._settle(flags, [*others, *schema])
+        self._parameters(flags, settled)
+        self._undo(others, settled)
+        self._no_return()
+        self._schema(schema, settled)
+        self._questions(sections, schema, settled)
+        self._after(sections, others)
+        self._verify(sections)
+        return tuple(self.nodes)
+
+    def _add(self, node_id: str, kind: str, environment: str, **fields: Json) -> str:
+        self.nodes.append(
+            RollbackNode.model_validate({"id": node_id, "kind": kind, "environment": environment, **fields})
+        )
+        return node_id
+
+    def _ids(self, *kinds: str) -> tuple[str, ...]:
+        return tuple(node.id for node in self.nodes if node.kind in kinds)
+
+    def _sections(self, returns: list[Return]) -> list[tuple[EnvironmentProgram, StageProgram | None, RollbackProgram]]:
+        """The ``rollback:`` sections that apply: of every stage that is undone, last first, then the plan's own."""
+        touched = {(entry.environment, entry.stage) for entry in returns}
+        touched |= {
+            tuple(key.partition("/")[::2])  # type: ignore[misc]
+            for entry in returns
+            for key in _undone_touches(self.state, entry.target, self.scope)
+        }
+        found: list[tuple[EnvironmentProgram, StageProgram | None, RollbackProgram]] = []
+        for environment in reversed(self.state.program.environments):
+            if environment.name in self.state.environments_passed:
+                continue
+            stages = [stage for stage in reversed(environment.stages) if (environment.name, stage.name) in touched]
+            found += [(environment, stage, stage.rollback) for stage in stages]
+            if environment.name == self.state.cursor.environment and not self.scope:
+                found.append((environment, None, environment.rollback))
+        return found
+
+    def _before(self, sections: list[tuple[EnvironmentProgram, StageProgram | None, RollbackProgram]]) -> None:
+        for environment, stage, section in sections:
+            if section.before:
+                name = stage.name if stage else ""
+                self._add(f"before:{environment.name}/{name or 'plan'}", "before", environment.name, stage=name)
+
+    def _exposure(self, flags: list[Return]) -> None:
+        for entry in flags:
+            self._add(
+                f"exposure:{entry.target.id}",
+                "exposure",
+                entry.environment,
+                target=entry.target.id,
+                stage=entry.stage,
+                wanted=entry.wanted if entry.wanted is not None else ABSENT,
+                detail=entry.target.title,
+            )
+
+    def _settle(self, flags: list[Return], rest: list[Return]) -> dict[str, tuple[str, ...]]:
+        """A settle (and drain) node for each stage that something waits in; stage key -> what its undos wait for."""
+        waits: dict[str, tuple[str, ...]] = {}
+        before = self._ids("before")
+        stages = self._stages_of(rest) or self._stages_of(flags)
+        for environment, stage, index in stages:
+            behind = [entry for entry in flags if self._rank(entry) >= (self._environment_rank(environment), index)]
+            exposure = tuple(f"exposure:{entry.target.id}" for entry in behind)
+            key = f"{environment}/{stage}"
+            if not behind:
+                waits[key] = before
+                continue
+            seconds = max(self._settle_seconds(entry) for entry in behind)
+            settle = self._add(
+                f"settle:{key}", "settle", environment, stage=stage, seconds=seconds, after=exposure + before
+            )
+            waits[key] = (settle, *self._drain(behind, settle))
+        return waits
+
+    def _drain(self, flags: list[Return], settle: str) -> tuple[str, ...]:
+        found = []
+        for entry in flags:
+            stage = self.state.program.environment(entry.environment).stage(entry.stage)
+            node_id = f"drain:{entry.environment}/{entry.stage}"
+            if stage is None or stage.drain is None:
+                continue
+            if node_id not in {node.id for node in self.nodes}:
+                self._add(
+                    node_id, "drain", entry.environment, stage=entry.stage, seconds=stage.drain.timeout_seconds,
+                    after=(settle,), detail=f"{stage.drain.query} {stage.drain.until}",
+                )  # fmt: skip
+            found.append(node_id)
+        return tuple(dict.fromkeys(found))
+
+    def _parameters(self, flags: list[Return], settled: dict[str, tuple[str, ...]]) -> None:
+        """A pinned flag keeps its parameters until exposure has settled."""
+        waits = tuple(dict.fromkeys(node for nodes in settled.values() for node in nodes))
+        for entry in flags:
+            if entry.target.id in self.pinned:
+                exposure = f"exposure:{entry.target.id}"
+                self._add(
+                    f"parameters:{entry.target.id}", "parameters", entry.environment, target=entry.target.id,
+                    stage=entry.stage, wanted=entry.wanted, after=(exposure, *waits), detail=entry.target.title,
+                )  # fmt: skip
+
+    def _undo(self, others: list[Return], settled: dict[str, tuple[str, ...]]) -> None:
+        newest_first = sorted(others, key=lambda entry: entry.touch.order, reverse=True)
+        last_of_stage: dict[str, str] = {}
+        for entry in newest_first:
+            if entry.touch.undo is None:
+                continue  # the plan declares that there is no way back; what_stays lists it
+            key = f"{entry.environment}/{entry.stage}"
+            later = (last_of_stage[key],) if key in last_of_stage else ()
+            last_of_stage[key] = self._undo_node("undo", entry, settled.get(key, ()) + later)
+
+    def _undo_node(self, kind: str, entry: Return, after: tuple[str, ...]) -> str:
+        assert entry.touch.undo is not None
+        return self._add(
+            f"{kind}:{entry.target.id}", kind, entry.environment, target=entry.target.id, stage=entry.stage,
+            wanted=entry.wanted, undo=entry.touch.undo.model_dump(mode="json", by_alias=True), after=after,
+            detail=entry.target.title,
+        )  # fmt: skip
+
+    def _no_return(self) -> None:
+        stays = behind_the_wall(self.state)
+        if stays and not self.scope:
+            names = ", ".join(target.title for target in stays)
+            self._add("no_return", "no_return", self.state.cursor.environment, detail=names)
+
+    def _schema(self, schema: list[Return], settled: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+        """Schema goes back only where it is opted in, after every undo, last touched first."""
+        waits = self._ids("undo") + tuple(node for nodes in settled.values() for node in nodes)
+        moved: list[str] = []
+        for entry in sorted(schema, key=lambda one: one.touch.order, reverse=True):
+            if self.with_schema or schema_policy(self.state, entry) == "down":
+                if schema_stays(self.state, entry, by_person=self.with_schema) is None:
+                    moved.append(self._undo_node("schema", entry, (*waits, *moved[-1:])))
+        return tuple(moved)
+
+    def _questions(
+        self,
+        sections: list[tuple[EnvironmentProgram, StageProgram | None, RollbackProgram]],
+        schema: list[Return],
+        settled: dict[str, tuple[str, ...]],
+    ) -> None:
+        waits = tuple(dict.fromkeys(node for nodes in settled.values() for node in nodes))
+        for environment, stage, section in sections:
+            name = stage.name if stage else "plan"
+            for index, question in enumerate(section.ask):
+                node_id = f"question:{environment.name}/{name}/{index + 1}"
+                self._add(
+                    node_id, "question", environment.name, stage=stage.name if stage else "", after=waits,
+                    seconds=question.timeout, detail=question.question,
+                )  # fmt: skip
+        asked = {(entry.environment, entry.stage) for entry in schema if schema_policy(self.state, entry) == "ask"}
+        for environment_name, stage_name in sorted(asked) if not self.with_schema else ():
+            program = self.state.program.environment(environment_name).stage(stage_name)
+            assert program is not None and program.schema_question is not None
+            self._add(
+                f"question:{environment_name}/{stage_name}/schema", "question", environment_name, stage=stage_name,
+                after=waits, seconds=program.schema_question.timeout, detail=program.schema_question.question,
+            )  # fmt: skip
+
+    def _after(
+        self, sections: list[tuple[EnvironmentProgram, StageProgram | None, RollbackProgram]], others: list[Return]
+    ) -> None:
+        for environment, stage, section in sections:
+            if not section.after:
+                continue
+            name = stage.name if stage else ""
+            if stage is None:
+                waits = tuple(node.id for node in self.nodes if node.kind not in ("question", "no_return"))
+            else:
+                own = tuple(f"undo:{entry.target.id}" for entry in others if entry.stage == stage.name)
+                waits = tuple(node for node in self._ids("undo") if node in own) or self._ids("exposure", "settle")
+            self._add(f"after:{environment.name}/{name or 'plan'}", "after", environment.name, stage=name, after=waits)
+
+    def _verify(self, sections: list[tuple[EnvironmentProgram, StageProgram | None, RollbackProgram]]) -> None:
+        waits = tuple(node.id for node in self.nodes if node.kind not in ("question", "no_return", "verify"))
+        for environment, stage, section in sections:
+            if section.verify:
+                name = stage.name if stage else ""
+                self._add(
+                    f"verify:{environment.name}/{name or 'plan'}", "verify", environment.name, stage=name,
+                    seconds=section.within_seconds, after=waits,
+                )  # fmt: skip
+
+    # small look-ups
+
+    def _stages_of(self, entries: list[Return]) -> list[tuple[str, str, int]]:
+        found = {(entry.environment, entry.stage, entry.stage_index) for entry in entries}
+        return sorted(found, key=lambda one: (self._environment_rank(one[0]), one[2]), reverse=True)
+
+    def _environment_rank(self, environment: str) -> int:
+        return [entry.name for entry in self.state.program.environments].index(environment)
+
+    def _rank(self, entry: Return) -> tuple[int, int]:
+        """The last stage that touched the flag: its exposure is what later and earlier stages wait for."""
+        keys = _undone_touches(self.state, entry.target, self.scope) or {
+            f"{entry.environment}/{entry.stage}": entry.touch
+        }
+        places = [key.partition("/") for key in keys]
+        return max(
+            (self._environment_rank(environment), _stage_index(self.state, environment, stage))
+            for environment, _, stage in places
+        )
+
+    def _settle_seconds(self, entry: Return) -> float:
+        stage = self.state.program.environment(entry.environment).stage(entry.stage)
+        return stage.settle_seconds if stage is not None else 30.0
+
+
+def schema_policy(state: State, entry: Return) -> str:
+    stage = state.program.environment(entry.environment).stage(entry.stage)
+    return stage.on_rollback if stage is not None and stage.kind == "migration" else "down"
+
+
+def schema_stays(state: State, entry: Return, *, by_person: bool) -> str | None:
+    """Why a schema target never goes back, or not by itself; None if it may."""
+    stage = state.program.environment(entry.environment).stage(entry.stage)
+    reason = stage.irreversible.get(entry.target.id) if stage is not None else None
+    if reason is not None:
+        return reason
+    if entry.touch.undo is None:
+        return "the plan declares no way back"
+    return None
+
+
+def schema_nodes(state: State, after: tuple[str, ...]) -> tuple[RollbackNode, ...]:
+    """Nodes for all schema that can go back, for a person's late yes."""
+    builder = _Builder(state, "", with_schema=True)
+    known = state.rollback.nodes if state.rollback is not None else {}
+    schema = [entry for entry in targets_to_return(state, "") if entry.target.kind is TargetKind.SCHEMA]
+    builder._schema([entry for entry in schema if f"schema:{entry.target.id}" not in known], {"": after})  # noqa: SLF001
+    return tuple(builder.nodes)
+
+
+def what_stays(state: State, returns: list[Return], scope: str, with_schema: bool) -> list[str]:
+    """What will not come back, and why, in words: shown before a start, at a rollback and in the report."""
+    found: list[str] = []
+    for entry in returns:
+        if entry.target.kind is TargetKind.SCHEMA:
+            reason = schema_stays(state, entry, by_person=with_schema)
+            if reason is None and not with_schema and schema_policy(state, entry) != "down":
+                reason = "the schema stays unless somebody asks for it"
+            if reason is not None:
+                found.append(f"{entry.target.title} stays: {reason}")
+        elif entry.target.kind is not TargetKind.FLAG and entry.touch.undo is None:
+            found.append(f"{entry.target.title} stays: the plan declares no way back")
+        elif entry.target.kind is TargetKind.FLAG and not entry.target.existed:
+            found.append(f"{entry.target.title} was not there before; it stays, disabled at 0 %")
+    if not scope:
+        passed = state.environments_passed
+        found += [
+            f"{target.title} stays: {target.environment} had passed its watch"
+            for target in state.targets.values()
+            if target.touched and target.environment in passed
+        ]
+        found += [f"{target.title} stays: it lies behind a point of no return" for target in behind_the_wall(state)]
+    return found
+
+
+def acts_of_node(state: State, node: RollbackNode) -> tuple[Act, ...]:
+    """The list of acts of a ``before``, ``after`` or ``answer`` node."""
+    section = section_of(state, node)
+    if node.kind == "answer":
+        question = question_of(state, node)
+        site = Site(environment=node.environment, stage=f"question {node.stage or 'plan'}")
+        return acts(question.actions, site) if question is not None else ()
+    return section.before if node.kind == "before" else section.after
+
+
+def question_of(state: State, node: RollbackNode) -> Question | None:
+    """The plan's question that a ``question`` node puts, or whose answer an ``answer`` node carries out."""
+    number = node.id.partition("#")[0].rpartition("/")[2]
+    if number == "schema":
+        stage = state.program.environment(node.environment).stage(node.stage)
+        return stage.schema_question if stage is not None else None
+    return section_of(state, node).ask[int(number) - 1] if number.isdigit() else None
+
+
+def section_of(state: State, node: RollbackNode) -> RollbackProgram:
+    environment = state.program.environment(node.environment)
+    stage = environment.stage(node.stage) if node.stage else None
+    return stage.rollback if stage is not None else environment.rollback
+
+
+def set_flag(entry_environment: str, target: TargetState, value: dict[str, Json]) -> SetFlag:
+    key = target.id.partition("/")[2]
+    return SetFlag(environment=entry_environment, key=key, value=value)

@@ -1,0 +1,239 @@
+"""What everybody is shown of a run: one projection for the API, the command line and the page.
+
+The fields of ``status`` are a contract; more may be added. Times are ISO 8601 in UTC.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from orchestrator.core import forward, gates, watching
+from orchestrator.core.backward import ready_nodes
+from orchestrator.core.decide import scopes
+from orchestrator.core.evidence import Evidence
+from orchestrator.core.gates import GateView, judge_gates
+from orchestrator.core.moment import Moment
+from orchestrator.core.phases import Leg, Phase
+from orchestrator.core.rollback import targets_to_return, what_stays
+from orchestrator.core.state import State
+from stages.effects import TargetKind
+from stages.flag_spec import percentage_of
+
+Json = dict[str, Any]
+
+
+def iso(at: float | None) -> str | None:
+    if at is None:
+        return None
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def status(state: State, evidence: Evidence, now: float, *, has_controller: bool = True) -> Json:
+    m = Moment(state, evidence, now)
+    shown = summary(state)
+    shown |= {
+        "leg": state.leg,
+        "percentages": percentages(state),
+        "holds": holds(state, now, has_controller=has_controller),
+        "gate": gate(m),
+        "next": upcoming(m),
+        "waiting": waiting(state),
+        "exceptions": list(state.exceptions) or (list(state.rollback.left) if state.rollback else []),
+        "pins": pins(state),
+        "stages": stages(state),
+        "progress": progress(m),
+        "rollback": rollback(state),
+        "stays_on_rollback": [] if state.ended or state.rollback else stays(state),
+        "success": dict(state.success),
+        "author": state.author,
+        "seq": state.seq,
+    }
+    return shown
+
+
+def summary(state: State) -> Json:
+    """The short form: what lists show, and what the run's row carries."""
+    return {
+        "run": state.run,
+        "plan": state.program.name,
+        "digest": state.program.digest,
+        "phase": state.phase,
+        "outcome": state.outcome,
+        "environment": state.cursor.environment,
+        "stage": state.stage.name if state.stage is not None else None,
+        "step": state.step.name if state.step is not None else None,
+        "started": iso(state.started_at),
+        "ended": iso(state.ended_at),
+    }
+
+
+def percentages(state: State) -> dict[str, float]:
+    """Flag -> the percentage it stands at, in the environment where the run is."""
+    return {
+        target.id.partition("/")[2]: percentage_of(target.value if isinstance(target.value, dict) else None)
+        for target in state.targets.values()
+        if target.kind is TargetKind.FLAG and target.environment == state.cursor.environment
+    }
+
+
+def holds(state: State, now: float, *, has_controller: bool) -> list[Json]:
+    found = [
+        {"reason": hold.reason, "item": hold.item, "since": iso(hold.since), "by": hold.by, "detail": hold.detail}
+        for hold in state.holds.values()
+    ]
+    if not has_controller and not state.ended:
+        detail = "no controller runs; rollout start PLAN, or rollout serve, goes on with this run"
+        found.append({"reason": "no_controller", "item": "run", "since": iso(now), "by": "reader", "detail": detail})
+    return found
+
+
+def _gate_now(m: Moment) -> GateView | None:
+    state = m.state
+    names = gates.watched_gates(state, m.evidence)
+    if state.phase is Phase.WATCHING:
+        names = watching.due_gates(m)
+    return judge_gates(state, m.evidence, names, m.now) if names else None
+
+
+def gate(m: Moment) -> Json | None:
+    view = _gate_now(m)
+    if view is None:
+        return None
+    return {
+        "name": view.name,
+        "verdict": view.verdict,
+        "criteria": [
+            {
+                "name": one.name,
+                "verdict": one.verdict,
+                "value": one.value,
+                "sentence": one.sentence,
+                "at": iso(one.at),
+            }
+            for one in view.criteria
+        ],
+    }
+
+
+def waiting(state: State) -> list[Json]:
+    return [
+        {
+            "item": item.item,
+            "kind": item.kind,
+            "text": item.text,
+            "by": list(item.who),
+            "until": iso(item.until),
+            "approved_by": [name for name, _ in item.approvals],
+        }
+        for item in state.waiting.values()
+        if item.open
+    ]
+
+
+def pins(state: State) -> list[Json]:
+    return [
+        {"flag": pin.flag.partition("/")[2], "source": pin.source, "keys": sorted(pin.keys), "kept": pin.kept}
+        for pin in state.pins.values()
+    ]
+
+
+def stages(state: State) -> list[Json]:
+    found = []
+    for environment in state.program.environments:
+        for stage in environment.stages:
+            how = state.stages.get((environment.name, stage.name), "todo")
+            if how == "todo" and state.stage is stage:
+                how = "current"
+            found.append({"environment": environment.name, "name": stage.name, "kind": stage.kind, "state": how})
+    return found
+
+
+def progress(m: Moment) -> Json | None:
+    """How much of the current bake or watch has passed, in seconds."""
+    state = m.state
+    if state.phase is Phase.RUNNING and state.leg is Leg.BAKING and state.step is not None:
+        bake = state.step.bake
+        return {
+            "what": "bake",
+            "passed_seconds": round(forward.bake_progress(m).seconds, 1),
+            "of_seconds": bake.max_seconds,
+            "least_seconds": bake.min_seconds,
+        }
+    if state.phase is Phase.WATCHING:
+        passed = round(gates.watched_seconds(state, m.evidence), 1)
+        return {"what": "watch", "passed_seconds": passed, "of_seconds": state.environment.watch_seconds}
+    return None
+
+
+def rollback(state: State) -> Json | None:
+    if state.rollback is None:
+        return None
+    under_way = state.rollback
+    return {
+        "cause": under_way.cause,
+        "by": under_way.by,
+        "reason": under_way.reason,
+        "since": iso(under_way.since),
+        "scope": under_way.scope,
+        "nodes": [
+            {
+                "id": key,
+                "kind": node.node.kind,
+                "target": node.node.target,
+                "result": node.result,
+                "detail": node.detail,
+            }
+            for key, node in under_way.nodes.items()
+        ],
+        "left": list(under_way.left),
+    }
+
+
+def stays(state: State) -> list[str]:
+    """What would not come back if the run were rolled back now."""
+    return what_stays(state, targets_to_return(state, ""), "", with_schema=False)
+
+
+# --- what comes next ----------------------------------------------------------------------------------------------------
+
+
+def upcoming(m: Moment) -> Json:
+    """What happens next, and when (null: not known, it waits for something)."""
+    what, at = _upcoming(m)
+    return {"what": what, "at": iso(at)}
+
+
+def _upcoming(m: Moment) -> tuple[str, float | None]:
+    state = m.state
+    if state.ended:
+        return "nothing: the run has ended", None
+    if state.stop_requested is not None:
+        return "stop, when what is under way has an outcome", None
+    if state.rollback is not None:
+        names = ", ".join(node.node.id for node in ready_nodes(state)) or "the end"
+        return f"roll back: {names}", None
+    if state.holds:
+        return "go on when nothing holds any more", None
+    if state.phase is Phase.WATCHING:
+        left = state.environment.watch_seconds - gates.watched_seconds(state, m.evidence)
+        return "end of the watch", m.now + max(left, 0.0)
+    if state.phase is Phase.CHECKING:
+        return "begin, when every check has been answered", None
+    return _next_of_leg(m)
+
+
+def _next_of_leg(m: Moment) -> tuple[str, float | None]:
+    state = m.state
+    stage, step = state.stage, state.step
+    if stage is None or step is None:
+        return "go on", None
+    match state.leg:
+        case Leg.BAKING:
+            left = step.bake.min_seconds - forward.bake_progress(m).seconds
+            return f"leave step {step.name} of {stage.name}", m.now + max(left, 0.0)
+        case Leg.ENTERING:
+            asked = ", ".join(scope.item for scope in scopes(m) if scope.checks) or "its guards"
+            return f"begin step {step.name} of {stage.name} after {asked}", None
+        case Leg.ACTING:
+            return f"step {step.name} of {stage.name}", None
+        case _:
+            return f"{state.leg} of {stage.name}", None
