@@ -352,10 +352,12 @@ async def _decoded(response: "httpx.Response", max_bytes: int) -> AsyncGenerator
     if encoding not in ("gzip", "x-gzip", "deflate"):
         raise Permanent(f"the answer is compressed with {encoding}, which was not asked for")
     unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
+    begun = False
     async for chunk in response.aiter_raw():
+        begun = True
         try:
             yield unpacker.decompress(chunk, max_bytes + 1)
         except zlib.error as error:
             raise Permanent(f"the answer says that it is compressed with {encoding}, and is not") from error
-    if not unpacker.eof and response.request.method != "HEAD" and response.status_code not in (204, 304):
+    if begun and not unpacker.eof:
         raise NoAnswer("the answer ends before its compressed text does")

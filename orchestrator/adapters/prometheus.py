@@ -222,7 +222,7 @@ def parse_answer(reply: Reply) -> list[SeriesValue]:
         raise UnusableAnswer("answered with a part of the data only")
     try:
         return _series(answer["data"])
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UnusableAnswer("answered with a result that can't be read") from error
 
 
