@@ -1,0 +1,118 @@
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from orchestrator.adapters.http_client import HttpClient
+from orchestrator.adapters.notify import LIMIT_SECONDS, WebhookMessenger
+from orchestrator.adapters.secrets import Secrets
+from orchestrator.core.effect import Notice, NoticeSeverity
+from orchestrator.errors import Permanent, Temporary
+from orchestrator.ports import Scene
+from stages.plan import Channel
+from tests.support.http_server import ScriptedServer, answer, dead_url, hang
+
+SCENE = Scene("r1", "production")
+NOTICE = Notice(
+    key="hold-3", channel="dev-team", severity=NoticeSeverity.HIGH, title="Held", text="The gate is inconclusive."
+)
+
+
+class StandingClock:
+    def now(self) -> float:
+        return 1_800_000_000.25
+
+    def monotonic(self) -> float:
+        return 0.0
+
+    async def sleep(self, seconds: float) -> None:
+        raise AssertionError("nothing here sleeps")
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ScriptedServer]:
+    async with ScriptedServer() as server:
+        yield server
+
+
+def messenger(**environ: str) -> WebhookMessenger:
+    return WebhookMessenger(HttpClient(Secrets(environ=environ)), StandingClock())
+
+
+def channel(**webhook: Any) -> Channel:
+    return Channel.model_validate({"webhook": webhook})
+
+
+async def test_a_notice_arrives_whole_under_its_key(server: ScriptedServer) -> None:
+    secret_url = f"{server.url}/hook/s3cret-path"
+    to = channel(url={"env": "HOOK"}, headers={"X-Token": {"env": "TOKEN"}})
+
+    await messenger(HOOK=secret_url, TOKEN="t0ken").deliver(NOTICE, to, SCENE)
+
+    (got,) = server.requests
+    assert (got.method, got.target) == ("POST", "/hook/s3cret-path")
+    assert got.headers["idempotency-key"] == "r1/hold-3"
+    assert got.headers["x-token"] == "t0ken"
+    assert got.headers["content-type"] == "application/json"
+    assert json.loads(got.body) == {
+        "title": "Held",
+        "text": "The gate is inconclusive.",
+        "severity": "high",
+        "run": "r1",
+        "key": "hold-3",
+        "at": "2027-01-15T08:00:00.250+00:00",
+    }
+
+
+async def test_a_secret_in_a_message_is_taken_out(server: ScriptedServer) -> None:
+    notice = NOTICE.model_copy(update={"text": "said t0ken-value"})
+
+    await messenger(TOKEN="t0ken-value").deliver(
+        notice, channel(url=server.url, headers={"X-Token": {"env": "TOKEN"}}), SCENE
+    )
+    await (sender := messenger(TOKEN="t0ken-value")).deliver(
+        NOTICE, channel(url=server.url, headers={"X-Token": {"env": "TOKEN"}}), SCENE
+    )
+    await sender.deliver(notice, channel(url=server.url), SCENE)
+
+    assert json.loads(server.requests[-1].body)["text"] == "said ***"
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), ((429, Temporary), (500, Temporary), (503, Temporary), (302, Permanent), (404, Permanent))
+)
+async def test_a_status_says_whether_it_may_work_later(
+    server: ScriptedServer, status: int, kind: type[Exception]
+) -> None:
+    server.behave(answer("not now", status, {"Retry-After": "9"}))
+
+    with pytest.raises(kind, match=f"dev-team .* {status}: not now") as caught:
+        await messenger().deliver(NOTICE, channel(url=f"{server.url}/s3cret"), SCENE)
+
+    assert "s3cret" not in str(caught.value)
+    if isinstance(caught.value, Temporary):
+        assert caught.value.retry_after_seconds == 9.0
+
+
+async def test_nobody_there_is_temporary() -> None:
+    with pytest.raises(Temporary):
+        await messenger().deliver(NOTICE, channel(url=dead_url()), SCENE)
+
+
+@pytest.mark.slow
+async def test_a_hanging_endpoint_is_given_up_within_the_limit(server: ScriptedServer) -> None:
+    server.behave(hang)
+
+    with pytest.raises(Temporary, match=f"within {LIMIT_SECONDS:g} s"):
+        await messenger().deliver(NOTICE, channel(url=server.url), SCENE)
+
+
+async def test_another_kind_of_channel_is_refused_by_name() -> None:
+    with pytest.raises(Permanent, match=r"dev-team .*slack.*use webhook"):
+        await messenger().deliver(NOTICE, Channel.model_validate({"slack": {"url": "x"}}), SCENE)
+
+
+async def test_a_missing_secret_is_named() -> None:
+    with pytest.raises(Permanent, match="HOOK"):
+        await messenger().deliver(NOTICE, channel(url={"env": "HOOK"}), SCENE)
