@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stages.checks import Expect, NumberExpectation
-from stages.values import Bound, Json, format_duration, parse_duration
+from stages.values import Bound, Json, format_duration, parse_age
 
 SHOWN_CHARACTERS = 200
-_AGE = re.compile(r"(<=|>=|<|>)?\s*(\S+)")
 _INDEX = re.compile(r"\[(\d+)\]")
 _MISSING = object()
 
@@ -190,18 +189,10 @@ def _size(found: Found) -> int | None:
 
 
 def _age(text: str, found: Found) -> Finding:
-    """``< 24h``; a duration alone is the greatest age."""
     if found.age_seconds is None:
         raise CannotTell(f"expect.age says nothing of {found.what}; it is for files")
-    wrong = f'expect.age must be a duration or a bound such as "< 24h", not {text!r}'
-    match = _AGE.fullmatch(text.strip())
-    if match is None:
-        raise CannotTell(wrong)
-    try:
-        limit_seconds = float(parse_duration(match.group(2)))
-    except ValueError as error:
-        raise CannotTell(wrong) from error
-    bound = Bound.model_validate({"op": match.group(1) or "<=", "number": limit_seconds, "text": text})
+    op, limit_seconds = parse_age(text)
+    bound = Bound.model_validate({"op": op, "number": limit_seconds, "text": text})
     age = format_duration(round(found.age_seconds))
     return Finding(bound.holds(found.age_seconds), f"expected an age of {text.strip()}, found {age}")
 
@@ -217,10 +208,7 @@ def _json(wanted: Mapping[str, NumberExpectation | Json], found: Found) -> Itera
 
 
 def _at_path(document: Json, path: str, want: NumberExpectation | Json, found: Found) -> Finding:
-    number = want
-    if isinstance(want, dict) and set(want) == {"number"}:
-        number = NumberExpectation.model_validate(want)
-    bound = number.number if isinstance(number, NumberExpectation) else None
+    bound = want.number if isinstance(want, NumberExpectation) else None
     expected = f"expected {path} to be {bound if bound is not None else brief(_written(want))}"
     try:
         value = value_at(document, path)
