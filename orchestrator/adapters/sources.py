@@ -28,8 +28,13 @@ LONGEST_FILE_BYTES = 16 * 1024 * 1024
 
 
 class SqlReader(Protocol):
-    async def fetch(self, database: TextOrSecret, sql: str, timeout_seconds: float) -> Sequence[Sequence[Any]]:
-        """The rows of one statement, read only and within the time. Raises ``Temporary`` or ``Permanent``."""
+    async def fetch(
+        self, database: TextOrSecret, sql: str, timeout_seconds: float, directory: str | None = None
+    ) -> Sequence[Sequence[Any]]:
+        """The rows of one statement, read only and within the time. Raises ``Temporary`` or ``Permanent``.
+
+        *directory* is what a file that *database* names is relative to.
+        """
         ...
 
 
@@ -113,7 +118,8 @@ class SourceReader:
         database = source.database or scene.database
         if database is None:
             raise CannotTell("the plan names no database to ask")
-        rows = await self.sql.fetch(database, source.sql, source.timeout or SQL_TIMEOUT_SECONDS)
+        timeout_seconds = source.timeout or SQL_TIMEOUT_SECONDS
+        rows = await self.sql.fetch(database, source.sql, timeout_seconds, scene.directory)
         text = "\n".join("\t".join(map(_cell, row)) for row in rows)
         single = rows[0][0] if len(rows) == 1 and len(rows[0]) == 1 else True
         return Found("the result", text=text, rows=len(rows), verdict=bool(rows) and bool(single))

@@ -69,8 +69,10 @@ class ScriptedSql:
     rows: Sequence[Sequence[Any]] | RolloutError = ()
     asked: list[tuple[Any, ...]] = field(default_factory=list)
 
-    async def fetch(self, database: TextOrSecret, sql: str, timeout_seconds: float) -> Sequence[Sequence[Any]]:
-        self.asked.append((database, sql, timeout_seconds))
+    async def fetch(
+        self, database: TextOrSecret, sql: str, timeout_seconds: float, directory: str | None = None
+    ) -> Sequence[Sequence[Any]]:
+        self.asked.append((database, sql, timeout_seconds, directory))
         if isinstance(self.rows, RolloutError):
             raise self.rows
         return self.rows
@@ -256,7 +258,8 @@ async def test_sql_is_held_against_what_is_expected(
 async def test_sql_asks_its_own_database_or_the_environment_s(desk: Desk) -> None:
     await desk.ask(sql="SELECT 1")
     await desk.ask(sql="SELECT 2", database="sqlite:///y", timeout="1s")
-    assert desk.sql.asked == [("sqlite:///x", "SELECT 1", 30.0), ("sqlite:///y", "SELECT 2", 1.0)]
+    here = desk.scene.directory
+    assert desk.sql.asked == [("sqlite:///x", "SELECT 1", 30.0, here), ("sqlite:///y", "SELECT 2", 1.0, here)]
     desk.scene = Scene("run", "production")
     assert "names no database" in (await desk.ask(sql="SELECT 1")).detail
 
