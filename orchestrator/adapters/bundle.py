@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from orchestrator.errors import Permanent
+from orchestrator.errors import Permanent, Temporary
 
 
 class Bundles:
@@ -29,7 +29,10 @@ class Bundles:
         target = self._root / digest
         base = target.joinpath(*["up"] * _levels_up(wanted))
         if not _is_as_wanted(base, wanted):
-            self._make(target, base, wanted)
+            try:
+                self._make(target, base, wanted)
+            except OSError as problem:
+                raise Temporary(f"the plan's files cannot be laid out in {target}: {problem.strerror}") from problem
         return base
 
     def _make(self, target: Path, base: Path, wanted: Mapping[str, str]) -> None:

@@ -140,7 +140,8 @@ class ProcessRunner:
 
     def _lock(self, scene: Scene) -> Path:
         name = hashlib.sha256(f"{scene.run}\n{scene.effect_id}".encode()).hexdigest()[:32]
-        self._locks.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):  # the supervisor says that it cannot make the lock
+            self._locks.mkdir(mode=0o700, parents=True, exist_ok=True)
         return self._locks / f"{name}.lock"
 
     async def _is_free(self, lock: Path, within_seconds: float) -> bool:
@@ -181,17 +182,7 @@ class ProcessRunner:
     # --- the supervisor -----------------------------------------------------------------------------------------------
 
     async def _supervise(self, order: _Order) -> CommandResult:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-I",
-            "-S",
-            supervisor.__file__,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            env={"LANG": "C.UTF-8"},
-            start_new_session=True,
-        )
+        process = await _start_supervisor()
         try:
             async with asyncio.timeout(self._patience_seconds(order)):
                 answer = await self._ask(process, order)
@@ -238,6 +229,23 @@ class ProcessRunner:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+
+
+async def _start_supervisor() -> asyncio.subprocess.Process:
+    try:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-I",
+            "-S",
+            supervisor.__file__,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env={"LANG": "C.UTF-8"},
+            start_new_session=True,
+        )
+    except OSError as problem:
+        raise Temporary(f"no process can be started: {problem.strerror}; nothing was run") from problem
 
 
 def _words_about(scene: Scene) -> dict[str, str]:

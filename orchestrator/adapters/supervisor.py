@@ -51,10 +51,10 @@ _HINTS = {
 }
 
 
-def take_lock(path: Path) -> int | None:
+def take_lock(path: Path, *, create: bool = True) -> int | None:
     """An open descriptor that holds the lock of *path*, or None if somebody else holds it. Close it to give it back."""
     while True:
-        held = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        held = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o600)
         try:
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as problem:
@@ -70,7 +70,10 @@ def take_lock(path: Path) -> int | None:
 
 def is_free(path: Path) -> bool:
     """Whether nobody holds the lock of *path*; it leaves no file behind then."""
-    held = take_lock(path)
+    try:
+        held = take_lock(path, create=False)
+    except FileNotFoundError:
+        return True
     if held is None:
         return False
     path.unlink(missing_ok=True)
@@ -341,10 +344,13 @@ def _not_started(problem: OSError | ValueError, order: dict[str, Any]) -> str:
 
 def _supervise(order: dict[str, Any]) -> dict[str, Any]:
     path = Path(order["lock"]) if order["lock"] else None
-    lock = take_lock(path) if path else None
+    try:
+        lock = take_lock(path) if path else None
+    except OSError as problem:
+        return {"not_started": f"the lock file {path} cannot be made: {problem.strerror}"}
     if path and lock is None:
         return {"busy": True}
-    answer = {"not_started": "the controller was gone"} if _control_has_ended() else _run(order, lock)
+    answer: dict[str, Any] = {"not_started": "the controller was gone"} if _control_has_ended() else _run(order, lock)
     if path and answer.get("gone", True):
         path.unlink(missing_ok=True)
     return answer

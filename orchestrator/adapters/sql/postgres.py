@@ -31,6 +31,11 @@ CONNECT_SECONDS = 10
 IDLE_SECONDS = 15
 POLL_SECONDS = 0.2
 SETTLE_TRIES = 5
+# a server (14 and later, on Linux) then ends a long statement whose controller was killed, and gives its locks back
+_NOTICE_THAT_WE_ARE_GONE = (
+    "SELECT set_config(name, '2s', true) FROM pg_settings"
+    " WHERE name = 'client_connection_check_interval' AND version() LIKE '%linux%'"
+)
 _TRANSIENT_CLASSES = ("08", "53", "57", "58")  # connection, resources, operator's intervention, system
 _TRANSIENT = ("40001", "40P01", "55P03")  # serialization, deadlock, lock not available
 _CANCELLED = "57014"
@@ -122,6 +127,7 @@ def _begin(connection: Connection, job: Job, stop: Stop) -> None:
         _limit(connection, "lock_timeout", operation.lock_timeout_seconds)
         _limit(connection, "statement_timeout", operation.statement_timeout_seconds)
         _limit(connection, "idle_in_transaction_session_timeout", IDLE_SECONDS)
+        connection.execute(_NOTICE_THAT_WE_ARE_GONE)
         if _one(connection.execute("SELECT pg_try_advisory_xact_lock(%s)", (ADVISORY_KEY,))):
             return
         connection.execute("ROLLBACK")

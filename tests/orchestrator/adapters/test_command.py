@@ -253,6 +253,20 @@ async def test_what_an_earlier_try_left_running_is_ended_before_the_probe_is_ask
     assert (tmp_path / "mark").exists()
 
 
+@pytest.mark.parametrize("folder", ("locks", "bundles"))
+async def test_a_state_folder_that_cannot_be_written_runs_nothing(
+    performer: CommandPerformer, scene: Scene, tmp_path: Path, folder: str
+) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / folder).write_text("a file where a folder should be")
+
+    outcome = await performer.perform(effect(RunCommand(argv=("touch", "mark"))), scene, resumed=False)
+
+    assert outcome.state in (EffectState.REFUSED, EffectState.TEMPORARY)
+    assert folder in outcome.detail
+    assert not (tmp_path / "mark").exists()
+
+
 async def test_what_cannot_be_seen_says_why(performer: CommandPerformer, scene: Scene) -> None:
     with pytest.raises(Temporary, match="exit code 1"):
         await performer.observe(ObserveCommand(argv=("false",)), scene)

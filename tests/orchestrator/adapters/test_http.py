@@ -106,9 +106,9 @@ async def test_without_a_whole_answer_it_may_have_been_carried_out(
     assert "may have been carried out" in once.detail
 
 
-@pytest.mark.parametrize("url", (dead_url(), "http://no-such-host.invalid/"))
+@pytest.mark.parametrize("url", ("", "http://no-such-host.invalid/"))
 async def test_what_never_left_may_be_tried_again(performer: HttpPerformer, url: str) -> None:
-    outcome = await performer.perform(effect(url), SCENE, resumed=False)
+    outcome = await performer.perform(effect(url or dead_url()), SCENE, resumed=False)
 
     assert outcome.state is TEMPORARY
     assert "nothing was sent" in outcome.detail

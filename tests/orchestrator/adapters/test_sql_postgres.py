@@ -1,6 +1,8 @@
 """What only PostgreSQL has: locks, other migrators, and connections that are lost."""
 
 import asyncio
+import sys
+import textwrap
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -18,6 +20,7 @@ from orchestrator.ports import Scene
 from stages.effects import ObserveSql
 from tests.orchestrator.adapters.sql_world import CREATE, Database, effect
 from tests.support.ports import free_port
+from tests.support.process import Child, wait_until
 
 pytestmark = pytest.mark.postgres
 
@@ -246,3 +249,30 @@ async def test_functions_and_percent_signs_run_as_they_are_written(performer: Sq
 
     assert outcome.state is EffectState.DONE, outcome.detail
     assert database.rows("SELECT * FROM t") == [("100 %; %s", 2, "%(x)s {}")]
+
+
+CONTROLLER = """
+    import asyncio, sys
+    from orchestrator.adapters.secrets import Secrets
+    from orchestrator.adapters.sql import SqlPerformer
+    from orchestrator.core.effect import Effect
+    from orchestrator.ports import Scene
+
+    effect = Effect.model_validate_json(sys.argv[1])
+    asyncio.run(SqlPerformer(Secrets()).perform(effect, Scene("r1", "production"), resumed=False))
+"""
+
+
+async def test_the_locks_of_a_killed_controllers_long_statement_come_back(
+    performer: SqlPerformer, database: Database
+) -> None:
+    slow = effect(database.url, CREATE + "SELECT pg_sleep(300);").model_dump_json()
+    sleeping = "SELECT pid FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'"
+    with Child([sys.executable, "-c", textwrap.dedent(CONTROLLER), slow], database.folder) as controller:
+        await asyncio.to_thread(wait_until, lambda: database.rows(sleeping), what="the long statement")
+        controller.kill()
+
+    outcome = await performer.perform(effect(database.url, lock_timeout_seconds=15.0), database.scene, resumed=True)
+
+    assert outcome.state is EffectState.DONE
+    assert database.rows("SELECT * FROM metrics") == [(1,)]
