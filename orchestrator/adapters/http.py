@@ -6,7 +6,7 @@ out: it is unknown, or tried again if the plan calls the request idempotent. The
 ``Idempotency-Key``, so that a server that keeps such keys carries it out once in any case.
 """
 
-from orchestrator.adapters.http_client import HttpClient, NoAnswer, Reply, TooLarge, Unreachable, server_of
+from orchestrator.adapters.http_client import HttpClient, NoAnswer, Reply, Unreachable, Unreadable, server_of
 from orchestrator.core.effect import Effect, EffectState, Outcome
 from orchestrator.errors import Permanent, RolloutError
 from orchestrator.ports import AnyObservation, Scene, Seen
@@ -40,7 +40,7 @@ class HttpPerformer:
             return Outcome(state=EffectState.TEMPORARY, detail=f"nothing was sent: {problem}")
         except NoAnswer as problem:
             return _maybe(operation, str(problem), again=EffectState.TEMPORARY)
-        except TooLarge as problem:
+        except Unreadable as problem:
             return _maybe(operation, str(problem), again=EffectState.REFUSED)
         except RolloutError as problem:
             return Outcome(state=EffectState.REFUSED, detail=str(problem))

@@ -33,7 +33,7 @@ from stages.checks import HttpRequest
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["HttpClient", "NoAnswer", "Reply", "TooLarge", "Unreachable", "UrlPolicy", "server_of"]
+__all__ = ["HttpClient", "NoAnswer", "Reply", "TooLarge", "Unreachable", "Unreadable", "UrlPolicy", "server_of"]
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_REDIRECTS = 5
@@ -46,7 +46,11 @@ class NoAnswer(Temporary):
     """The request may have arrived and may have been carried out, but no whole answer came back."""
 
 
-class TooLarge(Permanent):
+class Unreadable(Permanent):
+    """The request was answered, in a way that can't be read; it may have been carried out."""
+
+
+class TooLarge(Unreadable):
     """The request was answered with more than is read."""
 
 
@@ -350,7 +354,7 @@ async def _decoded(response: "httpx.Response", max_bytes: int) -> AsyncGenerator
             yield chunk
         return
     if encoding not in ("gzip", "x-gzip", "deflate"):
-        raise Permanent(f"the answer is compressed with {encoding}, which was not asked for")
+        raise Unreadable(f"the answer is compressed with {encoding}, which was not asked for")
     unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
     begun = False
     async for chunk in response.aiter_raw():
@@ -358,6 +362,6 @@ async def _decoded(response: "httpx.Response", max_bytes: int) -> AsyncGenerator
         try:
             yield unpacker.decompress(chunk, max_bytes + 1)
         except zlib.error as error:
-            raise Permanent(f"the answer says that it is compressed with {encoding}, and is not") from error
+            raise Unreadable(f"the answer says that it is compressed with {encoding}, and is not") from error
     if begun and not unpacker.eof:
         raise NoAnswer("the answer ends before its compressed text does")

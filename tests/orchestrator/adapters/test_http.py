@@ -114,14 +114,18 @@ async def test_what_never_left_may_be_tried_again(performer: HttpPerformer, url:
     assert "nothing was sent" in outcome.detail
 
 
-async def test_an_answer_too_large_to_read_may_have_been_carried_out(
-    performer: HttpPerformer, server: ScriptedServer
+@pytest.mark.parametrize(
+    "behaviour", (answer(b"x" * (MAX_BODY_BYTES + 1)), answer("packed", headers={"Content-Encoding": "br"}))
+)
+async def test_an_answer_that_cannot_be_read_may_have_been_carried_out(
+    performer: HttpPerformer, server: ScriptedServer, behaviour: Behaviour
 ) -> None:
-    server.behave(answer(b"x" * (MAX_BODY_BYTES + 1)))
+    server.behave(behaviour)
 
-    outcome = await performer.perform(effect(server.url), SCENE, resumed=False)
+    once = await performer.perform(effect(server.url), SCENE, resumed=False)
+    again = await performer.perform(effect(server.url, idempotent=True), SCENE, resumed=False)
 
-    assert outcome.state is UNKNOWN
+    assert (once.state, again.state) == (UNKNOWN, REFUSED)
 
 
 async def test_the_server_says_when_to_come_again(performer: HttpPerformer, server: ScriptedServer) -> None:
