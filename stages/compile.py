@@ -44,7 +44,11 @@ def compile_plan(
         success=spec.success,
         follow_up=spec.follow_up,
         notify=spec.notify,
-        hold=max((gate.hold for gate in spec.gates.values()), key=lambda hold: hold.deadline, default=Gate.model_fields["hold"].default),
+        hold=max(
+            (gate.hold for gate in spec.gates.values()),
+            key=lambda hold: hold.deadline,
+            default=Gate.model_fields["hold"].default,
+        ),
         directory=directory,
     )
 
@@ -80,6 +84,7 @@ def _environment(name: str, spec: PlanSpec, files: dict[str, str]) -> Environmen
         trigger_acts={trigger.name: _trigger_acts(trigger, context) for trigger in triggers},
         rollback=rollback_program(spec.rollback, context.site("rollback")),
         prometheus=_sources(section, spec),
+        site=context.site(""),
         database=context.database,
     )
 
@@ -95,9 +100,7 @@ def _watch(watch: AnyWatch) -> tuple[WatchPhase, ...]:
     if isinstance(watch, float | int):
         return (WatchPhase("watch", 0.0, float(watch)),) if watch else ()
     return tuple(
-        WatchPhase(
-            phase.name, phase.from_, phase.to, names(phase.gate), phase.checks, phase.every, phase.on_fail
-        )
+        WatchPhase(phase.name, phase.from_, phase.to, names(phase.gate), phase.checks, phase.every, phase.on_fail)
         for phase in watch
     )
 

@@ -181,6 +181,7 @@ class EnvironmentProgram:
     trigger_acts: Mapping[str, tuple[Act, ...]]
     rollback: RollbackProgram
     prometheus: "Mapping[str, Json]"
+    site: Site  # where nothing in particular stands: the environment's own defaults
     database: TextOrSecret | None = None
 
     @property

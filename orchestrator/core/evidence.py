@@ -104,9 +104,13 @@ def note_look(evidence: Evidence, key: str, measurement: Measurement, judgement:
     return replace(evidence, looks=put(evidence.looks, key, look))
 
 
-def note_asked(evidence: Evidence, key: str, standing: Standing, detail: str, at: float) -> Evidence:
+def note_asked(  # noqa: PLR0913 - an answer with its two times
+    evidence: Evidence, key: str, standing: Standing, detail: str, at: float, since: float
+) -> Evidence:
+    """*since*: when the entry opened that the question belongs to; what was asked before is another question."""
     known = evidence.asked.get(key)
-    asked = Asked(known.first_at if known else at, at, standing, detail)
+    first_at = known.first_at if known is not None and known.at >= since else at
+    asked = Asked(first_at, at, standing, detail)
     return replace(evidence, asked=put(evidence.asked, key, asked))
 
 

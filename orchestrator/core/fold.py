@@ -339,6 +339,8 @@ def _effect_finished(state: State, event: ev.EffectFinished, at: float) -> State
         return _node_effect_finished(state, entry, event, at)
     if entry.effect.walk is None or entry.void:
         return state
+    if event.state == "cancelled":
+        return state  # nothing was changed by it; the act is decided anew
     walk = state.walk(entry.effect.walk)
     if event.state == "done":
         state = _exposure_changed(state, entry, at)

@@ -1,0 +1,143 @@
+"""The composition root: the only file that names concrete classes.
+
+``build`` makes a controller that acts; ``read_only`` the reading half of one, for commands while none runs.
+"""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import StoreError
+from orchestrator.flag_board import FlagBoard
+from orchestrator.ports import FlagStore, World
+from orchestrator.service import Reading, Service
+
+if TYPE_CHECKING:
+    from orchestrator.adapters.prometheus import PrometheusClient
+    from orchestrator.adapters.sources import SourceReader
+    from orchestrator.journal.sqlite import SqliteStore
+
+DEFAULT_PORT = 8040
+KILL_SWITCH_FILE = "kill-switch.json"
+
+
+def state_directory() -> Path:
+    """``ROLLOUT_STATE_DIR``, or ``staged-rollout`` under the user's state directory."""
+    if own := os.environ.get("ROLLOUT_STATE_DIR"):
+        return Path(own)
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "staged-rollout"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where a controller keeps what it must not lose."""
+
+    store: str
+    state_dir: Path
+
+    @classmethod
+    def from_environment(cls) -> "Settings":
+        directory = state_directory()
+        return cls(os.environ.get("ROLLOUT_STORE") or f"sqlite:///{directory.absolute()}/rollout.db", directory)
+
+    def prepare(self) -> None:
+        try:
+            self.state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"the state directory {self.state_dir} can't be made: {error.strerror}") from error
+
+
+class Controller:
+    """A service with its world around it."""
+
+    def __init__(self, service: Service, store: "SqliteStore", prometheus: "PrometheusClient") -> None:
+        self.service = service
+        self._store = store
+        self._prometheus = prometheus
+
+    async def close(self, grace_seconds: float = 10.0) -> None:
+        await self.service.close(grace_seconds)
+        await self._prometheus.close()
+        await self._store.close()
+
+
+async def build(settings: Settings) -> Controller:
+    """A controller on its store, with every unfinished run taken up. Raises ``StoreError``."""
+    from orchestrator.journal import open_store
+
+    settings.prepare()
+    store = open_store(settings.store)
+    try:
+        reader = _reader(settings)
+        world = _world(settings, store, reader)
+        assert isinstance(world.flags, FlagBoard)
+        service = Service(store, world.flags, world)
+        await service.open()
+    except BaseException:
+        await store.close()
+        raise
+    return Controller(service, store, reader.prometheus)
+
+
+def _reader(settings: Settings) -> "SourceReader":
+    from orchestrator.adapters.clock import SystemClock
+    from orchestrator.adapters.http_client import HttpClient
+    from orchestrator.adapters.process import ProcessRunner
+    from orchestrator.adapters.prometheus import PrometheusClient
+    from orchestrator.adapters.secrets import Secrets
+    from orchestrator.adapters.sources import SourceReader
+    from orchestrator.adapters.sql import SqlReader
+
+    secrets = Secrets()
+    http = HttpClient(secrets)
+    runner = ProcessRunner(settings.state_dir, secrets)
+    return SourceReader(http, PrometheusClient(http), runner, SqlReader(secrets), SystemClock())
+
+
+def _world(settings: Settings, store: FlagStore, reader: "SourceReader") -> World:
+    from orchestrator.adapters.check import CheckAsker
+    from orchestrator.adapters.command import CommandPerformer
+    from orchestrator.adapters.flag_store import FlagPerformer
+    from orchestrator.adapters.http import HttpPerformer
+    from orchestrator.adapters.measure import SourceMeasurer
+    from orchestrator.adapters.notify import WebhookMessenger
+    from orchestrator.adapters.process import ProcessRunner
+    from orchestrator.adapters.sql import SqlPerformer
+    from orchestrator.journal.kill_switch import FileKillSwitch
+
+    kill_switch = FileKillSwitch(settings.state_dir / KILL_SWITCH_FILE)
+    board = FlagBoard(store, kill_switch)
+    flags = FlagPerformer(board, reader.clock)
+    sql = SqlPerformer(reader.http.secrets)
+    commands = CommandPerformer(ProcessRunner(settings.state_dir, reader.http.secrets))
+    http = HttpPerformer(reader.http)
+    return World(
+        clock=reader.clock,
+        performers={"set_flag": flags, "run_sql": sql, "run_command": commands, "call_http": http},
+        observers={"observe_flag": flags, "observe_sql": sql, "observe_command": commands},
+        asker=CheckAsker(reader),
+        measurer=SourceMeasurer(reader),
+        messenger=WebhookMessenger(reader.http, reader.clock),
+        flags=board,
+        kill_switch=kill_switch,
+    )
+
+
+@asynccontextmanager
+async def read_only(settings: Settings) -> AsyncIterator[Reading]:
+    """Reads the store while no controller runs. Raises ``NotFound`` if there is no store."""
+    from orchestrator.adapters.clock import SystemClock
+    from orchestrator.journal import open_reading
+    from orchestrator.journal.kill_switch import FileKillSwitch
+
+    store = open_reading(settings.store)
+    try:
+        kill_switch = FileKillSwitch(settings.state_dir / KILL_SWITCH_FILE)
+        board = FlagBoard(store, kill_switch)
+        yield Reading(store, board, SystemClock(), kill_switch)
+    finally:
+        await store.close()

@@ -1,0 +1,553 @@
+"""One run's loop: decide, append, perform what is outstanding, ask what is due, sleep.
+
+Theory of operation. The loop owns the run's state and evidence; nothing else changes them. Everything that takes time
+(effects, asks, deliveries) runs as a task beside it and hands its result back through one inbox, so that a hung server
+delays nobody. Each round takes what is in the inbox, lets ``decide`` speak until it has nothing more to say, starts
+what is wanted, and sleeps until something arrives or time alone may change something.
+
+Crashes need no code of their own. What is to be performed is ``state.outstanding``, which folding the journal brings
+back; an effect that this life of the controller did not ask for itself is performed as *resumed*, so that its adapter
+looks before it touches anything. An event is folded only after the journal has made it durable, and an outcome that
+could not be written is kept and written again.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import structlog
+
+from orchestrator.core import asks as ask_rules
+from orchestrator.core import evidence as ev
+from orchestrator.core.afterwards import is_settled
+from orchestrator.core.asks import Ask, CheckAsk, MeasureAsk, ObserveAsk, SuccessAsk
+from orchestrator.core.backward import backoff_seconds
+from orchestrator.core.commands import Actor, Command, accept
+from orchestrator.core.decide import accumulate, decide, scopes
+from orchestrator.core.effect import Effect, EffectState, Notice, Outcome
+from orchestrator.core.events import EffectFailed, EffectFinished, Event, NoticeDelivered
+from orchestrator.core.fold import apply, fold
+from orchestrator.core.moment import Moment
+from orchestrator.core.questions import questions
+from orchestrator.core.state import Outstanding, State
+from orchestrator.core.view import summary
+from orchestrator.errors import Conflict, Permanent, RolloutError, StoreError, Temporary
+from orchestrator.ports import Answer, Batch, Journal, Recorded, Scene, World
+from stages.checks import Source, Standing
+from stages.criteria.base import Measurement, MeasurementState, Memory
+from stages.criteria.threshold import judge
+from stages.effects import SetFlag, repeatable
+
+log = structlog.get_logger()
+
+CHECKPOINT_EVERY_SECONDS = 15.0
+STORE_AGAIN_SECONDS = 1.0
+LONGEST_SLEEP_SECONDS = 15.0
+MOST_ROUNDS = 1000  # of decide in one turn; more means that two rules undo each other
+MOST_DELIVERY_TRIES = 10
+DELIVERY_BACKOFF_LONGEST_SECONDS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Performed:
+    effect: Effect
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class _Noted:
+    """What an ask brought back, as a change of the evidence."""
+
+    change: Callable[[ev.Evidence], ev.Evidence]
+
+
+@dataclass(frozen=True, slots=True)
+class _Delivered:
+    notice: Notice
+    failure: RolloutError | None
+
+
+@dataclass(slots=True)
+class _Commanded:
+    command: Command
+    actor: Actor
+    answer: "asyncio.Future[dict[str, Any]]"
+
+
+@dataclass(slots=True)
+class _Delivery:
+    tries: int = 0
+    due_at: float = 0.0
+
+
+@dataclass(slots=True)
+class _Tasks:
+    """What is under way, by key: effects by their id, asks by their key, notices by theirs."""
+
+    running: dict[str, "asyncio.Task[None]"] = field(default_factory=dict)
+
+    def start(self, key: str, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work, name=key)
+        self.running[key] = task
+        task.add_done_callback(lambda done: self.running.pop(key, None) if self.running.get(key) is done else None)
+
+    async def cancel_all(self) -> None:
+        tasks = list(self.running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Runner:
+    """Walks one run. ``work`` returns when nothing is left to do for it; ``close`` ends it earlier."""
+
+    def __init__(self, journal: Journal, world: World, records: Sequence[Recorded], epoch: int, evidence: str | None):
+        self.journal = journal
+        self.world = world
+        self.epoch = epoch
+        self.state: State = fold((record.event, record.at) for record in records)
+        self.evidence = ev.from_text(evidence)
+        self.listeners: list[Callable[[Sequence[Recorded]], None]] = []
+        self._inbox: asyncio.Queue[_Performed | _Noted | _Delivered | _Commanded] = asyncio.Queue()
+        self._wake = asyncio.Event()
+        self._tasks = _Tasks()
+        self._asked_for: set[str] = set()  # ids of effects that this life asked for itself
+        self._deliveries: dict[str, _Delivery] = {}
+        self._saved_at = world.clock.monotonic()
+        self._saved: ev.Evidence = self.evidence
+        self._closing = False
+
+    # --- from outside ---------------------------------------------------------------------------------------------
+
+    @property
+    def run(self) -> str:
+        return self.state.run
+
+    async def command(self, command: Command, actor: Actor) -> dict[str, Any]:
+        """Accepted: the answer, durable. Raises what ``accept`` raises."""
+        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._inbox.put_nowait(_Commanded(command, actor, answer))
+        self._wake.set()
+        return await answer
+
+    def target_changed(self, target: str) -> None:
+        """Somebody may have changed a target: what was seen of it counts no more."""
+        if target in self.state.targets:
+            seen = {key: value for key, value in self.evidence.seen.items() if key != target}
+            self.evidence = replace(self.evidence, seen=seen)
+            self._wake.set()
+
+    def set_killed(self, environments: frozenset[str]) -> None:
+        """The environments over which the kill latch stands now."""
+        if environments != self.evidence.killed:
+            self.evidence = ev.note_killed(self.evidence, environments)
+            self._wake.set()
+
+    async def close(self, grace_seconds: float = 0.0) -> None:
+        """Stop acting. What is under way may finish within the grace; the rest is taken up by the next life."""
+        self._closing = True
+        self._wake.set()
+        effects = [task for key, task in self._tasks.running.items() if key in self._effect_ids()]
+        if effects and grace_seconds > 0:
+            await asyncio.wait(effects, timeout=grace_seconds)
+        await self._tasks.cancel_all()
+
+    def _effect_ids(self) -> set[str]:
+        return {entry.effect.id for entry in self.state.outstanding.values()}
+
+    # --- the loop -------------------------------------------------------------------------------------------------
+
+    async def work(self) -> None:
+        try:
+            while not self._closing:
+                self._wake.clear()
+                await self._take_inbox()
+                await self._decide()
+                if is_settled(self.state) and self._inbox.empty():
+                    break
+                self._start_effects()
+                self._start_asks()
+                self._start_deliveries()
+                await self._checkpoint()
+                await self._sleep()
+            await self._take_outcomes()
+            await self._checkpoint(force=True)
+        finally:
+            await self._tasks.cancel_all()
+            self._refuse_waiting_commands()
+
+    def _refuse_waiting_commands(self) -> None:
+        while not self._inbox.empty():
+            item = self._inbox.get_nowait()
+            if isinstance(item, _Commanded) and not item.answer.done():
+                item.answer.set_exception(
+                    StoreError(f"the controller is going down; {self.run} goes on with the next one")
+                )
+
+    async def _sleep(self) -> None:
+        if not self._inbox.empty():
+            return
+        now = self.world.clock.now()
+        moment = Moment(self.state, self.evidence, now)
+        times = [at for at in (decide(self.state, self.evidence, now).wake_at, ask_rules.next_at(moment)) if at]
+        times += [retry.due_at for key, retry in self.evidence.retries.items() if key in self._effect_ids()]
+        times += [delivery.due_at for delivery in self._deliveries.values()]
+        later = [at - now for at in times if at > now]
+        delay = min([*later, LONGEST_SLEEP_SECONDS])
+        try:
+            async with asyncio.timeout(delay):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    async def _decide(self) -> None:
+        spoken: tuple[Event, ...] = ()
+        for _ in range(MOST_ROUNDS):
+            now = self.world.clock.now()
+            self.evidence = accumulate(self.state, self.evidence, now)
+            spoken = decide(self.state, self.evidence, now).events
+            if not spoken:
+                return
+            await self._append(spoken)
+        raise RolloutError(f"{self.run}: decisions chase each other; the last was {spoken[0].type_name}")
+
+    async def _append(self, events: Sequence[Event], answer: Answer | None = None) -> list[Recorded]:
+        """Make events durable, then fold them. A store that can't be written is tried again; the events are kept."""
+        at = self.world.clock.now()
+        state = self.state
+        for event in events:
+            state = apply(state, event, at)
+        batch = Batch(
+            run=self.run,
+            after=self.state.seq,
+            epoch=self.epoch,
+            at=at,
+            events=events,
+            summary={**summary(state), "settled": is_settled(state)},
+            active=not state.ended,
+            release=state.ended,
+            answer=answer,
+        )
+        recorded = await self._write(batch)
+        self.state = state
+        self._asked_for.update(entry.effect.id for entry in state.outstanding.values() if entry.since == at)
+        for listener in self.listeners:
+            listener(recorded)
+        return recorded
+
+    async def _write(self, batch: Batch) -> list[Recorded]:
+        while True:
+            try:
+                return await self.journal.append(batch)
+            except StoreError as error:
+                log.warning("journal.unwritable", run=self.run, error=str(error))
+                await self.world.clock.sleep(STORE_AGAIN_SECONDS)
+
+    # --- what comes back ------------------------------------------------------------------------------------------
+
+    async def _take_inbox(self) -> None:
+        while not self._inbox.empty():
+            item = self._inbox.get_nowait()
+            match item:
+                case _Performed():
+                    await self._take_outcome(item.effect, item.outcome)
+                case _Noted():
+                    self.evidence = item.change(self.evidence)
+                case _Delivered():
+                    await self._take_delivery(item)
+                case _Commanded():
+                    await self._take_command(item)
+
+    async def _take_outcomes(self) -> None:
+        """On the way down, outcomes that arrived are still written; everything else waits for the next life."""
+        waiting: list[_Commanded] = []
+        while not self._inbox.empty():
+            item = self._inbox.get_nowait()
+            if isinstance(item, _Performed):
+                await self._take_outcome(item.effect, item.outcome)
+            elif isinstance(item, _Commanded):
+                waiting.append(item)
+        for item in waiting:
+            self._inbox.put_nowait(item)
+
+    async def _take_command(self, item: _Commanded) -> None:
+        try:
+            known = await self._known_answer(item.command)
+            if known is None:
+                known = await self._accept(item.command, item.actor)
+        except RolloutError as error:
+            if not item.answer.done():
+                item.answer.set_exception(error)
+            if isinstance(error, Conflict):
+                raise
+            return
+        if not item.answer.done():
+            item.answer.set_result(known)
+
+    async def _known_answer(self, command: Command) -> dict[str, Any] | None:
+        if command.key is None:
+            return None
+        answer = await self.journal.answer(self.run, command.key)
+        return dict(answer.body) if answer is not None else None
+
+    async def _accept(self, command: Command, actor: Actor) -> dict[str, Any]:
+        now = self.world.clock.now()
+        self.evidence = accumulate(self.state, self.evidence, now)
+        events = accept(Moment(self.state, self.evidence, now), command, actor)
+        body = {
+            "run": self.run,
+            "command": command.command.value,
+            "accepted": True,
+            "seq": self.state.seq + len(events),
+        }
+        await self._append(events, Answer(command.key, body) if command.key is not None else None)
+        return body
+
+    async def _take_outcome(self, effect: Effect, outcome: Outcome) -> None:
+        entry = self.state.outstanding.get(effect.target)
+        if entry is None or entry.effect.id != effect.id:
+            return  # a person resolved it meanwhile
+        events, retry = outcome_events(entry, outcome)
+        if retry:
+            count = self.evidence.retries[effect.id].count if effect.id in self.evidence.retries else 0
+            delay = outcome.retry_after_seconds or backoff_seconds(count + 1)
+            self.evidence = ev.note_retry(self.evidence, effect.id, self.world.clock.now() + delay)
+        if (
+            outcome.state is EffectState.REFUSED
+            and outcome.observed is not None
+            and isinstance(effect.operation, SetFlag)
+        ):
+            seen = ev.SeenAt(self.world.clock.now(), outcome.observed, changed_by=outcome.detail)
+            self.evidence = ev.note_seen(self.evidence, effect.target, seen)
+        if events:
+            await self._append(events)
+
+    async def _take_delivery(self, item: _Delivered) -> None:
+        key = item.notice.key
+        delivery = self._deliveries[key]
+        delivery.tries += 1
+        final = isinstance(item.failure, Permanent) or delivery.tries >= MOST_DELIVERY_TRIES
+        if item.failure is not None and not final:
+            wait = min(2.0**delivery.tries, DELIVERY_BACKOFF_LONGEST_SECONDS)
+            delivery.due_at = self.world.clock.now() + wait
+            return
+        del self._deliveries[key]
+        failure = str(item.failure) if item.failure is not None else ""
+        await self._append([NoticeDelivered(key=key, delivered=item.failure is None, detail=failure)])
+
+    # --- what is started ------------------------------------------------------------------------------------------
+
+    def scene(self, environment: str, stage: str = "", effect_id: str = "") -> Scene:
+        started = self.state.started
+        program = self.state.program.environment(environment)
+        site = program.site
+        return Scene(
+            run=self.run,
+            environment=environment,
+            stage=stage,
+            effect_id=effect_id,
+            directory=started.directory,
+            files=started.files,
+            command_dir=site.command_dir,
+            command_vars=site.command_vars,
+            command_timeout_seconds=site.command_timeout_seconds,
+            database=program.database,
+            prometheus=program.prometheus,
+        )
+
+    def _start_effects(self) -> None:
+        now = self.world.clock.now()
+        for entry in list(self.state.outstanding.values()):
+            effect = entry.effect
+            task = self._tasks.running.get(effect.id)
+            if entry.void:
+                self._settle_void(entry, task)
+                continue
+            retry = self.evidence.retries.get(effect.id)
+            if task is not None or entry.unknown or (retry is not None and retry.due_at > now):
+                continue
+            resumed = effect.id not in self._asked_for or retry is not None
+            self._tasks.start(effect.id, self._perform(effect, resumed))
+
+    def _settle_void(self, entry: Outstanding, task: "asyncio.Task[None] | None") -> None:
+        """Nobody wants it any more: what is under way is cut short (or, at a stop, awaited); the rest never begins."""
+        if task is not None:
+            if self.state.stop_requested is None:
+                task.cancel()
+            return
+        cancelled = Outcome(state=EffectState.UNKNOWN, detail="not wanted any more")
+        self._inbox.put_nowait(_Performed(entry.effect, cancelled))
+
+    async def _perform(self, effect: Effect, resumed: bool) -> None:
+        performer = self.world.performers[effect.operation.op]
+        scene = self.scene(effect.environment, effect.stage, effect.id)
+        try:
+            outcome = await performer.perform(effect, scene, resumed)
+        except asyncio.CancelledError:
+            if self._closing:
+                raise
+            outcome = Outcome(state=EffectState.UNKNOWN, detail="cut short")
+        except Exception as error:  # an adapter's bug must not end the run: its outcome is unknown
+            log.exception("effect.crashed", run=self.run, effect=effect.id)
+            outcome = Outcome(state=EffectState.UNKNOWN, detail=f"{type(error).__name__}: {error}")
+        self._hand_in(_Performed(effect, outcome))
+
+    def _hand_in(self, item: _Performed | _Noted | _Delivered) -> None:
+        self._inbox.put_nowait(item)
+        self._wake.set()
+
+    def _start_asks(self) -> None:
+        now = self.world.clock.now()
+        for ask in ask_rules.asks(Moment(self.state, self.evidence, now)):
+            if ask.key not in self._tasks.running:
+                self._tasks.start(ask.key, self._ask(ask))
+
+    async def _ask(self, ask: Ask) -> None:
+        try:
+            change = await self._answer(ask)
+        except RolloutError as error:
+            change = self._could_not(ask, error)
+        except Exception as error:
+            log.exception("ask.crashed", run=self.run, ask=ask.key)
+            change = self._could_not(ask, Temporary(f"{type(error).__name__}: {error}"))
+        self._hand_in(_Noted(change))
+
+    async def _answer(self, ask: Ask) -> Callable[[ev.Evidence], ev.Evidence]:
+        scene = self.scene(self.state.cursor.environment, self.state.stage.name if self.state.stage else "")
+        match ask:
+            case MeasureAsk():
+                measured = await self.world.measurer.measure(ask.criterion, scene, ask.at)
+                return lambda evidence: _judged(evidence, ask, measured)
+            case CheckAsk():
+                answer = await self.world.asker.ask(ask.check, scene)
+                asked_at = self.world.clock.now()
+                return lambda evidence: ev.note_asked(
+                    evidence, ask.key, answer.standing, answer.detail, asked_at, ask.since
+                )
+            case ObserveAsk():
+                asked_at = self.world.clock.now()
+                seen = await self.world.observers[ask.observation.op].observe(ask.observation, scene)
+                noted = ev.SeenAt(asked_at, seen.value, seen.exists, seen.changed_by)
+                return lambda evidence: ev.note_seen(evidence, ask.target, noted)
+            case SuccessAsk():
+                measured = await self.world.measurer.measure(_source_of(ask), scene, ask.at)
+                return lambda evidence: ev.note_measured(evidence, ask.key, measured)
+
+    def _could_not(self, ask: Ask, error: RolloutError) -> Callable[[ev.Evidence], ev.Evidence]:
+        now = self.world.clock.now()
+        match ask:
+            case ObserveAsk():
+                seen = ev.SeenAt(now, failure=str(error), permanent=isinstance(error, Permanent))
+                return lambda evidence: ev.note_seen(evidence, ask.target, seen)
+            case CheckAsk():
+                unknown = Standing.UNKNOWN
+                return lambda evidence: ev.note_asked(evidence, ask.key, unknown, str(error), now, ask.since)
+            case MeasureAsk():
+                measured = Measurement(MeasurementState.ERROR, ask.at, detail=str(error))
+                return lambda evidence: _judged(evidence, ask, measured)
+            case SuccessAsk():
+                measured = Measurement(MeasurementState.ERROR, now, detail=str(error))
+                return lambda evidence: ev.note_measured(evidence, ask.key, measured)
+
+    def _start_deliveries(self) -> None:
+        now = self.world.clock.now()
+        channels = self.state.program.notify.channels
+        for key, notice in self.state.notices.items():
+            delivery = self._deliveries.get(key)
+            if notice.settled or f"notice:{key}" in self._tasks.running or (delivery and delivery.due_at > now):
+                continue
+            self._deliveries.setdefault(key, _Delivery())
+            if notice.notice.channel not in channels:
+                failure = Permanent(f"the plan has no channel {notice.notice.channel}")
+                self._hand_in(_Delivered(notice.notice, failure))
+                self._deliveries[key].due_at = now + DELIVERY_BACKOFF_LONGEST_SECONDS
+                continue
+            self._tasks.start(f"notice:{key}", self._deliver(notice.notice))
+
+    async def _deliver(self, notice: Notice) -> None:
+        channel = self.state.program.notify.channels[notice.channel]
+        failure: RolloutError | None = None
+        try:
+            await self.world.messenger.deliver(notice, channel, self.scene(self.state.cursor.environment))
+        except RolloutError as error:
+            failure = error
+        except Exception as error:
+            log.exception("notice.crashed", run=self.run, notice=notice.key)
+            failure = Temporary(f"{type(error).__name__}: {error}")
+        delivery = self._deliveries.get(notice.key)
+        if delivery is not None:
+            delivery.due_at = self.world.clock.now() + DELIVERY_BACKOFF_LONGEST_SECONDS  # until this is taken
+        self._hand_in(_Delivered(notice, failure))
+
+    # --- the checkpoint -------------------------------------------------------------------------------------------
+
+    async def _checkpoint(self, *, force: bool = False) -> None:
+        now = self.world.clock.monotonic()
+        if self.evidence is self._saved or (not force and now - self._saved_at < CHECKPOINT_EVERY_SECONDS):
+            return
+        moment = Moment(self.state, self.evidence, self.world.clock.now())
+        asked = frozenset(one.key for scope in scopes(moment) for one in questions(scope))
+        self.evidence = ev.prune(self.evidence, asked, frozenset(self._effect_ids()))
+        try:
+            await self.journal.save_evidence(self.run, self.epoch, ev.to_text(self.evidence))
+        except StoreError as error:
+            log.warning("checkpoint.unwritable", run=self.run, error=str(error))
+        self._saved, self._saved_at = self.evidence, now
+
+
+def _judged(evidence: ev.Evidence, ask: MeasureAsk, measured: Measurement) -> ev.Evidence:
+    """A server may have answered as of a moment earlier than it was asked for: its window reaches back by that more."""
+    earlier = max(ask.at - measured.at, 0.0)
+    measured = replace(measured, at=ask.at, lookback_seconds=measured.lookback_seconds + earlier)
+    known = evidence.looks.get(ask.key)
+    memory = known.memory if known is not None else Memory()
+    return ev.note_look(evidence, ask.key, measured, judge(ask.criterion, measured, memory))
+
+
+def _source_of(ask: SuccessAsk) -> Source:
+    fields = ("query", "sql", "command", "http", "database", "source")
+    given = {name: getattr(ask.criterion, name) for name in fields if getattr(ask.criterion, name) is not None}
+    return Source.model_validate(given)
+
+
+def outcome_events(entry: Outstanding, outcome: Outcome) -> tuple[list[Event], bool]:
+    """The events that an outcome means for an outstanding effect, and whether it is to be tried again.
+
+    A clean success or refusal is an outcome. Everything else is answered by looking: what can be repeated is tried
+    again under the same id; what cannot is never tried again, and a person says what became of it.
+    """
+    effect = entry.effect
+    match outcome.state:
+        case EffectState.DONE:
+            return [_finished(effect, "done", outcome)], False
+        case EffectState.REFUSED:
+            is_drift = isinstance(effect.operation, SetFlag) and outcome.observed is not None and effect.node is None
+            state = "cancelled" if entry.void or is_drift else "refused"
+            observed = None if is_drift else outcome.observed
+            return [_finished(effect, state, outcome.model_copy(update={"observed": observed}))], False
+        case EffectState.TEMPORARY | EffectState.UNKNOWN if entry.void:
+            return [_finished(effect, "cancelled", outcome)], False
+        case EffectState.UNKNOWN if not repeatable(effect.operation):
+            return [_failed(effect, outcome)], False
+        case EffectState.TEMPORARY | EffectState.UNKNOWN:
+            known = entry.failing == outcome.detail
+            temporary = outcome.model_copy(update={"state": EffectState.TEMPORARY})
+            return ([] if known else [_failed(effect, temporary)]), True
+
+
+def _finished(effect: Effect, state: str, outcome: Outcome) -> Event:
+    return EffectFinished.model_validate(
+        {
+            "type": "EffectFinished",
+            "effect": effect.id,
+            "target": effect.target,
+            "state": state,
+            "detail": outcome.detail,
+            "observed": outcome.observed,
+        }
+    )
+
+
+def _failed(effect: Effect, outcome: Outcome) -> Event:
+    return EffectFailed(effect=effect.id, target=effect.target, state=outcome.state, detail=outcome.detail)

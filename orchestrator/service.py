@@ -1,0 +1,524 @@
+"""Many runs: starting them, taking them up again, commands, reading, flags. What the API and the command line talk to.
+
+Each unfinished run has a ``Runner`` in a task of its own. A run that was lost to another controller (fenced) is let go.
+"""
+
+import asyncio
+import getpass
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import structlog
+
+from flags.snapshot import Snapshot
+from orchestrator.core import evidence as ev
+from orchestrator.core.commands import Actor, Command
+from orchestrator.core.events import InheritedTarget, PlanDocument, RunStarted, to_json
+from orchestrator.core.fold import begin, fold
+from orchestrator.core.phases import CommandName, Phase
+from orchestrator.core.rollback import targets_to_return
+from orchestrator.core.state import State
+from orchestrator.core.view import iso, status, summary
+from orchestrator.errors import Conflict, Fenced, Forbidden, NotFound, Refused, RolloutError, StoreError, TargetBusy
+from orchestrator.flag_board import FlagBoard
+from orchestrator.ports import (
+    Answer,
+    Clock,
+    FlagRecord,
+    FlagWrite,
+    Journal,
+    KillSwitch,
+    NewRun,
+    Recorded,
+    RunRow,
+    World,
+)
+from orchestrator.runner import Runner
+from stages.flag_spec import ABSENT, FlagChange, change_value, percentage_of, to_document, to_value
+
+log = structlog.get_logger()
+
+KILL_POLL_SECONDS = 1.0
+SUPERSEDE_WAIT_SECONDS = 60.0
+EVERYWHERE = "*"
+FLAG_WRITES = 5  # tries, when others write between our look and our write
+FOLLOW_QUEUE = 10_000
+ROLES = ("viewer", "operator", "approver", "admin")
+
+
+Entries = list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A plan as handed in: read, expanded and checked on the submitter's side."""
+
+    plan: str
+    digest: str
+    documents: tuple[PlanDocument, ...]
+    files: Mapping[str, str] = field(default_factory=dict)
+    directory: str | None = None
+    supersede: str | None = None
+    reason: str = ""
+
+
+def local_actor() -> Actor:
+    """The person at this machine: owner of the embedded controller."""
+    return Actor(getpass.getuser(), "admin")
+
+
+def _require(actor: Actor, role: str, what: str) -> None:
+    if ROLES.index(actor.role) < ROLES.index(role):
+        raise Forbidden(f"{what} needs the role {role}; {actor.name} is {actor.role}")
+
+
+class Reading:
+    """What can be read of a store, with or without a controller."""
+
+    def __init__(self, journal: Journal, board: FlagBoard, clock: Clock, kill_switch: KillSwitch) -> None:
+        self.journal = journal
+        self.board = board
+        self.clock = clock
+        self.kill_switch = kill_switch
+
+    async def _state(self, run: str) -> tuple[State, str | None]:
+        records = await self.journal.read(run)
+        if not records:
+            raise NotFound(f"there is no run {run}")
+        return fold((record.event, record.at) for record in records), await self.journal.evidence(run)
+
+    def _has_controller(self, run: str) -> bool:
+        return False
+
+    async def status(self, run: str) -> dict[str, Any]:
+        state, evidence = await self._state(run)
+        now = self.clock.now()
+        return status(state, ev.from_text(evidence), now, has_controller=self._has_controller(run))
+
+    async def list(self, active: bool | None = None, limit: int = 100) -> Entries:
+        return [_listed(row) for row in await self.journal.rows(active, limit)]
+
+    async def history(self, run: str, after: int = 0, limit: int | None = None) -> Entries:
+        if await self.journal.row(run) is None:
+            raise NotFound(f"there is no run {run}")
+        return [shown(record) for record in await self.journal.read(run, after, limit)]
+
+    async def resolve_name(self, text: str) -> str:
+        """The run that *text* means: its name, a unique beginning of it, or a plan's newest run."""
+        if await self.journal.row(text) is not None:
+            return text
+        rows = await self.journal.rows()
+        by_plan = [row.run for row in rows if row.plan == text]
+        if by_plan:
+            return by_plan[0]
+        matching = [row.run for row in rows if row.run.startswith(text)]
+        if len(matching) == 1:
+            return matching[0]
+        if matching:
+            raise NotFound(f"{text} may be {', '.join(matching[:5])}: say more of the name")
+        raise NotFound(f"there is no run {text}")
+
+    async def flags(self, environment: str | None = None) -> Entries:
+        holders = await self._holders()
+        return [self._flag_shown(record, holders) for record in await self.board.all(environment)]
+
+    async def flag(self, environment: str, key: str) -> dict[str, Any]:
+        record = await self.board.get(environment, key)
+        if record is None:
+            raise NotFound(f"there is no flag {key} in {environment}")
+        return self._flag_shown(record, await self._holders())
+
+    async def _holders(self) -> Mapping[str, tuple[str, bool]]:
+        """Flag target -> the active run that touches it, and whether it is pinned there."""
+        return {}
+
+    def _flag_shown(self, record: FlagRecord, holders: Mapping[str, tuple[str, bool]]) -> dict[str, Any]:
+        document = record.document
+        run, pinned = holders.get(f"flag:{document.environment}/{document.key}", (None, False))
+        data = document.to_json()
+        killed = self.kill_switch.is_killed(document.environment, document.key) and not document.permanent
+        return {**data, "killed": killed, "run": run, "pinned": pinned, "by": record.by, "at": iso(record.at)}
+
+    def snapshot(self, environment: str) -> Snapshot:
+        return self.board.snapshot(environment)
+
+
+def _listed(row: RunRow) -> dict[str, Any]:
+    return {**{key: value for key, value in row.summary.items() if key != "settled"}, "active": row.active}
+
+
+def shown(record: Recorded) -> dict[str, Any]:
+    """A journal entry as everybody is shown it."""
+    data = to_json(record.event)
+    kind = data.pop("type")
+    data.pop("by", None)
+    data.pop("reason", None)
+    if kind == "RunStarted":
+        data.pop("documents", None)
+        data["files"] = sorted(data.get("files", {}))
+    event = record.event
+    return {
+        "seq": record.seq,
+        "time": iso(record.at),
+        "type": kind,
+        "by": event.by,
+        "reason": event.reason,
+        "data": data,
+        "hash": record.hash,
+    }
+
+
+class Service(Reading):
+    """The controller: it acts. ``open`` takes up what is unfinished; ``close`` hands it to the next one."""
+
+    def __init__(self, journal: Journal, board: FlagBoard, world: World) -> None:
+        super().__init__(journal, board, world.clock, world.kill_switch)
+        self.world = world
+        self._runners: dict[str, Runner] = {}
+        self._work: dict[str, asyncio.Task[None]] = {}
+        self._starting = asyncio.Lock()
+        self._followers: dict[str, list[asyncio.Queue[Recorded | None]]] = {}
+        self._kill_watch: asyncio.Task[None] | None = None
+        self._idle = asyncio.Event()
+        board.listeners.append(self._flag_changed)
+
+    # --- life -----------------------------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        await self.board.load()
+        for row in await self.journal.rows():
+            if row.active or not row.summary.get("settled", True):
+                await self._take_up(row.run)
+        self._kill_watch = asyncio.create_task(self._watch_kill_switch(), name="kill switch")
+        self._note_idle()
+
+    async def close(self, grace_seconds: float = 10.0) -> None:
+        if self._kill_watch is not None:
+            self._kill_watch.cancel()
+        await asyncio.gather(*(runner.close(grace_seconds) for runner in self._runners.values()))
+        await asyncio.gather(*self._work.values(), return_exceptions=True)
+        for queues in self._followers.values():
+            for queue in queues:
+                queue.put_nowait(None)
+
+    async def ready(self) -> bool:
+        """Whether the store answers."""
+        try:
+            await self.journal.rows(limit=1)
+        except RolloutError:
+            return False
+        return True
+
+    async def until_idle(self) -> None:
+        """Returns when no run is unfinished any more."""
+        await self._idle.wait()
+
+    def _note_idle(self) -> None:
+        if any(not runner.state.ended for runner in self._runners.values()):
+            self._idle.clear()
+        else:
+            self._idle.set()
+
+    async def _take_up(self, run: str) -> Runner:
+        epoch = await self.journal.take(run)
+        records = await self.journal.read(run)
+        runner = Runner(self.journal, self.world, records, epoch, await self.journal.evidence(run))
+        runner.listeners.append(lambda recorded: self._publish(run, recorded))
+        runner.set_killed(self._killed(runner.state))
+        self._runners[run] = runner
+        self._work[run] = asyncio.create_task(self._run(runner), name=f"run {run}")
+        self._note_idle()
+        return runner
+
+    async def _run(self, runner: Runner) -> None:
+        try:
+            await runner.work()
+        except (Fenced, Conflict) as error:
+            log.warning("run.lost", run=runner.run, error=str(error))
+        except Exception:
+            log.exception("run.crashed", run=runner.run)
+        finally:
+            self._runners.pop(runner.run, None)
+            self._work.pop(runner.run, None)
+            self._publish(runner.run, [])
+            self._note_idle()
+
+    def _has_controller(self, run: str) -> bool:
+        return run in self._runners
+
+    async def _state(self, run: str) -> tuple[State, str | None]:
+        runner = self._runners.get(run)
+        if runner is None:
+            return await super()._state(run)
+        return runner.state, ev.to_text(runner.evidence)
+
+    async def status(self, run: str) -> dict[str, Any]:
+        runner = self._runners.get(run)
+        if runner is None:
+            return await super().status(run)
+        return status(runner.state, runner.evidence, self.clock.now())
+
+    # --- starting -------------------------------------------------------------------------------------------------
+
+    async def start(self, submission: Submission, actor: Actor) -> tuple[str, bool]:
+        """The run's name, and whether it was started now (an active run of the same plan is attached to)."""
+        _require(actor, "operator", "starting a run")
+        async with self._starting:
+            if submission.supersede is not None:
+                return await self._supersede(submission, actor), True
+            for row in await self.journal.rows(active=True):
+                if (row.plan, row.digest) == (submission.plan, submission.digest):
+                    return row.run, False
+            return await self._begin(_started(submission, actor)), True
+
+    async def _begin(self, started: RunStarted, inherits_from: str | None = None) -> str:
+        state = begin(started, self.clock.now())
+        new = NewRun(started.run, started.plan, started.digest, state.program.claims(), inherits_from)
+        row = {**summary(state), "settled": False}
+        await self.journal.start(new, 1, self.clock.now(), [started], row)
+        await self._take_up(started.run)
+        return started.run
+
+    async def _supersede(self, submission: Submission, actor: Actor) -> str:
+        """A corrected plan takes over targets and their values before; the old run ends ``stopped``."""
+        old = await self.resolve_name(str(submission.supersede))
+        runner = self._runners.get(old)
+        if runner is None or runner.state.ended:
+            raise Refused(f"{old} has ended; only an active run can be superseded. Start the plan as it is")
+        if runner.state.phase is Phase.ROLLING_BACK and not _exposure_is_back(runner.state):
+            raise Refused(f"{old} is taking exposure back right now; supersede it when that has read back")
+        started = _started(submission, actor, supersedes=old)
+        await self._refuse_foreign_targets(started, old)
+        command = Command(command=CommandName.STOP, reason=f"superseded by {started.run}")
+        await runner.command(command, actor)
+        async with asyncio.timeout(SUPERSEDE_WAIT_SECONDS):
+            await self._ended(runner)
+        return await self._begin(started.model_copy(update={"inherited": _inherited(runner.state)}))
+
+    async def _refuse_foreign_targets(self, started: RunStarted, old: str) -> None:
+        """Before the old run is stopped: nothing of the new plan may belong to a third one."""
+        claims = begin(started, self.clock.now()).program.claims()
+        for row in await self.journal.rows(active=True):
+            if row.run == old or row.run not in self._runners:
+                continue
+            shared = claims.keys() & self._runners[row.run].state.program.claims().keys()
+            if shared:
+                raise TargetBusy(f"{row.run} holds {claims[min(shared)]}; nothing was stopped")
+
+    async def _ended(self, runner: Runner) -> None:
+        done = asyncio.Event()
+        runner.listeners.append(lambda _: done.set() if runner.state.ended else None)
+        if runner.state.ended:
+            return
+        await done.wait()
+
+    async def _reverse(self, run: str, command: Command, actor: Actor) -> str:
+        """A rollback of an ended run is a run of its own, that begins with the way back."""
+        state, _ = await self._state(run)
+        if state.outcome == "rolled_back" and not command.with_schema:
+            raise Refused(f"{run} was rolled back already; rollback --with-schema would take its schema back too")
+        if state.started.reverses is not None and state.outcome == "rolled_back" and not command.with_schema:
+            raise Refused(f"{run} was a way back itself, and it is through")
+        inherited = _inherited(replace(state, environments_passed=()), reverse=True)
+        if not inherited:
+            raise Refused(f"{run} left nothing behind that could be taken back")
+        started = state.started.model_copy(
+            update={
+                "run": new_name(state.started.plan),
+                "by": actor.name,
+                "reason": command.reason,
+                "reverses": run,
+                "supersedes": None,
+                "inherited": inherited,
+                "with_schema": command.with_schema,
+            }
+        )
+        async with self._starting:
+            return await self._begin(started)
+
+    # --- commands -------------------------------------------------------------------------------------------------
+
+    async def command(self, run: str, command: Command, actor: Actor) -> dict[str, Any]:
+        if await self.journal.row(run) is None:
+            raise NotFound(f"there is no run {run}")
+        runner = self._runners.get(run)
+        ended = runner is None or runner.state.ended
+        if ended and command.command is CommandName.ROLLBACK:
+            return await self._command_reverse(run, command, actor)
+        if runner is None:
+            runner = await self._take_up(run)  # ended and settled: it answers for itself, and is done again
+        answer = await runner.command(command, actor)
+        return {**answer, "run_started": None}
+
+    async def _command_reverse(self, run: str, command: Command, actor: Actor) -> dict[str, Any]:
+        _require(actor, "operator", "a rollback")
+        if command.key is not None:
+            known: Answer | None = await self.journal.answer(run, command.key)
+            if known is not None:
+                return dict(known.body)
+        name = await self._reverse(run, command, actor)
+        return {"run": run, "command": "rollback", "accepted": True, "seq": 0, "run_started": name}
+
+    # --- following ------------------------------------------------------------------------------------------------
+
+    def _publish(self, run: str, recorded: Sequence[Recorded]) -> None:
+        for queue in self._followers.get(run, []):
+            entries: Sequence[Recorded | None] = recorded or [None]
+            for entry in entries:
+                if not queue.full():
+                    queue.put_nowait(entry)
+
+    async def follow(self, run: str, after: int = 0) -> AsyncIterator[dict[str, Any]]:
+        """What was, then what comes; ends after the run has ended. One who reads too slowly reads the store again."""
+        queue: asyncio.Queue[Recorded | None] = asyncio.Queue(FOLLOW_QUEUE)
+        self._followers.setdefault(run, []).append(queue)
+        try:
+            while True:
+                for entry in await self.history(run, after):
+                    after = entry["seq"]
+                    yield entry
+                row = await self.journal.row(run)
+                if run not in self._runners or row is None or not row.active:
+                    return
+                async for entry in self._live(queue, after):
+                    after = entry["seq"]
+                    yield entry
+        finally:
+            self._followers[run].remove(queue)
+
+    async def _live(self, queue: "asyncio.Queue[Recorded | None]", after: int) -> AsyncIterator[dict[str, Any]]:
+        """Entries as they come, until one is missing (then the store is read again) or the run is over."""
+        while (record := await queue.get()) is not None:
+            if record.seq <= after:
+                continue
+            if record.seq != after + 1:
+                return
+            after = record.seq
+            yield shown(record)
+            if record.event.type_name == "RunEnded":
+                return
+
+    # --- flags ----------------------------------------------------------------------------------------------------
+
+    def _flag_changed(self, environment: str, key: str) -> None:
+        for runner in self._runners.values():
+            runner.target_changed(f"flag:{environment}/{key}")
+
+    async def _holders(self) -> Mapping[str, tuple[str, bool]]:
+        found: dict[str, tuple[str, bool]] = {}
+        for runner in self._runners.values():
+            if runner.state.ended:
+                continue
+            pinned = {pin.flag for pin in runner.state.pins.values()}
+            for target in runner.state.program.claims():
+                found[target] = (runner.run, target in pinned)
+        return found
+
+    async def set_flag(
+        self, environment: str, key: str, change: FlagChange, reason: str, actor: Actor
+    ) -> dict[str, Any]:
+        """A person's own edit. A run that moves the flag holds ``changed_elsewhere`` until somebody decides."""
+        _require(actor, "operator", "setting a flag")
+        for _ in range(FLAG_WRITES):
+            record = await self.board.get(environment, key)
+            value = change_value(to_value(record.document) if record is not None else {**ABSENT}, change)
+            expected = record.document.version if record is not None else None
+            write = FlagWrite(to_document(value, key, environment), expected, actor.name, reason)
+            try:
+                written = await self.board.write(write, self.clock.now())
+            except Conflict:
+                continue
+            return self._flag_shown(written, await self._holders())
+        raise Conflict(f"others keep writing flag {key}; nothing was changed")
+
+    async def disable_all(self, environment: str | None, reason: str, actor: Actor) -> dict[str, Any]:
+        """The kill switch. Works while the store is away."""
+        _require(actor, "operator", "the kill switch")
+        latch = self.kill_switch.disable_all(environment or EVERYWHERE, actor.name, reason, self.clock.now())
+        self._spread_kill()
+        return {"environment": latch.environment, "by": latch.by, "reason": latch.reason, "at": iso(latch.at)}
+
+    async def lift(
+        self, environment: str | None, key: str | None, reason: str, actor: Actor, confirm: bool = False
+    ) -> dict[str, Any]:
+        """Lifts the kill latch, or (without *confirm*) shows which percentage each flag would return to."""
+        _require(actor, "approver", "lifting the kill switch")
+        where = environment or EVERYWHERE
+        records = await self.board.all(environment)
+        returns = {
+            f"{one.document.environment}/{one.document.key}": percentage_of(to_value(one.document))
+            for one in records
+            if key in (None, one.document.key)
+            and self.kill_switch.is_killed(one.document.environment, one.document.key)
+        }
+        if confirm:
+            self.kill_switch.lift(where, actor.name, reason, self.clock.now(), key)
+            self._spread_kill()
+        return {"environment": where, "flag": key, "lifted": confirm, "would_return": returns}
+
+    def latches(self) -> Entries:
+        return [
+            {"environment": one.environment, "by": one.by, "reason": one.reason, "at": iso(one.at)}
+            for one in self.kill_switch.latches()
+        ]
+
+    def _killed(self, state: State) -> frozenset[str]:
+        names = [entry.name for entry in state.program.environments]
+        return frozenset(name for name in names if self.kill_switch.is_killed(name))
+
+    def _spread_kill(self) -> None:
+        for runner in self._runners.values():
+            runner.set_killed(self._killed(runner.state))
+
+    async def _watch_kill_switch(self) -> None:
+        """The latch may be set by another process of this user: it is a file."""
+        while True:
+            await self.clock.sleep(KILL_POLL_SECONDS)
+            try:
+                self._spread_kill()
+            except StoreError as error:
+                log.warning("kill_switch.unreadable", error=str(error))
+
+
+def new_name(plan: str) -> str:
+    return f"{plan}-{secrets.token_hex(3)}"
+
+
+def _started(submission: Submission, actor: Actor, supersedes: str | None = None) -> RunStarted:
+    return RunStarted(
+        by=actor.name,
+        reason=submission.reason,
+        run=new_name(submission.plan),
+        plan=submission.plan,
+        digest=submission.digest,
+        documents=submission.documents,
+        files=dict(submission.files),
+        directory=submission.directory,
+        supersedes=supersedes,
+    )
+
+
+def _exposure_is_back(state: State) -> bool:
+    nodes = state.rollback.nodes.values() if state.rollback is not None else ()
+    return all(node.finished for node in nodes if node.node.kind == "exposure")
+
+
+def _inherited(state: State, *, reverse: bool = False) -> tuple[InheritedTarget, ...]:
+    """What a run leaves to the one that takes over: every target with what was there before, in order of touch."""
+    returns = targets_to_return(state, "")
+    return tuple(
+        InheritedTarget(
+            id=entry.target.id,
+            kind=entry.target.kind,
+            title=entry.target.title,
+            before=entry.wanted if reverse else entry.target.before,
+            value=entry.target.value,
+            existed=entry.target.existed,
+            environment=entry.environment,
+            stage=entry.stage,
+            undo=entry.touch.undo,
+        )
+        for entry in returns
+    )
