@@ -5,17 +5,27 @@ and, with ``expect``, what the answer must look like. Checks are safe to repeat;
 """
 
 from enum import StrEnum
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
-from stages.values import Bound, Duration, Environments, Json, Name, Part, SecretRef, TextOrSecret
+from stages.values import Age, Bound, Duration, Environments, Json, Name, Part, SecretRef, TextOrSecret, Words
 
 SOURCES = ("command", "script", "http", "sql", "query", "file", "env", "manual")
 
 
 class NumberExpectation(Part):
     number: Bound
+
+
+def _is_number(value: Any) -> str:
+    is_bound = isinstance(value, NumberExpectation) or (isinstance(value, dict) and set(value) == {"number"})
+    return "number" if is_bound else "value"
+
+
+JsonExpectation = Annotated[
+    Annotated[NumberExpectation, Tag("number")] | Annotated[Json, Tag("value")], Discriminator(_is_number)
+]
 
 
 class Expect(Part):
@@ -29,8 +39,8 @@ class Expect(Part):
     rows: int | Bound | None = None
     duration: Bound | None = None
     size: Bound | None = None
-    age: str | None = None
-    json_: dict[str, NumberExpectation | Json] | None = Field(default=None, alias="json")
+    age: Age | None = None
+    json_: dict[str, JsonExpectation] | None = Field(default=None, alias="json")
 
 
 class HttpRequest(Part):
@@ -43,8 +53,14 @@ class HttpRequest(Part):
     json_: Json | None = Field(default=None, alias="json")
     body: str | None = None
     status: int | tuple[int, ...] | None = None
-    timeout: Duration = 10.0
+    timeout: Duration = Field(default=10.0, gt=0)
     value: str | None = None
+
+    @model_validator(mode="after")
+    def _one_body(self) -> Self:
+        if "json_" in self.model_fields_set and self.body is not None:
+            raise ValueError("a request has json or body, not both")
+        return self
 
     @property
     def statuses(self) -> tuple[int, ...]:
@@ -56,7 +72,7 @@ class HttpRequest(Part):
 class Source(Part):
     """Where an answer comes from. Exactly one of the fields of ``SOURCES`` is given."""
 
-    command: tuple[str, ...] | None = None
+    command: Words | None = None
     script: str | None = None
     http: HttpRequest | None = None
     sql: str | None = None
@@ -78,10 +94,32 @@ class Source(Part):
         if len(given) != 1:
             found = " and ".join(given) or "none"
             raise ValueError(f"exactly one of {', '.join(allowed)} is expected; found {found}")
+        for name, owners in _BELONGS.items():
+            if name in self.model_fields_set and given[0] not in owners:
+                raise ValueError(f"{name} belongs to {' and '.join(owners)}, not to {given[0]}")
+
+
+_BELONGS: dict[str, tuple[str, ...]] = {
+    "database": ("sql",),
+    "source": ("query", "sql"),
+    "dir": ("command", "script"),
+    "vars": ("command", "script"),
+    "by": ("manual",),
+    "optional": ("manual",),
+}
+"""Fields that only some sources know: with another they would be ignored, and are refused instead."""
+
+_EXPECTED_OF: dict[str, tuple[str, ...]] = {
+    "exit": ("command", "script"),
+    "stdout": ("command", "script"),
+    "rows": ("sql", "query"),
+    "size": ("file",),
+    "age": ("file",),
+}
 
 
 class Retries(Part):
-    every: Duration = 15.0
+    every: Duration = Field(default=15.0, gt=0)
     for_: Duration = Field(alias="for")
 
 
@@ -109,6 +147,12 @@ class Check(Source):
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         self._check_one_source(SOURCES)
+        if self.manual is not None and "expect" in self.model_fields_set:
+            raise ValueError("a person answers a manual check; there is nothing else to expect")
+        for name in sorted(self.expect.model_fields_set):
+            owners = _EXPECTED_OF.get(name, SOURCES)
+            if self.kind not in owners:
+                raise ValueError(f"expect.{name} belongs to {' and '.join(owners)}, not to {self.kind}")
         return self
 
 
@@ -141,6 +185,8 @@ class Approval(Part):
     def _somebody(self) -> Self:
         if bool(self.any_of) == bool(self.all_of):
             raise ValueError("an approval names either any_of or all_of, with at least one group or name")
+        if self.on_timeout == "rollback" and self.timeout is None:
+            raise ValueError("on_timeout needs a timeout, after which it happens")
         return self
 
     def satisfied(self, approvers: tuple[tuple[str, tuple[str, ...]], ...]) -> bool:

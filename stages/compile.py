@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from stages.actions.flag import FlagAction
 from stages.checks import Approval
 from stages.flag_spec import FlagChange
 from stages.kinds.base import Context, acts, for_environment, names, rollback_program, to_bake
@@ -15,7 +16,6 @@ from stages.plan import (
     StagedRollout,
     Trigger,
 )
-from stages.actions.flag import FlagAction
 from stages.step import Act, EnvironmentProgram, Guard, Program, WatchPhase
 from stages.values import Json
 from stages.windows import Window

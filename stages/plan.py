@@ -1,8 +1,9 @@
 """The plan document: its whole language, as models. What it means is compiled by :mod:`stages.compile`."""
 
+from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from stages.actions import AnyAction
 from stages.checks import Approval, Check, HttpRequest
@@ -11,7 +12,7 @@ from stages.criteria.threshold import Threshold
 from stages.flag_spec import FlagChange, FlagSpec
 from stages.kinds import AnyStage
 from stages.kinds.base import AnyBake, Names, Question, RollbackSection
-from stages.values import Bound, Duration, Environments, Json, Name, Part, Percentage, SecretRef, TextOrSecret
+from stages.values import Bound, Duration, Environments, Json, Name, Part, Percentage, SecretRef, TextOrSecret, Words
 from stages.windows import Window
 
 API_VERSION = "stagedrollout.io/v1alpha1"
@@ -69,19 +70,6 @@ class Gate(Part):
     hold: Hold = Hold()
     environments: Environments = ()
 
-    @model_validator(mode="after")
-    def _distinct(self) -> Self:
-        refuse_twice("criterion", [criterion.name for criterion in self.criteria])
-        return self
-
-
-def refuse_twice(what: str, entries: list[str]) -> None:
-    seen: set[str] = set()
-    for entry in entries:
-        if entry in seen:
-            raise ValueError(f"the {what} name {entry!r} is used twice; names are distinct")
-        seen.add(entry)
-
 
 class DisableAction(Part):
     """``{disable: FLAG}``: switch a flag off and pin it so."""
@@ -95,8 +83,18 @@ class SetAction(Part):
     set: dict[str, FlagChange] = Field(min_length=1)
 
 
+def _trigger_action_kind(value: Any) -> str:
+    if isinstance(value, DisableAction | SetAction):
+        return "disable" if isinstance(value, DisableAction) else "set"
+    if isinstance(value, dict):
+        return next((name for name in ("disable", "set") if name in value), "action")
+    return "action"
 
-TriggerAction = DisableAction | SetAction | AnyAction
+
+TriggerAction = Annotated[
+    Annotated[DisableAction, Tag("disable")] | Annotated[SetAction, Tag("set")] | Annotated[AnyAction, Tag("action")],
+    Discriminator(_trigger_action_kind),
+]
 
 
 class TriggerQuestion(Part):
@@ -106,8 +104,8 @@ class TriggerQuestion(Part):
 
 class EscalationStep(Part):
     after: Duration
-    channels: tuple[str, ...]
-    repeat: Duration | None = None
+    channels: tuple[str, ...] = Field(min_length=1)
+    repeat: Duration | None = Field(default=None, gt=0)
 
 
 def _rollback_word(value: Any) -> Any:
@@ -144,12 +142,20 @@ class Trigger(Threshold):
     @model_validator(mode="after")
     def _some_bound(self) -> Self:
         if self.by_hand:
-            if self.kind:
+            if self.kind or self.fail is not None or self.pass_ is not None or self.expect is not None:
                 raise ValueError("a trigger that is fired by hand has nothing to measure; leave its query out")
             return self
         self.measures_one_thing()
         if self.expect is None and self.fail is None and self.pass_ is None:
             raise ValueError("a trigger needs fail (or pass, or expect), to say when it fires")
+        if self.expect is not None and (self.fail is not None or self.pass_ is not None):
+            raise ValueError("expect asks for a yes or no; pass and fail are bounds for a number: use one of the two")
+        return self
+
+    @model_validator(mode="after")
+    def _question_before_rollback(self) -> Self:
+        if self.ask is not None and self.then != "rollback":
+            raise ValueError("ask is the question before a rollback; it needs then: rollback")
         return self
 
 
@@ -159,7 +165,7 @@ class WatchPhaseSection(Part):
     to: Duration
     gate: Names = ()
     checks: tuple[Check, ...] = ()
-    every: Duration | None = None
+    every: Duration | None = Field(default=None, gt=0)
     on_fail: Literal["rollback", "pause"] = "rollback"
 
     @model_validator(mode="after")
@@ -178,7 +184,7 @@ class SuccessCriterion(Part):
     name: Name
     query: str | None = None
     sql: str | None = None
-    command: tuple[str, ...] | None = None
+    command: Words | None = None
     http: HttpRequest | None = None
     manual: str | None = None
     by: tuple[str, ...] = ()
@@ -197,6 +203,12 @@ class SuccessCriterion(Part):
             raise ValueError("a success criterion names exactly one of query, sql, command, http, manual")
         if self.manual is None and (self.improves is None) == (self.is_ is None):
             raise ValueError("a success criterion says either improves or is")
+        if self.manual is not None and (self.improves is not None or self.is_ is not None):
+            raise ValueError("a person judges a manual success criterion; improves and is are for numbers")
+        if self.improves is not None and self.window is None:
+            raise ValueError("improves compares two windows; say how long they are with window")
+        if "better" in self.model_fields_set and self.improves is None:
+            raise ValueError("better says in which direction a value improves; it goes with improves")
         return self
 
     @property
@@ -214,8 +226,8 @@ class FollowUp(Part):
 
 
 class News(Part):
-    when: tuple[str, ...]
-    channels: tuple[str, ...]
+    when: tuple[Literal["started", "promoted", "rolled_back", "stopped", "rollback_failed"], ...] = Field(min_length=1)
+    channels: tuple[str, ...] = Field(min_length=1)
 
 
 class Webhook(Part):
@@ -262,6 +274,13 @@ class EnvironmentSection(Part):
     kubernetes: Kubernetes | None = None
     database: TextOrSecret | None = None
 
+    @model_validator(mode="after")
+    def _rising(self) -> Self:
+        levels = self.percentages
+        if levels is not None and (not levels or any(b <= a for a, b in pairwise(levels))):
+            raise ValueError("the percentages of an environment rise from step to step, and there is at least one")
+        return self
+
 
 class Metadata(Part):
     name: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
@@ -302,13 +321,6 @@ class PlanSpec(Part):
     follow_up: tuple[FollowUp, ...] = ()
     notify: Notify = Notify()
     deletionPolicy: Literal["keep", "rollback"] = "keep"  # noqa: N815 - the name that a Kubernetes user writes
-
-    @model_validator(mode="after")
-    def _distinct(self) -> Self:
-        refuse_twice("stage", [stage.name for stage in self.stages])
-        refuse_twice("trigger", [trigger.name for trigger in self.triggers])
-        refuse_twice("environment", [environment.name for environment in self.environments])
-        return self
 
 
 class StagedRollout(Part):

@@ -9,15 +9,30 @@ import re
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationInfo,
+    model_serializer,
+    model_validator,
+)
 
 Json = Any  # what JSON can hold; pydantic's own JsonValue is recursive and slow to validate
 
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
-_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_BOUND = re.compile(r"(<=|>=|==|!=|<|>)\s*([-+]?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)\s*(%?)")
-_SHARE = re.compile(r"(\d+(?:\.\d+)?)\s*%")
+LONGEST_SECONDS = 3660 * SECONDS["d"]
+WRITTEN = {"written": True}
+"""Context of validation for what a person wrote: a bare number is no duration then (elsewhere it is seconds)."""
+
+_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h|d))+")
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+_BOUND = re.compile(r"(<=|>=|==|!=|<|>)\s*([-+]?[0-9]+(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?)\s*(%?)")
+_SHARE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*%")
+_AGE = re.compile(rf"(<=|>=|<|>)\s*({_DURATION.pattern})")
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -41,24 +56,51 @@ def parse_duration(value: Any) -> Any:
         text = value.strip()
         if not _DURATION.fullmatch(text):
             raise ValueError(f"a duration such as 30s, 5m or 48h is expected, not {value!r}")
-        return sum(float(number) * SECONDS[unit] for number, unit in _PART.findall(text))
-    if isinstance(value, bool) or not isinstance(value, float):  # floats are seconds that were already parsed
+        return _acceptable(sum(float(number) * SECONDS[unit] for number, unit in _PART.findall(text)), text)
+    if isinstance(value, float):  # seconds that were already parsed
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
         raise ValueError(f"a duration needs a unit, such as {value}s or {value}m")
-    return value
+    raise ValueError(f"a duration such as 30s, 5m or 48h is expected, not {_kind(value)}")
+
+
+def _acceptable(seconds: float, text: str) -> float:
+    if seconds > LONGEST_SECONDS:
+        raise ValueError(f"a duration is at most {format_duration(LONGEST_SECONDS)}, not {text}")
+    milliseconds = seconds * 1000
+    if abs(milliseconds - round(milliseconds)) > 1e-3:
+        raise ValueError(f"durations have steps of 1ms; {text} is finer than that")
+    return round(milliseconds) / 1000
+
+
+def _kind(value: Any) -> str:
+    """A value as a message shows it: no contents of mappings and lists."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list | tuple):
+        return "a list"
+    return "nothing" if value is None else repr(value)[:80]
+
+
+def _read_duration(value: Any, info: ValidationInfo) -> Any:
+    if isinstance(value, float) and info.context is not None and info.context.get("written"):
+        raise ValueError(f"a duration needs a unit, such as {value:g}s or {value:g}m")
+    return parse_duration(value)
 
 
 def format_duration(seconds: float) -> str:
     """The shortest text that :func:`parse_duration` reads back to the same number of seconds."""
+    milliseconds = round(seconds * 1000)
     for unit in ("d", "h", "m", "s"):
-        if seconds and seconds % SECONDS[unit] == 0:
-            return f"{int(seconds // SECONDS[unit])}{unit}"
-    return "0s" if seconds == 0 else f"{round(seconds * 1000)}ms"
+        if milliseconds and milliseconds % round(SECONDS[unit] * 1000) == 0:
+            return f"{milliseconds // round(SECONDS[unit] * 1000)}{unit}"
+    return "0s" if milliseconds == 0 else f"{milliseconds}ms"
 
 
 def parse_percentage(value: Any) -> Any:
     """A number from 0 to 100 in steps of 0.001."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"a percentage is a number from 0 to 100, not {value!r}")
+        raise ValueError(f"a percentage is a number from 0 to 100, not {_kind(value)}")
     if not 0 <= value <= 100:
         raise ValueError(f"a percentage lies between 0 and 100, not at {value}")
     if abs(value * 1000 - round(value * 1000)) > 1e-6:
@@ -71,19 +113,41 @@ def parse_share(value: Any) -> Any:
     if isinstance(value, str) and (match := _SHARE.fullmatch(value.strip())):
         return float(match.group(1)) / 100
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f'a share such as "5%" or 0.05 is expected, not {value!r}')
+        raise ValueError(f'a share such as "5%" or 0.05 is expected, not {_kind(value)}')
     return float(value)
 
 
 Duration = Annotated[
     float,
-    BeforeValidator(parse_duration, json_schema_input_type=Annotated[str, Field(pattern=f"^{_DURATION.pattern}$")]),
+    BeforeValidator(_read_duration, json_schema_input_type=Annotated[str, Field(pattern=f"^{_DURATION.pattern}$")]),
     PlainSerializer(format_duration, return_type=str),
-    Field(ge=0),
 ]
-Percentage = Annotated[float, BeforeValidator(parse_percentage), Field(ge=0, le=100)]
-Share = Annotated[float, BeforeValidator(parse_share, json_schema_input_type=float | str)]
+Percentage = Annotated[
+    float, BeforeValidator(parse_percentage, json_schema_input_type=Annotated[float, Field(ge=0, le=100)])
+]
+Share = Annotated[
+    float,
+    BeforeValidator(
+        parse_share, json_schema_input_type=float | Annotated[str, Field(pattern=r"^\s*[0-9]+(\.[0-9]+)?\s*%\s*$")]
+    ),
+]
 Name = Annotated[str, Field(min_length=1, max_length=120)]
+
+
+def parse_age(text: str) -> tuple[str, float]:
+    """Comparison and seconds of ``"< 24h"``."""
+    match = _AGE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f'an age such as "< 24h" is expected, not {text!r}')
+    return match.group(1), float(parse_duration(match.group(2)))
+
+
+def _check_age(text: str) -> str:
+    parse_age(text)
+    return text
+
+
+Age = Annotated[str, AfterValidator(_check_age)]
 
 
 class Bound(Part):
@@ -99,11 +163,13 @@ class Bound(Part):
         if not isinstance(value, str):
             if isinstance(value, dict | Bound):
                 return value
-            raise ValueError(f'a bound such as "> 10" or ">= 95" is expected, not {value!r}')
+            raise ValueError(f'a bound such as "> 10", ">= 95" or "== 0" is expected, not {_kind(value)}')
         match = _BOUND.fullmatch(value.strip())
         if match is None:
             raise ValueError(f'a bound such as "> 10", ">= 95" or "== 0" is expected, not {value!r}')
         op, number, percent = match.groups()
+        if float(number) in (float("inf"), float("-inf")):
+            raise ValueError(f"the number of a bound is too large: {value}")
         return {"op": op, "number": float(number) / (100 if percent else 1), "text": value.strip()}
 
     @model_serializer
@@ -149,4 +215,6 @@ class SecretRef(Part):
 
 
 TextOrSecret = str | SecretRef
+Words = Annotated[tuple[str, ...], Field(min_length=1)]
+"""A command: program and arguments, each a word of its own; no shell reads them."""
 Environments = tuple[str, ...]

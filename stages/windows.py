@@ -1,14 +1,16 @@
 """Windows: when forward effects are allowed. Pure: the time is given, as seconds since the epoch in UTC."""
 
+import re
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BeforeValidator, Field, PlainSerializer, field_validator, model_validator
+from pydantic import BeforeValidator, Discriminator, Field, PlainSerializer, Tag, field_validator, model_validator
 
 from stages.values import Part
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+_CLOCK = re.compile(r"[0-9]{1,2}:[0-9]{2}")
 DAYS: tuple[Day, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
@@ -32,10 +34,13 @@ TimeOfDay = Annotated[
 ]
 
 
+FIRST_YEAR, LAST_YEAR = 2000, 3000
+
+
 class Hours(Part):
     """Hours of some days of the week; ``to`` at or before ``from`` runs into the next day."""
 
-    days: tuple[Day, ...] = DAYS
+    days: tuple[Day, ...] = Field(default=DAYS, min_length=1)
     from_: TimeOfDay = Field(default=time.min, alias="from")
     to: TimeOfDay = time.max
 
@@ -44,7 +49,9 @@ class Hours(Part):
         if self.from_ < self.to:
             return DAYS[moment.weekday()] in self.days and self.from_ <= clock < self.to
         yesterday = DAYS[(moment.weekday() - 1) % 7]
-        return (DAYS[moment.weekday()] in self.days and clock >= self.from_) or (yesterday in self.days and clock < self.to)
+        return (DAYS[moment.weekday()] in self.days and clock >= self.from_) or (
+            yesterday in self.days and clock < self.to
+        )
 
 
 class Freeze(Part):
@@ -56,6 +63,8 @@ class Freeze(Part):
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
+        if not all(FIRST_YEAR <= moment.year <= LAST_YEAR for moment in (self.from_, self.to)):
+            raise ValueError(f"a date lies between the years {FIRST_YEAR} and {LAST_YEAR}")
         if self.starts(ZoneInfo("UTC")) >= self.ends(ZoneInfo("UTC")):
             raise ValueError("a span of time ends after it begins")
         return self
@@ -75,12 +84,26 @@ def _moment(value: date | datetime, zone: ZoneInfo) -> datetime:
     return datetime.combine(value, time.min, tzinfo=zone)
 
 
+def _deny_kind(value: Any) -> str:
+    """Hours are told by their days, or by a time where a span of time has a date."""
+    if isinstance(value, Freeze | Hours):
+        return "span" if isinstance(value, Freeze) else "hours"
+    if not isinstance(value, dict):
+        return "span"
+    edges = [str(value[name]) for name in ("from", "to") if name in value]
+    is_hours = "days" in value or (bool(edges) and all(_CLOCK.match(edge) for edge in edges))
+    return "hours" if is_hours else "span"
+
+
+AnyDeny = Annotated[Annotated[Freeze, Tag("span")] | Annotated[Hours, Tag("hours")], Discriminator(_deny_kind)]
+
+
 class Window(Part):
     """Open when no ``deny`` covers the moment and, if there are any ``allow``, one of them does."""
 
     timezone: str = "UTC"
     allow: tuple[Hours, ...] = ()
-    deny: tuple[Freeze | Hours, ...] = ()
+    deny: tuple[AnyDeny, ...] = ()
 
     @field_validator("timezone")
     @classmethod
@@ -102,10 +125,10 @@ class Window(Part):
         """The next moment (seconds since the epoch) at which the window is open, or None within the horizon."""
         if self.is_open(now):
             return now
-        edges = sorted(edge for edge in self._edges(now, horizon_days) if edge > now)
+        edges = sorted(edge for edge in self.edges(now, horizon_days) if edge > now)
         return next((edge for edge in edges if self.is_open(edge)), None)
 
-    def _edges(self, now: float, horizon_days: int) -> set[float]:
+    def edges(self, now: float, horizon_days: int) -> set[float]:
         """Every moment at which the window may change from closed to open."""
         zone = ZoneInfo(self.timezone)
         today = datetime.fromtimestamp(now, UTC).astimezone(zone).date()

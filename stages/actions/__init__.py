@@ -57,4 +57,23 @@ def parse_action(value: Any) -> Action:
     return _ACTION.validate_python(value)
 
 
-__all__ = ["KINDS", "Action", "AnyAction", "Site", "kind_of", "parse_action"]
+__all__ = [
+    "KINDS",
+    "Action",
+    "AnyAction",
+    "ApplyAction",
+    "CommandAction",
+    "FlagAction",
+    "HttpAction",
+    "ImageAction",
+    "JobAction",
+    "ManualAction",
+    "NotifyAction",
+    "RestartAction",
+    "ScaleAction",
+    "Site",
+    "SqlAction",
+    "WaitAction",
+    "kind_of",
+    "parse_action",
+]

@@ -4,14 +4,14 @@ from pydantic import Field
 
 from stages.actions.base import Action, Site, command_operation
 from stages.effects import ObserveCommand, Operation, Target, TargetKind
-from stages.values import Json, Name, TextOrSecret
+from stages.values import Json, Name, TextOrSecret, Words
 
 
 class CommandAction(Action):
-    command: tuple[str, ...] = Field(min_length=1)
+    command: Words
     target_name: Name | None = Field(default=None, alias="target")
-    observe: tuple[str, ...] | None = None
-    probe: tuple[str, ...] | None = None
+    observe: Words | None = None
+    probe: Words | None = None
     dir: str | None = None
     vars: dict[str, TextOrSecret] = Field(default_factory=dict)
 

@@ -1,4 +1,4 @@
-"""``{sql: FILE, down: FILE}``: run one SQL file, noted as applied in the database itself; taken back by its down file."""
+"""``{sql: FILE, down: FILE}``: run one SQL file, noted as applied in the database; taken back by its down file."""
 
 import hashlib
 

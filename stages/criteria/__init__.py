@@ -34,3 +34,5 @@ AnyCriterion = Annotated[
     | Annotated[Slo, Tag("slo")],
     Discriminator(kind_of),
 ]
+
+__all__ = ["KINDS", "AnyCriterion", "Change", "Compare", "Latency", "Ratio", "Slo", "Threshold", "kind_of"]

@@ -1,15 +1,15 @@
 """Fields and meaning that all stage kinds share."""
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stages.actions import Action, AnyAction, Site
 from stages.checks import Approval, Check
 from stages.flag_spec import FlagSpec
 from stages.step import Act, Bake, Guard, RollbackProgram, StageProgram, Step
-from stages.values import Duration, Environments, Json, Name, Part, TextOrSecret
+from stages.values import Duration, Environments, Json, Name, Part, TextOrSecret, Words
 from stages.windows import Window
 
 Names = str | tuple[str, ...]
@@ -18,6 +18,12 @@ Names = str | tuple[str, ...]
 class BakeRange(Part):
     min: Duration
     max: Duration
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.max < self.min:
+            raise ValueError("the max of a bake is at least its min")
+        return self
 
 
 AnyBake = Duration | BakeRange
@@ -43,7 +49,7 @@ class RollbackSection(Part):
 
 
 class Backup(Part):
-    command: tuple[str, ...]
+    command: Words
     verify: tuple[Check, ...] = ()
     max_age: Duration | None = None
     restore: tuple[AnyAction, ...] = ()
@@ -168,7 +174,7 @@ def rollback_program(section: RollbackSection, site: Site) -> RollbackProgram:
     )
 
 
-def gated_at_the_end(stage: Stage, steps: tuple[Step, ...], context: Context) -> tuple[Step, ...]:
+def gated_at_the_end(stage: Stage, steps: tuple[Step, ...]) -> tuple[Step, ...]:
     """Steps of a kind whose gate is judged once, at the stage's end (with the bake that is asked for, if any)."""
     if not steps:
         steps = (Step("go/no-go", Guard(f"step:{stage.name}/0"), ()),)

@@ -1,6 +1,7 @@
-"""``monitoring``, ``batch``, ``queue``: raise a flag step by step. One kind in code; the words tell people what moves."""
+"""``monitoring``, ``batch``, ``queue``: raise a flag step by step. One kind in code; the words say what moves."""
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -44,7 +45,7 @@ class ExposureStage(Stage):
         if bool(self.percentages) == bool(self.steps):
             raise ValueError("an exposure stage has percentages or steps, one of the two, with at least one entry")
         levels = [step.percentage for step in self.written_steps]
-        for lower, higher in zip(levels, levels[1:], strict=False):
+        for lower, higher in pairwise(levels):
             if higher < lower or (self.percentages and higher == lower):
                 raise ValueError(f"percentages rise from step to step; {higher:g} comes after {lower:g}")
         return self
@@ -56,8 +57,18 @@ class ExposureStage(Stage):
     def steps_program(self, context: Context) -> tuple[Step, ...]:
         written = self.written_steps
         if context.percentages is not None:
-            written = tuple(ExposureStep(percentage=level) for level in context.percentages)
+            written = tuple(self._merged(level) for level in context.percentages)
         return tuple(self._step(context, written, index) for index in range(len(written)))
+
+    def _merged(self, level: float) -> ExposureStep:
+        """A step of an environment's own percentages: with what the written steps up to there set of the flag."""
+        change = FlagChange()
+        for step in self.written_steps:
+            if step.percentage <= level:
+                change = merge_changes(change, step.change)
+        return ExposureStep(
+            percentage=level, parameters=change.parameters, profile=change.profile, targets=change.targets
+        )
 
     def _step(self, context: Context, written: tuple[ExposureStep, ...], index: int) -> Step:
         step = written[index]

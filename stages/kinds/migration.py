@@ -1,4 +1,4 @@
-"""``migration``: change the schema by ordered SQL files (or, in time, a team's own migrator). ``backfill`` beside it."""
+"""``migration``: change the schema by ordered SQL files (or a team's own migrator). ``backfill`` beside it."""
 
 from dataclasses import replace
 from typing import Literal, Self
@@ -10,7 +10,7 @@ from stages.actions.sql import SqlAction
 from stages.checks import Check
 from stages.kinds.base import Context, Question, Stage, acts, for_environment, gated_at_the_end
 from stages.step import Guard, StageProgram, Step
-from stages.values import Duration, Part
+from stages.values import Duration, Part, Words
 
 
 class Migration(Part):
@@ -18,8 +18,8 @@ class Migration(Part):
 
     up: str | None = None
     down: str | None = None
-    command: tuple[str, ...] | None = None
-    probe: tuple[str, ...] | None = None
+    command: Words | None = None
+    probe: Words | None = None
     verify: tuple[Check, ...] = ()
     verify_always: bool = False
     irreversible: str | None = None
@@ -41,7 +41,7 @@ class AlembicRevision(Part):
 class Alembic(Part):
     config: str = "alembic.ini"
     dir: str | None = None
-    command: tuple[str, ...] = ("alembic",)
+    command: Words = ("alembic",)
     target: str = "head"
     expect_current: str | None = None
     revisions: dict[str, AlembicRevision] = Field(default_factory=dict)
@@ -107,7 +107,7 @@ class MigrationStage(Stage):
             )
             for index, (entry, action) in enumerate(self._actions())
         )
-        return gated_at_the_end(self, steps, context)
+        return gated_at_the_end(self, steps)
 
     def compile(self, context: Context) -> StageProgram:
         ask = self.on_rollback if isinstance(self.on_rollback, AskBeforeDown) else None

@@ -22,7 +22,7 @@ class StepsStage(Stage):
             )
             for index, act in enumerate(acts(self.steps, site))
         )
-        return gated_at_the_end(self, steps, context)
+        return gated_at_the_end(self, steps)
 
     def all_actions(self) -> tuple[Action, ...]:
         return super().all_actions() + self.steps

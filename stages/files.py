@@ -1,0 +1,97 @@
+"""The files that travel with a plan: SQL, and the first word of a command where it is a path relative to the plan."""
+
+import posixpath
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from stages.actions import Action, CommandAction, SqlAction
+from stages.checks import Source
+from stages.kinds.migration import Migration
+from stages.problems import Path
+from stages.walk import Place
+
+MAX_FILE_BYTES = 1 << 20
+MAX_BYTES = 8 << 20
+
+ReadFile = Callable[[str], bytes]  # raises OSError
+
+
+def named_files(places: Iterable[Place]) -> Iterator[tuple[str, Path]]:
+    """Every path to bundle, as written, with where it is named."""
+    for place in places:
+        part: Any = place.part
+        if isinstance(part, SqlAction):
+            yield from _present(place.path, sql=part.sql, down=part.down)
+        elif isinstance(part, Migration):
+            yield from _present(place.path, up=part.up, down=part.down)
+        elif isinstance(part, CommandAction):
+            yield from _commands(place.path, command=part.command, observe=part.observe, probe=part.probe)
+        elif isinstance(part, Source):
+            yield from _commands(place.path, command=part.command)
+        if isinstance(part, Action) and isinstance(part.undo, tuple):
+            yield from _commands(place.path, undo=part.undo)
+
+
+def _present(path: Path, **files: str | None) -> Iterator[tuple[str, Path]]:
+    return ((file, (*path, name)) for name, file in files.items() if file is not None)
+
+
+def _commands(path: Path, **commands: tuple[str, ...] | None) -> Iterator[tuple[str, Path]]:
+    for name, words in commands.items():
+        if words and "/" in words[0] and not words[0].startswith("/"):
+            yield words[0], (*path, name, 0)
+
+
+@dataclass(slots=True)
+class Bundle:
+    """Reads each file once, within the limits. ``files`` maps a path as written to its text."""
+
+    read_file: ReadFile
+    files: dict[str, str] = field(default_factory=dict)
+    size: int = 0
+    _failed: dict[str, str] = field(default_factory=dict)
+
+    def add(self, path: str) -> str | None:
+        """The reason why the file cannot travel along, or None if it does."""
+        if path in self._failed:
+            return self._failed[path]
+        if path in self.files:
+            return None
+        reason = self._read(path)
+        if reason is not None:
+            self._failed[path] = reason
+        return reason
+
+    def _read(self, path: str) -> str | None:
+        if posixpath.normpath(path).startswith("../"):
+            return f"{path} lies outside the plan's folder; files that travel with a plan lie beside it or beneath"
+        try:
+            content = self.read_file(path)
+        except FileNotFoundError:
+            return f"there is no file {path} (paths are relative to the plan)"
+        except IsADirectoryError:
+            return f"{path} is a folder; a file is expected"
+        except (OSError, ValueError) as error:
+            return f"{path} cannot be read: {getattr(error, 'strerror', None) or error}"
+        return self._take(path, content)
+
+    def _take(self, path: str, content: bytes) -> str | None:
+        if len(content) > MAX_FILE_BYTES:
+            return f"{path} has more than 1 MiB; name a large program by its absolute path"
+        if self.size + len(content) > MAX_BYTES:
+            return f"with {path} the files of the plan have more than 8 MiB"
+        try:
+            text = content.decode()
+        except UnicodeDecodeError:
+            return f"{path} is no UTF-8 text; name a binary program by its absolute path"
+        self.size += len(content)
+        self.files[path] = text
+        return None
+
+
+def bundle_findings(bundle: Bundle, places: Iterable[Place]) -> Iterator[tuple[Path, str]]:
+    for file, path in named_files(places):
+        reason = bundle.add(file)
+        if reason is not None:
+            yield path, reason

@@ -1,0 +1,30 @@
+"""What may be meant and is worth a second look: said by ``validate``, in nobody's way."""
+
+from collections.abc import Iterator
+
+from stages.criteria.threshold import Threshold
+from stages.kinds.base import names
+from stages.kinds.exposure import ExposureStage
+from stages.plan import Gate, Trigger
+from stages.review.view import Finding, View
+
+
+def warnings(view: View) -> Iterator[Finding]:
+    yield from _unused_gates(view)
+    for place in view.places:
+        part = place.part
+        if isinstance(part, ExposureStage) and not part.gate and not any(step.gate for step in part.steps):
+            yield place.path, f"the stage {part.name!r} has no gate: it goes up by time alone"
+        if isinstance(part, Threshold) and not part.for_seconds and not (isinstance(part, Trigger) and part.by_hand):
+            yield place.path, f"{part.name!r} has no 'for': one bad look decides"
+
+
+def _unused_gates(view: View) -> Iterator[Finding]:
+    used: set[str] = set()
+    for place in view.places:
+        value = getattr(place.part, "gate", None)
+        if value and not isinstance(place.part, Gate):
+            used.update(names(value))
+    for name in view.document.spec.gates:
+        if name not in used:
+            yield ("spec", "gates", name), f"no stage and no phase of the watch names the gate {name!r}"
