@@ -1,0 +1,83 @@
+"""The HTTP server's composition: routes, the guard around them, and their description at /openapi.json."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+
+from orchestrator.api import errors, flags, health, ofrep, page, plans, runs
+from orchestrator.api.context import ApiContext, Timing
+from orchestrator.api.guard import Guard
+from orchestrator.api.limits import RateLimit
+from orchestrator.api.tokens import TokenStore
+from orchestrator.errors import UsageError
+
+if TYPE_CHECKING:
+    from orchestrator.service import Service
+
+DESCRIPTION = """
+Staged rollouts: start plans, watch runs, command them, read and set flags.
+
+Every route under `/api/v1` and the kill switch need `Authorization: Bearer TOKEN`. Roles include those before them:
+*viewer* reads, *operator* starts, commands and sets flags, *approver* advances and lifts the kill switch, *admin* does
+everything. Evaluation (`/ofrep/v1`) and `/metrics` are open on loopback; beyond it they need a token of any role.
+
+A refusal is `{"error": KIND, "message": SENTENCE}`, with `problems` where several things are wrong at once.
+"""
+
+TAGS = [
+    {"name": "runs", "description": "One execution of a plan: start, read, follow, command."},
+    {"name": "plans", "description": "Whether a plan is valid."},
+    {"name": "flags", "description": "Flags for people, and the kill switch."},
+    {"name": "evaluation", "description": "OpenFeature Remote Evaluation Protocol 0.3, for applications."},
+    {"name": "operation", "description": "For probes and for Prometheus."},
+]
+
+
+def create_app(
+    service: Service,
+    tokens: TokenStore,
+    listen_is_loopback: bool,
+    *,
+    rate_limit: RateLimit | None = None,
+    timing: Timing | None = None,
+) -> FastAPI:
+    """An ASGI application for a service that is open already and is closed by whoever opened it.
+
+    *rate_limit* bounds how often one client evaluates flags. Raises UsageError if the server would be open to others
+    without tokens.
+    """
+    if not listen_is_loopback and not len(tokens):
+        raise UsageError("Listening beyond loopback needs tokens: give --token-file, or listen on 127.0.0.1.")
+    context = ApiContext(service, tokens, listen_is_loopback, rate_limit)
+    return _assembled(context if timing is None else replace(context, timing=timing))
+
+
+def _assembled(context: ApiContext) -> FastAPI:
+    app = FastAPI(
+        title="staged-rollout",
+        summary="Takes a change from 0 to 100 %, one gate at a time, and back by itself.",
+        description=DESCRIPTION,
+        version=_version(),
+        openapi_tags=TAGS,
+        docs_url=None,  # these pages load scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+        separate_input_output_schemas=False,
+    )
+    app.state.context = context
+    errors.install(app)
+    for module in (runs, plans, flags, ofrep, health, page):
+        app.include_router(module.router)
+    app.add_middleware(Guard, context=context)
+    return app
+
+
+def _version() -> str:
+    try:
+        return version("staged-rollout")
+    except PackageNotFoundError:
+        return "0"

@@ -1,0 +1,129 @@
+"""Who asks, and whether they may: tokens at the door, roles at the routes.
+
+The door is one table, so that a new route is closed until somebody opens it:
+
+    PUBLIC     says nothing worth hiding (is it alive, what can it do)
+    LOOPBACK   open to everybody on this machine; from elsewhere, a token of any role
+    TOKEN      always a token
+
+A token is ``Authorization: Bearer TOKEN``. OFREP takes ``X-API-Key: TOKEN`` too, as its providers can be set to, and
+the page a browser's password prompt (any user name; the password is the token). One that is sent must be right, also
+where none is needed.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Annotated
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPBearer
+from starlette.datastructures import Headers
+
+from orchestrator.api.context import ApiContext
+from orchestrator.api.errors import Unauthorized
+from orchestrator.api.tokens import Token
+from orchestrator.core.commands import ROLES, Actor
+from orchestrator.errors import Forbidden
+
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
+
+
+class Access(StrEnum):
+    PUBLIC = "public"
+    LOOPBACK = "loopback"
+    TOKEN = "token"
+
+
+ACCESS: dict[str, Access] = {
+    "/": Access.LOOPBACK,
+    "/healthz": Access.PUBLIC,
+    "/readyz": Access.PUBLIC,
+    "/openapi.json": Access.PUBLIC,
+    "/metrics": Access.LOOPBACK,
+}
+PREFIXES: dict[str, Access] = {"/ofrep/v1/": Access.LOOPBACK}
+
+
+def access_to(path: str) -> Access:
+    if path in ACCESS:
+        return ACCESS[path]
+    return next((access for prefix, access in PREFIXES.items() if path.startswith(prefix)), Access.TOKEN)
+
+
+def admit(context: ApiContext, path: str, headers: Headers) -> Token | None:
+    """The token of who is at the door; None if they need none and sent none. Raises Unauthorized or Forbidden."""
+    access = access_to(path)
+    if access is Access.PUBLIC:
+        return None
+    secret = _secret(path, headers)
+    if secret is not None:
+        return _valid(context, secret)
+    if access is Access.LOOPBACK and context.listen_is_loopback:
+        _refuse_other_names(path, headers)
+        return None
+    raise Unauthorized(f"{path} needs a token: send it as `Authorization: Bearer TOKEN`.")
+
+
+def _secret(path: str, headers: Headers) -> str | None:
+    scheme, _, rest = headers.get("authorization", "").partition(" ")
+    match scheme.lower():
+        case "bearer":
+            return rest.strip()
+        case "basic" if path == "/":
+            return _password(rest.strip())
+        case "":
+            return headers.get("x-api-key") if path.startswith("/ofrep/") else None
+        case _:
+            raise Unauthorized(f"The scheme {scheme[:20]!r} is not known: send `Authorization: Bearer TOKEN`.")
+
+
+def _password(encoded: str) -> str:
+    try:
+        return base64.b64decode(encoded, validate=True).decode().partition(":")[2]
+    except (binascii.Error, UnicodeDecodeError):
+        raise Unauthorized("The password prompt was answered with something that can't be read.") from None
+
+
+def _valid(context: ApiContext, secret: str) -> Token:
+    token = context.tokens.find(secret)
+    if token is None:
+        raise Unauthorized("This token is not known to this server.")
+    if token.has_expired(context.now()):
+        raise Unauthorized(f"The token of {token.name} has expired: ask for a new one.")
+    return token
+
+
+def _refuse_other_names(path: str, headers: Headers) -> None:
+    """A web site whose name is made to point at this machine must not read the page through its visitor's browser."""
+    host = headers.get("host", "localhost")
+    name = host[: host.index("]") + 1] if host.startswith("[") and "]" in host else host.partition(":")[0]
+    if path == "/" and name not in LOOPBACK_NAMES:
+        raise Forbidden(f"Without a token this page answers to localhost only, not to {name[:100]!r}.")
+
+
+# --- roles -----------------------------------------------------------------------------------------------------------
+
+_BEARER = HTTPBearer(auto_error=False, description="A token of this server; its role decides what it may do.")
+
+
+def needs(role: str) -> Callable[..., Actor]:
+    """A dependency that gives the actor, or refuses one of a lower role."""
+
+    def check(request: Request, _: Annotated[object, Security(_BEARER)] = None) -> Actor:
+        actor: Actor | None = getattr(request.state, "actor", None)
+        if actor is None:
+            raise Unauthorized
+        if ROLES.index(actor.role) < ROLES.index(role):
+            raise Forbidden(f"{request.method} {request.url.path} needs the role {role}; {actor.name} is {actor.role}.")
+        return actor
+
+    return check
+
+
+READS = Depends(needs("viewer"))  # for routes that need not know who reads
+Operator = Annotated[Actor, Depends(needs("operator"))]
+Approver = Annotated[Actor, Depends(needs("approver"))]

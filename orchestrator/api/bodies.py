@@ -1,0 +1,190 @@
+"""What is received and what is promised: the bodies of the HTTP interface."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from orchestrator.core.events import PlanDocument
+from stages.flag_spec import FlagChange
+from stages.values import Part
+
+Text = Annotated[str, Field(max_length=4000)]
+Why = Annotated[str, Field(max_length=4000, pattern=r"\S", description="Why: it goes into the journal.")]
+EnvironmentName = Annotated[str, Field(min_length=1, max_length=200)]
+NO_REASON = "no reason given"
+
+
+# --- received --------------------------------------------------------------------------------------------------------
+
+
+class SubmissionBody(Part):
+    """A plan as `rollout start` sends it: read, expanded for each environment and checked where it lies."""
+
+    plan: Annotated[str, Field(description="metadata.name of the plan")]
+    digest: Annotated[str, Field(description="SHA-256 over documents and files, hexadecimal")]
+    documents: Annotated[tuple[PlanDocument, ...], Field(min_length=1)]
+    files: dict[str, str] = Field(default_factory=dict, description="path as written in the plan -> text")
+    directory: Annotated[
+        str | None, Field(description="The plan's folder. Only of use on the same machine: dropped beyond loopback.")
+    ] = None
+    supersede: Annotated[str | None, Field(description="The active run whose targets this plan takes over.")] = None
+    reason: Text = ""
+
+
+class ValidationBody(Part):
+    """A plan as it is written, and what it is written with."""
+
+    text: Annotated[str, Field(description="the YAML")]
+    file: Annotated[str, Field(description="what the problems call it")] = "plan.yaml"
+    variables: dict[str, str] = Field(default_factory=dict, description="values of ${NAME}")
+    sets: tuple[str, ...] = Field(default=(), description="as with --set: a.b=c")
+    files: dict[str, str] = Field(default_factory=dict, description="path as written in the plan -> text")
+
+
+class FlagPatch(FlagChange):
+    """Keys that are set; what is not named stays as it is. Parameters and targets are merged by key."""
+
+    reason: Why
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> FlagPatch:
+        if not self.change.keys:
+            known = ", ".join(FlagChange.model_fields)
+            raise ValueError(f"nothing is changed; give at least one of {known}")
+        return self
+
+    @property
+    def change(self) -> FlagChange:
+        return FlagChange.model_construct(**{name: getattr(self, name) for name in FlagChange.model_fields})
+
+
+class KillBody(Part):
+    """May be left out altogether: a kill switch must work in a hurry."""
+
+    environment: Annotated[EnvironmentName | None, Field(description="Left out: all environments.")] = None
+    reason: Text = NO_REASON
+
+
+class LiftBody(Part):
+    environment: Annotated[EnvironmentName | None, Field(description="Left out: the latch of all environments.")] = None
+    key: Annotated[str | None, Field(description="Only this flag is let go.")] = None
+    reason: Why
+    confirm: Annotated[bool, Field(description="Without it, only what would happen is answered.")] = False
+
+
+# --- answered --------------------------------------------------------------------------------------------------------
+
+
+class Answered(BaseModel):
+    """More fields may come with a later version; these stay."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Error(Answered):
+    error: Annotated[str, Field(description="The kind of refusal, such as NotFound, Refused, Forbidden.")]
+    message: Annotated[str, Field(description="One sentence for a person.")]
+    problems: list[dict[str, Any]] | None = None
+
+
+class Started(Answered):
+    run: str
+    started: Annotated[bool, Field(description="False: an active run of the same plan was there and is the answer.")]
+
+
+class Accepted(Answered):
+    run: str
+    command: str
+    accepted: Literal[True]
+    seq: int
+    run_started: Annotated[str | None, Field(description="A rollback of an ended run is a run of its own.")]
+
+
+class RunStatus(Answered):
+    """Where a run stands. Lists leave out what needs the whole journal (holds, gate, next, ...)."""
+
+    run: str
+    plan: str
+    digest: str
+    phase: Literal["checking", "running", "watching", "rolling_back", "ended"]
+    leg: str | None = None
+    outcome: Literal["promoted", "rolled_back", "stopped", "rollback_failed"] | None
+    environment: str
+    stage: str | None
+    step: str | None
+    percentages: dict[str, float] | None = None
+    holds: list[dict[str, Any]] | None = None
+    gate: dict[str, Any] | None = None
+    next: dict[str, Any] | None = None
+    waiting: list[dict[str, Any]] | None = None
+    exceptions: list[str] | None = None
+    started: str | None
+    ended: str | None
+
+
+class Entry(Answered):
+    seq: int
+    time: str
+    type: str
+    by: str
+    reason: str
+    data: dict[str, Any]
+
+
+class Report(Answered):
+    status: RunStatus
+    history: list[Entry]
+
+
+class FlagShown(Answered):
+    key: str
+    environment: str
+    state: Literal["enabled", "disabled"]
+    killed: bool
+    percentage: float
+    targets: dict[str, list[str]]
+    parameters: dict[str, Any]
+    variants: dict[str, Any]
+    default_variant: str
+    version: str
+    run: Annotated[str | None, Field(description="The active run that moves this flag.")]
+    pinned: bool
+
+
+class Valid(Answered):
+    plan: str
+    digest: str
+    environments: list[str]
+    warnings: list[dict[str, Any]]
+
+
+class Latched(Answered):
+    environment: str
+    by: str
+    reason: str
+    at: str
+
+
+class Lifted(Answered):
+    lifted: bool
+    would_return: Annotated[dict[str, float], Field(description="environment/key -> the percentage it returns to")]
+
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+def refusals(*statuses: int) -> Responses:
+    """For the OpenAPI page: what a route may answer beside success."""
+    words = {
+        400: "The request can't be understood",
+        401: "A valid token is needed",
+        403: "The token's role, or the person, may not do this",
+        404: "There is no such thing",
+        409: "It makes no sense now; the message says what would work",
+        413: "The body is too large",
+        422: "The request, or the plan in it, is not valid; `problems` lists what is wrong",
+        503: "The store can't be used now",
+    }
+    return {status: {"model": Error, "description": words[status]} for status in (401, 403, *statuses, 503)}

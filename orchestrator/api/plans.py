@@ -1,0 +1,40 @@
+"""Plans: whether one is valid, said by the controller that would run it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+
+from orchestrator.api.auth import READS
+from orchestrator.api.bodies import Valid, ValidationBody, refusals
+from orchestrator.api.encoding import Json
+
+router = APIRouter(prefix="/api/v1/plans", tags=["plans"])
+
+
+@router.post("/validate", dependencies=[READS], response_model=Valid, responses=refusals(413, 422))
+async def validate_plan(body: ValidationBody) -> Response:
+    """The document alone: nothing is asked of the systems that it names. 422 lists every problem at its place."""
+    return await asyncio.to_thread(_validate, body)
+
+
+def _validate(body: ValidationBody) -> Response:
+    from stages.load import load_plan
+
+    def read_file(path: str) -> bytes:
+        if path not in body.files:
+            raise FileNotFoundError(path)
+        return body.files[path].encode()
+
+    plan = load_plan(body.text, body.file, body.variables, body.sets, read_file=read_file)
+    return Json(
+        {
+            "plan": plan.name,
+            "digest": plan.digest,
+            "environments": [environment for environment, _ in plan.documents],
+            "warnings": [asdict(warning) for warning in plan.warnings],
+        }
+    )

@@ -1,0 +1,151 @@
+"""Runs: starting, reading, following, commanding.
+
+Wherever a run is named, a unique beginning of its name or its plan's name (then the newest run is meant) will do.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.responses import Response
+from pydantic import Field, ValidationError
+
+from orchestrator.api.auth import READS, Operator
+from orchestrator.api.bodies import Accepted, Entry, Report, RunStatus, Started, SubmissionBody, refusals
+from orchestrator.api.context import context_of
+from orchestrator.api.encoding import Json
+from orchestrator.api.errors import BadRequest
+from orchestrator.api.streams import EVENT_STREAM, stream_run
+from orchestrator.core.commands import Command
+from orchestrator.errors import InvalidPlan
+from stages.values import Part
+
+router = APIRouter(prefix="/api/v1/runs", tags=["runs"])
+
+
+class Which(Part):
+    """Part of a journal."""
+
+    after: Annotated[int, Field(ge=0, description="Entries with a higher seq only.")] = 0
+    limit: Annotated[int | None, Field(ge=1, le=100_000)] = None
+
+
+@router.post("", response_model=Started, responses=refusals(409, 413, 422), status_code=201)
+async def start_run(body: SubmissionBody, request: Request, actor: Operator) -> Response:
+    """Start a plan (201), or attach to the active run of the very same plan (200)."""
+    from orchestrator.service import Submission
+
+    context = context_of(request)
+    _check(body)
+    submission = Submission(
+        plan=body.plan,
+        digest=body.digest,
+        documents=body.documents,
+        files=body.files,
+        directory=body.directory if context.listen_is_loopback else None,
+        supersede=body.supersede,
+        reason=body.reason,
+    )
+    run, started = await context.service.start(submission, actor)
+    headers = {"Location": f"/api/v1/runs/{run}"}
+    return Json({"run": run, "started": started}, 201 if started else 200, headers)
+
+
+def _check(body: SubmissionBody) -> None:
+    """What a submitter says of its plan is looked at again: the digest decides which run is attached to."""
+    from stages.load import from_raw
+
+    try:
+        plan = from_raw([(one.environment, one.plan) for one in body.documents], body.files)
+    except ValidationError as error:
+        raise InvalidPlan(
+            f"The plan is not valid: {error.error_count()} problems; `rollout validate` lists them."
+        ) from error
+    if (plan.name, plan.digest) != (body.plan, body.digest):
+        raise InvalidPlan("Name or digest are not those of the documents and files that were sent.")
+
+
+@router.get("", dependencies=[READS], response_model=list[RunStatus], responses=refusals(422))
+async def list_runs(
+    request: Request,
+    active: Annotated[
+        bool | None, Query(description="true: those that have not ended; false: those that have.")
+    ] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> Response:
+    """Runs, newest first, in a short form of their status."""
+    return Json(await context_of(request).service.list(active, limit))
+
+
+@router.get("/{run}", dependencies=[READS], response_model=RunStatus, responses=refusals(404))
+async def show_run(run: str, request: Request) -> Response:
+    """Where a run stands, what it waits for, and what comes next."""
+    service = context_of(request).service
+    return Json(await service.status(await service.resolve_name(run)))
+
+
+@router.post("/{run}/commands", response_model=Accepted, responses=refusals(400, 404, 409, 413, 422))
+async def command_run(
+    run: str,
+    body: Command,
+    request: Request,
+    actor: Operator,
+    idempotency_key: Annotated[
+        str | None, Header(min_length=1, max_length=255, description="Sent again, it gives the same answer again.")
+    ] = None,
+) -> Response:
+    """Ask something of a run. Once this is answered with success, it survives any crash."""
+    service = context_of(request).service
+    name = await service.resolve_name(run)
+    return Json(await service.command(name, _with_key(body, idempotency_key), actor))
+
+
+def _with_key(command: Command, key: str | None) -> Command:
+    if key is None:
+        return command
+    if command.key not in (None, key):
+        raise BadRequest("The header Idempotency-Key and the field key differ: send one of them.")
+    return command.model_copy(update={"key": key})
+
+
+@router.get(
+    "/{run}/events",
+    response_model=list[Entry],
+    dependencies=[READS],
+    responses={
+        **refusals(400, 404, 422),
+        200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}, "description": "The journal"},
+        204: {"description": "To one who follows again: the run has ended and everything was sent"},
+    },
+)
+async def read_events(
+    run: str,
+    request: Request,
+    which: Annotated[Which, Query()],
+    accept: Annotated[str, Header()] = "*/*",
+    last_event_id: Annotated[str | None, Header(description="Of a stream: the seq that came last.")] = None,
+) -> Response:
+    """The journal of a run: as a list, or with `Accept: text/event-stream` as it grows, until the run has ended."""
+    context = context_of(request)
+    name = await context.service.resolve_name(run)
+    if EVENT_STREAM in accept:
+        return await stream_run(context, name, _seq(last_event_id), which.after)
+    return Json(await context.service.history(name, which.after, which.limit))
+
+
+def _seq(last_event_id: str | None) -> int | None:
+    if not last_event_id:
+        return None
+    if not (last_event_id.isascii() and last_event_id.isdecimal() and len(last_event_id) < 19):
+        raise BadRequest("Last-Event-ID must be the id of an event that was received, a number.")
+    return int(last_event_id)
+
+
+@router.get("/{run}/report", dependencies=[READS], response_model=Report, responses=refusals(404))
+async def report_run(run: str, request: Request) -> Response:
+    """Everything about a run in one document: how it stands (or ended), and every fact with its evidence."""
+    service = context_of(request).service
+    name = await service.resolve_name(run)
+    found: dict[str, Any] = {"status": await service.status(name), "history": await service.history(name)}
+    return Json(found)
