@@ -19,6 +19,7 @@ from stages.plan import SuccessCriterion, Trigger
 from stages.step import Act
 
 DRAIN_EVERY_SECONDS = 5.0
+SOONEST_SECONDS = 0.001  # a look must lie after what it judges
 LOOK_AT_FLAGS_EVERY_SECONDS = 15.0
 LOOK_AGAIN_SECONDS = 5.0
 MOST_CATCH_UP_LOOKS = 120
@@ -74,6 +75,8 @@ def next_at(m: Moment) -> float | None:
     if m.state.forward and any(target.kind is TargetKind.FLAG for target in m.state.targets.values()):
         seen = [m.evidence.seen.get(target) for target in _flags_watched(m)]
         times += [one.at + LOOK_AT_FLAGS_EVERY_SECONDS for one in seen if one is not None]
+    if any(at >= m.now for at in m.state.changed_at.values()):
+        times.append(m.now + SOONEST_SECONDS)
     times += [seen.at + LOOK_AGAIN_SECONDS for seen in m.evidence.seen.values() if seen.failure is not None]
     return min((at for at in times if at > m.now), default=None)
 
@@ -100,8 +103,10 @@ def _criteria(m: Moment) -> Iterator[tuple[str, Threshold, float, float]]:
 
 def _due_at(m: Moment, key: str, every: float, since: float) -> float:
     look = m.evidence.looks.get(key)
-    if look is None or look.at < since or look.at > m.now + every:  # the last: the clock was set back
+    if look is None or look.at > m.now + every:  # the last: the clock was set back
         return m.now
+    if look.at <= since:
+        return max(since + SOONEST_SECONDS, m.now if m.now > since else 0.0)
     return look.at + every
 
 
@@ -144,7 +149,7 @@ def _observations(m: Moment) -> list[ObserveAsk]:
     for target, observation, oldest in _wanted_observations(m):
         seen = m.evidence.seen.get(target)
         fresh_from = oldest if seen is None or seen.failure is None else max(oldest, m.now - LOOK_AGAIN_SECONDS)
-        if seen is None or seen.at < fresh_from:
+        if seen is None or seen.at < fresh_from or (seen.at <= m.changed_at(target) < m.now):
             found.setdefault(target, ObserveAsk(f"observe:{target}", target, observation))
     return list(found.values())
 

@@ -62,6 +62,7 @@ def begin(started: ev.RunStarted, at: float, program: Program | None = None) -> 
         leg=None,
         cursor=Cursor(program.environments[0].name),
         entered_at=at,
+        entered_seq=1,
         entry_at=at,
         targets=targets,
         first_effect_at=at if targets else None,
@@ -118,13 +119,14 @@ def _leg_entered(state: State, event: ev.LegEntered, at: float) -> State:
         leg=target[1],
         cursor=cursor,
         entered_at=at,
+        entered_seq=state.seq + 1,
         entry_at=at if opens_entry else state.entry_at,
         answers={} if opens_entry else state.answers,
         watch_credit_seconds=0.0 if target[0] is Phase.WATCHING else state.watch_credit_seconds,
         walked_at=at if target[0] is Phase.WATCHING else state.walked_at,
     )
     if target[1] is Leg.BAKING and _judges_here(moved):
-        return replace(moved, gate_ref=GateRef(cursor, at))
+        return replace(moved, gate_ref=GateRef(cursor, at, state.seq + 1))
     return moved
 
 
@@ -267,7 +269,7 @@ def step_walk(environment: str, stage: str, step: int) -> str:
 def _advanced(state: State, event: ev.Advanced, at: float) -> State:
     if event.watched_seconds is not None:
         return replace(state, watch_credit_seconds=event.watched_seconds)
-    return replace(state, advanced_at=at)
+    return replace(state, advanced_seq=state.seq + 1)
 
 
 # --- targets and effects ----------------------------------------------------------------------------------------------
@@ -356,7 +358,7 @@ def _exposure_changed(state: State, entry: Outstanding, at: float) -> State:
         return state
     if entry.effect.walk != _walks_of_step(state)[0]:
         return state
-    return replace(state, gate_ref=GateRef(state.cursor, at))
+    return replace(state, gate_ref=GateRef(state.cursor, at, state.seq + 1))
 
 
 def _next_act(walk: Walk) -> Walk:
@@ -391,7 +393,7 @@ def _act_finished(state: State, event: ev.ActFinished, at: float) -> State:
         or event.walk != _walks_of_step(state)[0]
     ):
         return state
-    return replace(state, gate_ref=GateRef(state.cursor, at))
+    return replace(state, gate_ref=GateRef(state.cursor, at, state.seq + 1))
 
 
 # --- triggers, pins, drift, kill ----------------------------------------------------------------------------------------
@@ -467,7 +469,7 @@ def _kill_switched(state: State, event: ev.KillSwitched, at: float) -> State:
         state,
         killed=state.killed - {event.environment},
         evidence_from=at,
-        gate_ref=replace(ref, since=at) if ref is not None else None,  # bake and warm-up start again
+        gate_ref=replace(ref, since=at, seq=state.seq + 1) if ref is not None else None,  # bake and warm-up start again
     )
 
 

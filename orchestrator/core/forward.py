@@ -296,7 +296,7 @@ def bake_progress(m: Moment) -> Progress:
 def is_baked(m: Moment) -> bool:
     """Full and passing; or evidence enough after the minimum; or a person said so."""
     step = step_of(m.state)
-    if m.state.advanced_at is not None and m.state.advanced_at >= m.state.entered_at:
+    if m.state.advanced_seq > m.state.entered_seq:
         return True
     view = judge_gates(m.state, m.evidence, step.gate, m.now)
     if not view.passing or not view.counts:
@@ -327,7 +327,7 @@ def baking(m: Moment) -> list[Event]:
 
 
 def baking_holds(m: Moment) -> Holds:
-    if m.state.advanced_at is not None and m.state.advanced_at >= m.state.entered_at:
+    if m.state.advanced_seq > m.state.entered_seq:
         return {}
     view = judge_gates(m.state, m.evidence, step_of(m.state).gate, m.now)
     if view.verdict is Verdict.INCONCLUSIVE and view.inconclusive:

@@ -158,7 +158,7 @@ def _judge_gate(state: State, evidence: Evidence, name: str, gate: Gate, now: fl
 
 
 def _view(criterion: Criterion, look: Look | None, gate: Gate, since: float, now: float) -> CriterionView:
-    if look is None or look.at < since:
+    if look is None or look.at <= since:
         sentence = f"{criterion.name} has not been looked at yet"
         return CriterionView(criterion.name, Verdict.INCONCLUSIVE, None, sentence, None, looked=False)
     if not is_fresh(look, gate.every, now):

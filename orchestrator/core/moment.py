@@ -28,7 +28,11 @@ class Moment:
         if seen is None or seen.failure is not None:
             return None
         oldest = since if since is not None else self.now - OBSERVATION_LASTS_SECONDS
-        return seen if seen.at >= oldest else None
+        return seen if seen.at >= oldest and seen.at > self.changed_at(target) else None
+
+    def changed_at(self, target: str) -> float:
+        """What was seen before the run's own newest change of a target says nothing of how it stands."""
+        return self.state.changed_at.get(target, self.state.started_at - 1.0)
 
     @property
     def held(self) -> bool:
@@ -49,8 +53,7 @@ class Moment:
         ref = self.state.gate_ref
         if view.passing:
             return True
-        overridden = self.state.advanced_at is not None and ref is not None and self.state.advanced_at >= ref.since
-        return overridden and view.verdict is not Verdict.FAIL
+        return ref is not None and self.state.advanced_seq > ref.seq and view.verdict is not Verdict.FAIL
 
     def windows(self) -> tuple[Window, ...]:
         """Every window above the place where the run stands."""

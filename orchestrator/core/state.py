@@ -172,10 +172,11 @@ class Fired:
 
 @dataclass(frozen=True, slots=True)
 class GateRef:
-    """The step whose gate is judged now, and since when its level of exposure is in force."""
+    """The step whose gate is judged now, and since when its level of exposure is in force (by time and by event)."""
 
     cursor: Cursor
     since: float
+    seq: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +240,7 @@ class State:
     leg: Leg | None
     cursor: Cursor
     entered_at: float
+    entered_seq: int
     entry_at: float  # when the current entry (plan, stage, step) opened
     answers: Mapping[str, Answered] = field(default_factory=dict)
     holds: Mapping[tuple[Reason, str], Hold] = field(default_factory=dict)
@@ -255,7 +257,7 @@ class State:
     restores: Mapping[str, Json] = field(default_factory=dict)  # flags whose release takes an effect -> what is wanted
     killed: frozenset[str] = frozenset()
     gate_ref: GateRef | None = None
-    advanced_at: float | None = None
+    advanced_seq: int = 0  # of the newest override by a person; orders are told by events, not by clocks
     evidence_from: float = 0.0
     reask_after: float = 0.0
     no_return: NoReturn | None = None

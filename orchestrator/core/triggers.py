@@ -248,7 +248,7 @@ def _drift(m: Moment) -> list[Event]:
         if target.environment in m.state.environments_passed or target.id in m.state.restores:
             continue
         seen = m.evidence.seen.get(target.id)
-        if seen is None or seen.failure is not None or seen.at < _known_at(m.state, target.id):
+        if seen is None or seen.failure is not None or seen.at <= m.changed_at(target.id):
             continue
         standing = seen.value if seen.exists else ABSENT
         known = m.state.drift.get(target.id, target.value)
@@ -266,11 +266,6 @@ def _drift(m: Moment) -> list[Event]:
             )
         ]
     return []
-
-
-def _known_at(state: State, target: str) -> float:
-    """What was seen before the run's own newest change of a target says nothing of others."""
-    return state.changed_at.get(target, state.started_at)
 
 
 def drift_holds(m: Moment) -> dict[tuple[Reason, str], str]:

@@ -1,0 +1,212 @@
+"""The way forward: entries, steps, gates, bakes, the watch."""
+
+from typing import Any
+
+import pytest
+
+from orchestrator.core.effect import EffectState, Outcome
+from orchestrator.errors import Refused
+from stages.checks import Standing
+from tests.orchestrator.core.drive import Drive
+
+FLAG = {"flags": {"beta": {}}}
+GATE = {"gates": {"health": {"every": "5s", "criteria": [{"name": "errors", "query": "errors", "fail": "> 0.1"}]}}}
+
+
+def exposure(**fields: Any) -> dict[str, Any]:
+    stage = {"name": "open", "kind": "monitoring", "flag": "beta", "percentages": [5, 50, 100], "bake": "1m", **fields}
+    return {**FLAG, **GATE, "stages": [{"gate": "health", **stage}]}
+
+
+def test_a_healthy_change_goes_from_nothing_to_everybody_and_is_promoted() -> None:
+    drive = Drive({**exposure(), "watch": "2m"})
+    drive.run_until(lambda: drive.state.ended)
+    assert drive.state.outcome == "promoted"
+    assert drive.percentage("beta") == 100
+    raised = [effect.operation.value["percentage"] for effect in drive.performed]  # type: ignore[union-attr]
+    assert raised == [5, 50, 100]
+
+
+def test_each_step_bakes_for_the_time_that_the_plan_asks() -> None:
+    drive = Drive(exposure())
+    drive.run_until(lambda: drive.percentage("beta") == 5)
+    begun = drive.now
+    drive.run_until(lambda: drive.percentage("beta") == 50)
+    assert drive.now - begun >= 60
+
+
+def test_every_flag_is_looked_at_before_anything_is_changed() -> None:
+    drive = Drive(exposure())
+    drive.run_until(lambda: "EffectRequested" in drive.types())
+    types = drive.types()
+    assert types.index("TargetObserved") < types.index("EffectRequested")
+
+
+def test_a_failing_gate_takes_the_flag_back_to_what_was_there() -> None:
+    before = {
+        "state": "enabled", "variants": {"on": True, "off": False}, "default_variant": "off", "on_variant": "on",
+        "targets": {"team": ["qa"]}, "percentage": 1.0, "parameters": {"x": 1}, "profiles": {}, "profile": None,
+        "permanent": False,
+    }  # fmt: skip
+    drive = Drive(exposure(), beta=before)
+    drive.metrics["errors"] = lambda one: 0.5 if one.percentage("beta") >= 50 else 0.0
+    drive.run_until(lambda: drive.state.ended)
+    assert drive.state.outcome == "rolled_back"
+    assert drive.world["flag:production/beta"] == before
+
+
+def test_missing_data_holds_and_moves_nothing_until_it_is_back() -> None:
+    drive = Drive(exposure())
+    drive.run_until(lambda: drive.percentage("beta") == 5)
+    drive.metrics["errors"] = None
+    drive.advance(3600, step=5)
+    assert drive.percentage("beta") == 5
+    assert drive.holds() == {"inconclusive"}
+    drive.metrics["errors"] = 0.0
+    drive.run_until(lambda: drive.state.ended)
+    assert drive.state.outcome == "promoted"
+
+
+def test_advance_overrides_an_inconclusive_gate_but_not_a_failing_one() -> None:
+    drive = Drive({**exposure(), "gates": {"health": {
+        "every": "5s", "on_fail": "pause", "criteria": [{"name": "errors", "query": "errors", "fail": "> 0.1"}]}}})  # fmt: skip
+    drive.run_until(lambda: drive.percentage("beta") == 5)
+    drive.metrics["errors"] = None
+    drive.advance(30)
+    drive.command("advance", reason="seen by eye")
+    drive.run_until(lambda: drive.percentage("beta") == 50, limit_seconds=30)
+    drive.metrics["errors"] = 0.5
+    drive.advance(30)
+    assert "paused" in drive.holds()
+    with pytest.raises(Refused, match="nothing overrides"):
+        drive.command("advance", reason="no")
+
+
+def test_a_check_that_fails_holds_the_entry_and_is_asked_again_every_minute() -> None:
+    drive = Drive({**exposure(), "checks": [{"name": "backup", "command": ["./backup-age.sh"]}]})
+    drive.checks["backup"] = Standing.NO
+    drive.advance(300)
+    assert drive.holds() == {"failing"}
+    assert drive.state.phase == "checking"
+    drive.checks["backup"] = Standing.YES
+    drive.run_until(lambda: drive.state.phase == "running", limit_seconds=61)
+
+
+def test_an_approval_needs_somebody_else_than_the_author() -> None:
+    spec = exposure(approval={"any_of": ["on-call"]})
+    drive = Drive(spec)
+    drive.advance(60)
+    assert drive.holds() == {"approval"}
+    drive.command("reject", reason="not on a Friday")
+    drive.advance(60)
+    assert drive.holds() == {"approval"}
+    drive.command("approve", reason="fine")
+    drive.run_until(lambda: drive.percentage("beta") == 5, limit_seconds=60)
+
+
+def test_a_window_that_is_closed_holds_every_forward_effect() -> None:
+    drive = Drive(exposure(window={"deny": [{"from": "2023-11-14T00:00:00Z", "to": "2023-11-14T23:00:00Z"}]}))
+    drive.advance(1200, step=30)
+    assert drive.holds() == {"window"}
+    drive.run_until(lambda: drive.percentage("beta") == 5, step=30)
+
+
+def test_pause_stops_forward_moves_and_a_failing_gate_rolls_back_all_the_same() -> None:
+    drive = Drive(exposure())
+    drive.run_until(lambda: drive.percentage("beta") == 5)
+    drive.command("pause", reason="lunch")
+    drive.advance(600)
+    assert drive.percentage("beta") == 5
+    drive.metrics["errors"] = 0.5
+    drive.run_until(lambda: drive.state.ended)
+    assert drive.state.outcome == "rolled_back"
+
+
+def test_a_flag_action_refused_for_good_rolls_back_or_pauses_as_the_stage_says() -> None:
+    stage = {
+        "name": "deploy", "kind": "steps", "on_fail": "pause",
+        "steps": [{"command": ["./deploy.sh", "v2"], "undo": ["./deploy.sh", "v1"]}],
+    }  # fmt: skip
+    drive = Drive({"stages": [stage]})
+    target = "command:production/deploy/run ./deploy.sh v2"
+    drive.outcomes[target] = [Outcome(state=EffectState.REFUSED, detail="exit code 1")]
+    drive.advance(30)
+    assert drive.holds() == {"paused"}
+    drive.command("resume", reason="fixed the script")
+    drive.run_until(lambda: drive.state.ended)
+    assert drive.state.outcome == "promoted"
+    assert [effect.attempt for effect in drive.performed] == [2]
+
+
+def test_an_effect_that_can_be_neither_repeated_nor_probed_waits_for_a_person() -> None:
+    stage = {"name": "deploy", "kind": "steps", "steps": [{"command": ["./deploy.sh"], "undo": "none"}]}
+    drive = Drive({"stages": [stage]})
+    target = "command:production/deploy/run ./deploy.sh"
+    drive.outcomes[target] = [Outcome(state=EffectState.UNKNOWN, detail="timed out")]
+    drive.advance(600)
+    assert drive.holds() == {"unknown_outcome"}
+    assert drive.performed == []
+    drive.command("resolve", target=target, taken_as="done", reason="looked at it")
+    drive.run_until(lambda: drive.state.ended)
+    assert drive.state.outcome == "promoted"
+
+
+def test_a_stage_whose_when_says_no_is_skipped() -> None:
+    stages = [
+        {"name": "cache", "kind": "steps", "when": [{"name": "corrupt", "command": ["./corrupt.sh"]}],
+         "steps": [{"command": ["./clear.sh"], "undo": "none"}]},
+        *exposure()["stages"],
+    ]  # fmt: skip
+    drive = Drive({**exposure(), "stages": stages})
+    drive.checks["corrupt"] = Standing.NO
+    drive.run_until(lambda: drive.state.ended)
+    assert drive.state.outcome == "promoted"
+    assert drive.state.stages[("production", "cache")] == "skipped"
+    assert all(effect.target_kind == "flag" for effect in drive.performed)
+
+
+def test_a_migration_runs_its_files_in_order_and_what_was_applied_before_is_skipped() -> None:
+    stage = {"name": "schema", "kind": "migration", "database": "sqlite:///x",
+             "migrations": [{"up": "1.sql", "down": "1.down.sql"}, {"up": "2.sql", "irreversible": "enum"}]}  # fmt: skip
+    files = {"1.sql": "create table a (x)", "1.down.sql": "drop table a", "2.sql": "create table b (x)"}
+    drive = Drive({"stages": [stage]}, files)
+    drive.world["schema:production/1.sql"] = {"applied": True}
+    drive.run_until(lambda: drive.state.ended)
+    assert [effect.target for effect in drive.performed] == ["schema:production/2.sql"]
+
+
+def test_the_watch_counts_only_time_in_which_all_that_is_due_passes() -> None:
+    drive = Drive({**exposure(), "watch": "10m"})
+    drive.run_until(lambda: drive.state.phase == "watching")
+    begun = drive.now
+    drive.metrics["errors"] = None
+    drive.advance(600, step=5)
+    drive.metrics["errors"] = 0.0
+    drive.run_until(lambda: drive.state.ended, step=5)
+    assert drive.now - begun >= 1190
+    assert drive.state.outcome == "promoted"
+
+
+def test_environments_come_one_after_the_other_each_with_its_own_flags() -> None:
+    environments = [{"name": "staging", "percentages": [100], "bake": "1m", "watch": "2m"}, {"name": "production"}]
+    drive = Drive({**exposure(), "environments": environments})
+    drive.run_until(lambda: drive.state.cursor.environment == "production")
+    assert drive.world["flag:staging/beta"]["percentage"] == 100
+    assert drive.percentage("beta") == 0
+    drive.metrics["errors"] = lambda one: 0.5 if one.percentage("beta") >= 50 else 0.0
+    drive.run_until(lambda: drive.state.ended)
+    assert drive.state.outcome == "rolled_back"
+    assert drive.world["flag:staging/beta"]["percentage"] == 100
+    assert any("staging had passed its watch" in entry for entry in drive.state.exceptions)
+
+
+def test_success_is_judged_after_the_end_and_leaves_the_outcome_as_it_is() -> None:
+    success = [{"name": "time", "query": "time", "window": "1h", "improves": "> 10%", "better": "lower"}]
+    drive = Drive({**exposure(), "success": success})
+    drive.metrics["time"] = lambda one: 10.0 if one.percentage("beta") == 0 else 7.0
+    drive.run_until(lambda: drive.state.ended)
+    assert drive.state.success == {}
+    drive.metrics["time"] = 7.0
+    drive.run_until(lambda: bool(drive.state.success), step=60)
+    assert drive.state.outcome == "promoted"
+    assert drive.state.success["time"]["standing"] == "no"
