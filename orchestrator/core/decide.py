@@ -189,6 +189,8 @@ def derived_holds(m: Moment) -> Holds:
     match state.phase:
         case Phase.CHECKING:
             return found | entry.holds(m) | _flag_holds(m)
+        case Phase.RUNNING if state.stage is not None and state.is_cut(state.cursor.environment, state.stage.name):
+            return found
         case Phase.RUNNING if state.leg is not None:
             return found | forward.HOLDS[state.leg](m) | _flag_holds(m)
         case Phase.WATCHING:

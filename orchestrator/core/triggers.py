@@ -174,8 +174,10 @@ def ask_rule(m: Moment) -> list[Event]:
 def cut_rule(m: Moment) -> list[Event]:
     """A pin on state, percentage or targets ends its flag's current stage, once it is clear that it stays."""
     state, stage = m.state, m.state.stage
-    if stage is None or not state.forward or state.is_cut(state.cursor.environment, stage.name):
+    if stage is None or not state.forward:
         return []
+    if state.is_cut(state.cursor.environment, stage.name):  # by a partial rollback, which leaves the run where it was
+        return [] if m.held else [next_stage(state, f"stage {stage.name} was taken back")]
     flags = {f"flag:{state.cursor.environment}/{flag}" for flag in stage.exposure_flags}
     pin = next((one for one in state.pins.values() if one.cuts and one.flag in flags and _stays(state, one)), None)
     if pin is None or pin.flag in state.outstanding or state.leg == "entering":
