@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from stages.checks import HttpRequest
 from stages.values import Json, Part, TextOrSecret
@@ -34,7 +34,15 @@ class Target:
     claim: str | None = None
 
 
-class SetFlag(Part):
+class Tagged(Part):
+    """Operations and observations are always written with their tag, also where defaults are left out."""
+
+    @model_serializer(mode="wrap")
+    def _with_tag(self, write: SerializerFunctionWrapHandler) -> dict[str, Json]:
+        return {"op": getattr(self, "op", None), **write(self)}
+
+
+class SetFlag(Tagged):
     """Set a flag's document to *value* (a document without key, environment and version)."""
 
     op: Literal["set_flag"] = "set_flag"
@@ -43,7 +51,7 @@ class SetFlag(Part):
     value: dict[str, Json]
 
 
-class RunSql(Part):
+class RunSql(Tagged):
     """Run one SQL file (its text travels along) and note it as applied, or as taken back for ``direction: down``."""
 
     op: Literal["run_sql"] = "run_sql"
@@ -56,7 +64,7 @@ class RunSql(Part):
     statement_timeout_seconds: float = 300.0
 
 
-class RunCommand(Part):
+class RunCommand(Tagged):
     """Run a command without a shell. *probe* answers with exit code 0 that it has been done already."""
 
     op: Literal["run_command"] = "run_command"
@@ -68,7 +76,7 @@ class RunCommand(Part):
     observe: tuple[str, ...] | None = None
 
 
-class CallHttp(Part):
+class CallHttp(Tagged):
     """Send one request. Only an *idempotent* one is ever sent again."""
 
     op: Literal["call_http"] = "call_http"
@@ -79,13 +87,13 @@ class CallHttp(Part):
 Operation = Annotated[SetFlag | RunSql | RunCommand | CallHttp, Field(discriminator="op")]
 
 
-class ObserveFlag(Part):
+class ObserveFlag(Tagged):
     op: Literal["observe_flag"] = "observe_flag"
     environment: str
     key: str
 
 
-class ObserveSql(Part):
+class ObserveSql(Tagged):
     """Whether a SQL file is noted as applied: ``{"applied": bool, "checksum": str | null}``."""
 
     op: Literal["observe_sql"] = "observe_sql"
@@ -94,7 +102,7 @@ class ObserveSql(Part):
     checksum: str
 
 
-class ObserveCommand(Part):
+class ObserveCommand(Tagged):
     """What *argv* prints, trimmed: ``{"text": str}``."""
 
     op: Literal["observe_command"] = "observe_command"
