@@ -35,7 +35,7 @@ from orchestrator.core.view import summary
 from orchestrator.errors import Conflict, Permanent, RolloutError, StoreError, Temporary
 from orchestrator.ports import Answer, Batch, Journal, Recorded, Scene, World
 from stages.checks import Source, Standing
-from stages.criteria.base import Measurement, MeasurementState, Memory
+from stages.criteria.base import Measurement, MeasurementState, Memory, memory_after_gap
 from stages.criteria.threshold import judge
 from stages.effects import SetFlag, repeatable
 
@@ -113,6 +113,7 @@ class Runner:
         self._wake = asyncio.Event()
         self._tasks = _Tasks()
         self._asked_for: set[str] = set()  # ids of effects that this life asked for itself
+        self._uncertain: set[str] = set()  # ids whose newest try may have happened
         self._deliveries: dict[str, _Delivery] = {}
         self._saved_at = world.clock.monotonic()
         self._saved: ev.Evidence = self.evidence
@@ -308,6 +309,10 @@ class Runner:
         entry = self.state.outstanding.get(effect.target)
         if entry is None or entry.effect.id != effect.id:
             return  # a person resolved it meanwhile
+        if outcome.state is EffectState.UNKNOWN:
+            self._uncertain.add(effect.id)
+        else:
+            self._uncertain.discard(effect.id)
         events, retry = outcome_events(entry, outcome)
         if retry:
             count = self.evidence.retries[effect.id].count if effect.id in self.evidence.retries else 0
@@ -318,7 +323,7 @@ class Runner:
             and outcome.observed is not None
             and isinstance(effect.operation, SetFlag)
         ):
-            seen = ev.SeenAt(self.world.clock.now(), outcome.observed, changed_by=outcome.detail)
+            seen = ev.SeenAt(self.world.clock.now(), outcome.observed, changed_by=outcome.changed_by)
             self.evidence = ev.note_seen(self.evidence, effect.target, seen)
         if events:
             await self._append(events)
@@ -367,7 +372,7 @@ class Runner:
             retry = self.evidence.retries.get(effect.id)
             if task is not None or entry.unknown or (retry is not None and retry.due_at > now):
                 continue
-            resumed = effect.id not in self._asked_for or retry is not None
+            resumed = effect.id not in self._asked_for or effect.id in self._uncertain
             self._tasks.start(effect.id, self._perform(effect, resumed))
 
     def _settle_void(self, entry: Outstanding, task: "asyncio.Task[None] | None") -> None:
@@ -501,7 +506,9 @@ def _judged(evidence: ev.Evidence, ask: MeasureAsk, measured: Measurement) -> ev
     earlier = max(ask.at - measured.at, 0.0)
     measured = replace(measured, at=ask.at, lookback_seconds=measured.lookback_seconds + earlier)
     known = evidence.looks.get(ask.key)
-    memory = known.memory if known is not None else Memory()
+    memory = Memory()
+    if known is not None:
+        memory = memory_after_gap(known.memory, known.at, ask.at, ask.every)
     return ev.note_look(evidence, ask.key, measured, judge(ask.criterion, measured, memory))
 
 

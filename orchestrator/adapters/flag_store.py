@@ -90,7 +90,10 @@ def _changed(wanted: FlagDocument, record: FlagRecord | None) -> Outcome:
         why = f" ({record.reason})" if record.reason else ""
         detail = f"flag {wanted.key} in {wanted.environment} was changed by {record.by}{why} meanwhile"
         stands = to_value(record.document)
-    return Outcome(state=EffectState.REFUSED, detail=f"{detail}; nothing was changed", observed=stands)
+    by = record.by if record is not None else None
+    return Outcome(
+        state=EffectState.REFUSED, detail=f"{detail}; nothing was changed", observed=stands, changed_by=by
+    )
 
 
 def _write(record: FlagRecord | None, wanted: FlagDocument, effect: Effect, scene: Scene) -> FlagWrite:

@@ -32,6 +32,7 @@ class MeasureAsk:
     key: str
     criterion: Threshold
     at: float
+    every: float  # seconds between looks
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ def _due_at(m: Moment, key: str, every: float, since: float) -> float:
 def _looks(m: Moment) -> Iterator[MeasureAsk]:
     for key, criterion, every, since in _criteria(m):
         if _due_at(m, key, every, since) <= m.now:
-            yield MeasureAsk(key, criterion, _look_time(m, key, criterion, every))
+            yield MeasureAsk(key, criterion, _look_time(m, key, criterion, every), every)
 
 
 def _look_time(m: Moment, key: str, criterion: Threshold, every: float) -> float:

@@ -42,6 +42,7 @@ class Outcome(Part):
     state: EffectState
     detail: str = ""
     observed: Json = None
+    changed_by: str | None = None  # who, if somebody else changed the target meanwhile
     retry_after_seconds: float | None = None
 
 

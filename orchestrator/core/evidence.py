@@ -87,7 +87,8 @@ class Evidence:
 
 def note_look(evidence: Evidence, key: str, measurement: Measurement, judgement: Judgement) -> Evidence:
     known = evidence.looks.get(key)
-    measured = measurement.state is MeasurementState.OK or judgement.verdict is not Verdict.INCONCLUSIVE
+    has_value = measurement.state is MeasurementState.OK and judgement.value is not None
+    measured = has_value or judgement.verdict is not Verdict.INCONCLUSIVE
     passed_at = measurement.at if judgement.verdict is Verdict.PASS else known.passed_at if known else None
     look = Look(
         at=measurement.at,

@@ -143,7 +143,10 @@ def stages(state: State) -> list[Json]:
             how = state.stages.get((environment.name, stage.name), "todo")
             if how == "todo" and state.stage is stage:
                 how = "current"
-            found.append({"environment": environment.name, "name": stage.name, "kind": stage.kind, "state": how})
+            steps = [step.name for step in stage.steps]
+            found.append(
+                {"environment": environment.name, "name": stage.name, "kind": stage.kind, "steps": steps, "state": how}
+            )
     return found
 
 
