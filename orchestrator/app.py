@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import StoreError
+from orchestrator.errors import NotFound, StoreError
 from orchestrator.flag_board import FlagBoard
 from orchestrator.ports import FlagStore, World
 from orchestrator.service import Reading, Service
@@ -18,7 +18,10 @@ from orchestrator.service import Reading, Service
 if TYPE_CHECKING:
     from orchestrator.adapters.prometheus import PrometheusClient
     from orchestrator.adapters.sources import SourceReader
-    from orchestrator.journal.sqlite import SqliteStore
+    from orchestrator.journal.memory import MemoryStore
+    from orchestrator.journal.sqlite import ReadingStore, SqliteStore
+    from orchestrator.rehearsal import Finding
+    from stages.step import Program
 
 DEFAULT_PORT = 8040
 KILL_SWITCH_FILE = "kill-switch.json"
@@ -125,6 +128,25 @@ def _world(settings: Settings, store: FlagStore, reader: "SourceReader") -> Worl
         flags=board,
         kill_switch=kill_switch,
     )
+
+
+async def rehearse_plan(settings: Settings, program: "Program") -> "list[Finding]":
+    """The plan held against the world, without a controller: beside one it reads the same store."""
+    from orchestrator.journal import open_reading
+    from orchestrator.journal.memory import MemoryStore
+    from orchestrator.rehearsal import rehearse
+
+    settings.prepare()
+    try:
+        store: SqliteStore | ReadingStore | MemoryStore = open_reading(settings.store)
+    except NotFound:
+        store = MemoryStore()  # nothing was ever run here: there are no flags either
+    reader = _reader(settings)
+    try:
+        return await rehearse(program, _world(settings, store, reader))
+    finally:
+        await reader.prometheus.close()
+        await store.close()
 
 
 @asynccontextmanager

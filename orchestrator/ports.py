@@ -15,6 +15,7 @@ from stages.checks import Check, Source, Standing
 from stages.criteria.base import Measurement
 from stages.effects import ObserveCommand, ObserveFlag, ObserveSql
 from stages.plan import Channel
+from stages.step import Program
 from stages.values import Json, TextOrSecret
 
 AnyObservation = ObserveFlag | ObserveSql | ObserveCommand
@@ -211,7 +212,27 @@ class Scene:
     command_vars: Mapping[str, TextOrSecret] = field(default_factory=dict)
     command_timeout_seconds: float = 300.0
     database: TextOrSecret | None = None
+    databases: Mapping[str, TextOrSecret] = field(default_factory=dict)  # source name -> database
     prometheus: Mapping[str, Json] = field(default_factory=dict)  # source name -> settings; "" is the default
+
+
+def scene_of(program: Program, environment: str, *, run: str = "", stage: str = "", effect_id: str = "") -> Scene:
+    """The scene in one environment of a plan."""
+    entry = program.environment(environment)
+    return Scene(
+        run=run,
+        environment=environment,
+        stage=stage,
+        effect_id=effect_id,
+        directory=program.directory,
+        files=entry.site.files,
+        command_dir=entry.site.command_dir,
+        command_vars=entry.site.command_vars,
+        command_timeout_seconds=entry.site.command_timeout_seconds,
+        database=entry.site.database,
+        databases=entry.databases,
+        prometheus=entry.prometheus,
+    )
 
 
 @dataclass(frozen=True, slots=True)

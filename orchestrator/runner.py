@@ -33,7 +33,7 @@ from orchestrator.core.questions import questions
 from orchestrator.core.state import Outstanding, State
 from orchestrator.core.view import summary
 from orchestrator.errors import Conflict, Permanent, RolloutError, StoreError, Temporary
-from orchestrator.ports import Answer, Batch, Journal, Recorded, Scene, World
+from orchestrator.ports import Answer, Batch, Journal, Recorded, Scene, World, scene_of
 from stages.checks import Source, Standing
 from stages.criteria.base import Measurement, MeasurementState, Memory, memory_after_gap
 from stages.criteria.threshold import judge
@@ -344,22 +344,7 @@ class Runner:
     # --- what is started ------------------------------------------------------------------------------------------
 
     def scene(self, environment: str, stage: str = "", effect_id: str = "") -> Scene:
-        started = self.state.started
-        program = self.state.program.environment(environment)
-        site = program.site
-        return Scene(
-            run=self.run,
-            environment=environment,
-            stage=stage,
-            effect_id=effect_id,
-            directory=started.directory,
-            files=started.files,
-            command_dir=site.command_dir,
-            command_vars=site.command_vars,
-            command_timeout_seconds=site.command_timeout_seconds,
-            database=program.database,
-            prometheus=program.prometheus,
-        )
+        return scene_of(self.state.program, environment, run=self.run, stage=stage, effect_id=effect_id)
 
     def _start_effects(self) -> None:
         now = self.world.clock.now()

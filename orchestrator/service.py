@@ -6,6 +6,7 @@ Each unfinished run has a ``Runner`` in a task of its own. A run that was lost t
 import asyncio
 import getpass
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -35,8 +36,10 @@ from orchestrator.ports import (
     RunRow,
     World,
 )
+from orchestrator.rehearsal import Finding, Level, rehearse
 from orchestrator.runner import Runner
 from stages.flag_spec import ABSENT, FlagChange, change_value, percentage_of, to_document, to_value
+from stages.step import Program
 
 log = structlog.get_logger()
 
@@ -45,10 +48,12 @@ SUPERSEDE_WAIT_SECONDS = 60.0
 EVERYWHERE = "*"
 FLAG_WRITES = 5  # tries, when others write between our look and our write
 FOLLOW_QUEUE = 10_000
+MOST_COUNTED = 1_000_000
 ROLES = ("viewer", "operator", "approver", "admin")
 
 
 Entries = list[dict[str, Any]]
+Findings = list[Finding]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,15 @@ class Submission:
     directory: str | None = None
     supersede: str | None = None
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """``runs`` by phase, ``events`` of all of them, and the effects ``outstanding`` in this controller."""
+
+    runs: Mapping[str, int]
+    events: int
+    outstanding: int
 
 
 def local_actor() -> Actor:
@@ -211,6 +225,13 @@ class Service(Reading):
             return False
         return True
 
+    async def counts(self) -> Counts:
+        """For monitoring. The journals' events are counted by the runs' rows, without reading them."""
+        rows = await self.journal.rows(limit=MOST_COUNTED)
+        phases = Counter(str(row.summary.get("phase")) for row in rows)
+        outstanding = sum(len(runner.state.outstanding) for runner in self._runners.values())
+        return Counts(phases, sum(row.rev for row in rows), outstanding)
+
     async def until_idle(self) -> None:
         """Returns when no run is unfinished any more."""
         await self._idle.wait()
@@ -272,6 +293,18 @@ class Service(Reading):
                 if (row.plan, row.digest) == (submission.plan, submission.digest):
                     return row.run, False
             return await self._begin(_started(submission, actor)), True
+
+    async def rehearse(self, program: Program) -> Findings:
+        """What the plan would meet: its targets in other runs' hands, and what ``rehearsal`` finds."""
+        claims = program.claims()
+        found = []
+        for row in await self.journal.rows(active=True):
+            runner = self._runners.get(row.run)
+            if runner is None or (row.plan, row.digest) == (program.name, program.digest):
+                continue
+            for claim in sorted(claims.keys() & runner.state.program.claims().keys()):
+                found.append(Finding(Level.ERROR, claims[claim], f"the active run {row.run} holds it"))
+        return found + await rehearse(program, self.world)
 
     async def _begin(self, started: RunStarted, inherits_from: str | None = None) -> str:
         state = begin(started, self.clock.now())

@@ -85,7 +85,7 @@ def _environment(name: str, spec: PlanSpec, files: dict[str, str]) -> Environmen
         rollback=rollback_program(spec.rollback, context.site("rollback")),
         prometheus=_sources(section, spec),
         site=context.site(""),
-        database=context.database,
+        databases={key: source.database for key, source in spec.sources.items() if source.database is not None},
     )
 
 

@@ -182,7 +182,7 @@ class EnvironmentProgram:
     rollback: RollbackProgram
     prometheus: "Mapping[str, Json]"
     site: Site  # where nothing in particular stands: the environment's own defaults
-    database: TextOrSecret | None = None
+    databases: Mapping[str, TextOrSecret] = field(default_factory=dict)  # of spec.sources, by name
 
     @property
     def watch_seconds(self) -> float:

@@ -115,7 +115,7 @@ class SourceReader:
 
     async def _sql(self, source: Source, scene: Scene) -> Found:
         assert source.sql is not None
-        database = source.database or scene.database
+        database = source.database or scene.databases.get(source.source or "") or scene.database
         if database is None:
             raise CannotTell("the plan names no database to ask")
         timeout_seconds = source.timeout or SQL_TIMEOUT_SECONDS

@@ -1,0 +1,149 @@
+"""A plan held against the world before it is run: what can be seen without changing anything.
+
+Flags are looked up, queries asked once, SQL files looked at in their database, and the way back is gone through on
+paper: what would stay, and why. Nothing here starts, writes or runs a command.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from orchestrator.errors import RolloutError
+from orchestrator.ports import Scene, World, scene_of
+from stages.criteria.base import Measurement, MeasurementState, Memory, Verdict
+from stages.criteria.threshold import Threshold, judge
+from stages.effects import ObserveFlag, TargetKind
+from stages.flag_spec import percentage_of
+from stages.step import Act, EnvironmentProgram, Program
+
+MOST_AT_ONCE = 8
+
+
+class Level(StrEnum):
+    """An *error* would stop or hold the run at once; a *warning* may; the rest is worth knowing."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    level: Level
+    where: str
+    sentence: str
+
+
+async def rehearse(program: Program, world: World) -> list[Finding]:
+    """Everything that was found, errors first. Bounded by the time limits of what is asked."""
+    found: list[Finding] = []
+    for environment in program.environments:
+        scene = scene_of(program, environment.name, run=program.name)
+        found += await _flags(environment, world, scene)
+        found += await _criteria(environment, world, scene)
+        found += await _schema(environment, world, scene)
+        found += list(what_would_stay(environment))
+    order = list(Level)
+    return sorted(found, key=lambda one: order.index(one.level))
+
+
+async def _flags(environment: EnvironmentProgram, world: World, scene: Scene) -> list[Finding]:
+    raised = {flag for stage in environment.stages for flag in stage.exposure_flags}
+    found = []
+    for key in environment.flags:
+        where = f"{environment.name}: flag {key}"
+        try:
+            observer = world.observers["observe_flag"]
+            seen = await observer.observe(ObserveFlag(environment=environment.name, key=key), scene)
+        except RolloutError as error:
+            found.append(Finding(Level.ERROR, where, f"it can't be looked at: {error}"))
+            continue
+        if seen.exists:
+            found.append(Finding(Level.NOTE, where, f"it stands at {percentage_of(seen.value):g} %"))
+        elif key in raised:
+            found.append(Finding(Level.NOTE, where, "it does not exist yet; its stage creates it, off at 0 %"))
+        else:
+            found.append(Finding(Level.ERROR, where, "it does not exist, and no stage of the plan raises it"))
+    return found
+
+
+async def _criteria(environment: EnvironmentProgram, world: World, scene: Scene) -> list[Finding]:
+    slots = asyncio.Semaphore(MOST_AT_ONCE)
+
+    async def look(where: str, criterion: Threshold) -> Finding:
+        async with slots:
+            measured = await world.measurer.measure(criterion, scene, world.clock.now())
+        return _finding(where, criterion, measured)
+
+    return await asyncio.gather(*(look(where, criterion) for where, criterion in _thresholds(environment)))
+
+
+def _thresholds(environment: EnvironmentProgram) -> Iterator[tuple[str, Threshold]]:
+    """What can be measured without running a command."""
+    for name, gate in environment.gates.items():
+        for criterion in gate.criteria:
+            if isinstance(criterion, Threshold) and criterion.kind not in ("command", "script"):
+                yield f"{environment.name}: gate {name}, {criterion.name}", criterion
+    for trigger in environment.triggers:
+        if not trigger.by_hand and trigger.kind not in ("command", "script"):
+            yield f"{environment.name}: trigger {trigger.name}", trigger
+
+
+def _finding(where: str, criterion: Threshold, measured: Measurement) -> Finding:
+    if measured.state is MeasurementState.ERROR:
+        return Finding(Level.ERROR, where, f"it can't be measured: {measured.detail}")
+    judged = judge(criterion.model_copy(update={"for_": 0.0}), measured, Memory())
+    if measured.state is not MeasurementState.OK:
+        return Finding(Level.WARNING, where, f"it would hold: {judged.sentence}")
+    if judged.verdict is Verdict.FAIL:
+        return Finding(Level.WARNING, where, f"it fails already: {judged.sentence}")
+    return Finding(Level.NOTE, where, judged.sentence)
+
+
+async def _schema(environment: EnvironmentProgram, world: World, scene: Scene) -> list[Finding]:
+    found = []
+    for act in _acts(environment):
+        target, observation = act.target, act.observation
+        if target is None or observation is None or target.kind is not TargetKind.SCHEMA:
+            continue
+        where = f"{environment.name}: {act.label}"
+        try:
+            seen = await world.observers[observation.op].observe(observation, scene)
+        except RolloutError as error:
+            found.append(Finding(Level.ERROR, where, f"its database can't be looked at: {error}"))
+            continue
+        if act.is_done(seen.value):
+            found.append(Finding(Level.NOTE, where, "it was applied before; it is skipped, and never undone by this run"))
+    return found
+
+
+def _acts(environment: EnvironmentProgram) -> Iterator[Act]:
+    for stage in environment.stages:
+        yield from stage.acts()
+
+
+def what_would_stay(environment: EnvironmentProgram) -> Iterator[Finding]:
+    """What an automatic rollback would leave as it is, and the walls that it would meet."""
+    for stage in environment.stages:
+        where = f"{environment.name}: stage {stage.name}"
+        if stage.point_of_no_return:
+            words = "it is a point of no return: once it has begun, nothing that came before is undone"
+            yield Finding(Level.WARNING, where, words)
+        for act in stage.acts():
+            target = act.target
+            if target is None or target.kind is TargetKind.FLAG:
+                continue
+            reason = stage.irreversible.get(target.id)
+            if reason is None and act.action.undo == "none":
+                reason = "the plan declares no way back"
+            if reason is None and target.kind is TargetKind.SCHEMA and stage.kind == "migration":
+                reason = _policy(stage.on_rollback)
+            if reason is not None:
+                yield Finding(Level.NOTE, where, f"{act.label} stays at a rollback: {reason}")
+
+
+def _policy(on_rollback: str) -> str | None:
+    if on_rollback == "down":
+        return None
+    return "somebody is asked" if on_rollback == "ask" else "the schema stays unless somebody asks for it"
