@@ -81,6 +81,11 @@ class _Node:
     open: bool = False
     pending_key: "_Node | None" = None
 
+    @property
+    def begins_below_its_key(self) -> bool:
+        """Whether people would look for it at its key: a block collection, or nothing at all."""
+        return not self.flow if self.text is None else self.text == ""
+
 
 def read_document(text: str, file: str) -> Document:
     """Raises InvalidPlan if *text* is not exactly one document of acceptable size."""
@@ -319,7 +324,11 @@ class _Unfolding:
                 own[key.text] = (key, value)
         entries = {**merged, **own}
         self._document.keys.update({(*path, name): key.mark for name, (key, _) in entries.items()})
-        return {name: self._node(value, (*path, name)) for name, (_, value) in entries.items()}
+        data = {name: self._node(value, (*path, name)) for name, (_, value) in entries.items()}
+        for name, (key, value) in entries.items():
+            if value.begins_below_its_key:
+                self._document.marks[*path, name] = key.mark
+        return data
 
     def _merge(self, value: _Node, path: Path, merged: dict[str, tuple[_Node, _Node]], depth: int = 0) -> None:
         """Entries of the mapping (or mappings, the first one wins) that ``<<`` names."""

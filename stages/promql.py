@@ -1,6 +1,7 @@
 """PromQL, as far as a plan must understand it: whether a query can be parsed, and how far back it looks."""
 
 import math
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,13 @@ if TYPE_CHECKING:
     import promql_parser
 
 
-LONGEST_QUERY = 32_768  # characters: the parser's stack is bounded by it
+LONGEST_QUERY = 16_384  # characters
+DEEPEST_QUERY = 32  # brackets inside brackets
+MOST_OPERATORS = 200
+# The parser is native and recursive: without these bounds a query could overflow its stack and end the process.
+
+_QUOTED = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`""", re.DOTALL)
+_OPERATOR = re.compile(r"[-+*/%^<>=!]|\b(?:and|or|unless|atan2|offset|bool|by|without)\b", re.IGNORECASE)
 
 
 class InvalidQuery(ValueError):
@@ -19,12 +26,25 @@ class InvalidQuery(ValueError):
 def parse(query: str) -> "promql_parser.Expr":
     import promql_parser
 
-    if len(query) > LONGEST_QUERY:
-        raise InvalidQuery(f"longer than {LONGEST_QUERY} characters")
+    _refuse_size(query)
     try:
         return promql_parser.parse(query)
-    except (ValueError, OverflowError, RecursionError) as error:
-        raise InvalidQuery(str(error).splitlines()[0] if str(error) else "not PromQL") from error
+    except (ValueError, OverflowError) as error:
+        raise InvalidQuery((str(error).splitlines() or ["it cannot be parsed"])[0][:200]) from error
+
+
+def _refuse_size(query: str) -> None:
+    if len(query) > LONGEST_QUERY:
+        raise InvalidQuery(f"longer than {LONGEST_QUERY} characters")
+    bare = _QUOTED.sub("", query)
+    depth = deepest = 0
+    for character in bare:
+        depth += (character in "([{") - (character in ")]}")
+        deepest = max(deepest, depth)
+    if deepest > DEEPEST_QUERY:
+        raise InvalidQuery(f"more than {DEEPEST_QUERY} brackets inside each other")
+    if sum(1 for _ in _OPERATOR.finditer(bare)) > MOST_OPERATORS:
+        raise InvalidQuery(f"more than {MOST_OPERATORS} operators")
 
 
 def lookback_seconds(query: str) -> float:
@@ -33,10 +53,7 @@ def lookback_seconds(query: str) -> float:
 
     The staleness look-back of plain selectors is not counted. Raises InvalidQuery.
     """
-    try:
-        return max(_reaches(parse(query), 0.0), default=0.0)
-    except RecursionError as error:
-        raise InvalidQuery("nested too deeply") from error
+    return max(_reaches(parse(query), 0.0), default=0.0)
 
 
 def _reaches(expression: Any, outer_seconds: float) -> Iterator[float]:

@@ -96,12 +96,18 @@ def text_paths(root: type[BaseModel], error: ValidationError) -> set[Path]:
 def _message(root: type[BaseModel], path: Path, group: list[ErrorDetails]) -> tuple[str, str]:
     own = [details for details in group if details["type"] not in _EXPECTED and details["type"] != "literal_error"]
     if own:
-        kind = own[0]["type"]
-        return _sentence(root, path, own[0]), kind
+        chosen = next((details for details in own if not _is_of_another_kind(details)), own[0])
+        return _sentence(root, path, chosen), chosen["type"]
     if all(details["type"] == "literal_error" for details in group):
         return _literal(group), "literal_error"
     expected = dict.fromkeys(_expected(details) for details in group)
     return f"{listed(list(expected))} is expected, not {shown(group[0]['input'])}", group[0]["type"]
+
+
+def _is_of_another_kind(details: ErrorDetails) -> bool:
+    """Whether a sentence of ours only says that it did not expect a mapping or list at all."""
+    value = details["input"]
+    return isinstance(value, dict | list) and details["msg"].endswith(f"not {shown(value)}")
 
 
 def _expected(details: ErrorDetails) -> str:
