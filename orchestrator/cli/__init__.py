@@ -1,0 +1,57 @@
+"""The `rollout` command.
+
+Speed is a feature of it: ``rollout --help`` within 150 ms, ``rollout status`` within 300 ms. So it stands on argparse
+and ``http.client`` of the standard library (docs/cli.md has the figures), prints its own tables, and each module
+imports what is slow (plans, the store, the controller) inside the function that needs it.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from orchestrator.cli.parser import make_parser
+from orchestrator.errors import RolloutError
+
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; its exit code. No exception and no traceback leaves it (argparse's own exits aside)."""
+    arguments = make_parser().parse_args(argv)
+    try:
+        code: int = arguments.perform(arguments)
+        sys.stdout.flush()
+    except RolloutError as error:
+        return _say(error)
+    except KeyboardInterrupt:
+        print("rollout: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        return _reader_gone()
+    except Exception as error:  # noqa: BLE001 - nobody who types a command is helped by a traceback
+        return _unexpected(error)
+    return code
+
+
+def _say(error: RolloutError) -> int:
+    from orchestrator.cli.show import error_lines
+
+    print("\n".join(error_lines(error)), file=sys.stderr)
+    return error.exit_code
+
+
+def _reader_gone() -> int:
+    """`rollout list | head` is no error. Python would complain when it flushes at the end, so it gets a place to."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _unexpected(error: Exception) -> int:
+    from orchestrator.cli.crash import keep_traceback
+
+    where = keep_traceback(error)
+    kept = f"; what happened is in {where}" if where else ""
+    said = " ".join(str(error).split())[:300]
+    print(f"rollout: something unexpected happened: {type(error).__name__}: {said}{kept}", file=sys.stderr)
+    return 1

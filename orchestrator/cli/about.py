@@ -1,0 +1,23 @@
+"""The command about itself."""
+
+from argparse import Namespace
+
+from orchestrator.cli.parser import LATER, make_parser
+from orchestrator.errors import UsageError
+
+
+def version_or_help(arguments: Namespace) -> int:
+    """`rollout` alone shows the help, as an error: nothing was asked for."""
+    if not arguments.version:
+        print(make_parser().format_help(), end="")
+        return UsageError.exit_code
+    from importlib.metadata import version
+
+    print(f"rollout {version('staged-rollout')}")
+    return 0
+
+
+def later(arguments: Namespace) -> int:
+    raise UsageError(
+        f"{LATER[arguments.command]} comes with a later version; `rollout {arguments.command}` does nothing yet"
+    )

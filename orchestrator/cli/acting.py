@@ -1,0 +1,25 @@
+"""What an operator asks of a run: one command to the controller."""
+
+from argparse import Namespace
+
+from orchestrator.cli import ask, show
+from orchestrator.cli.client import Json
+from orchestrator.cli.output import show as show_value
+from orchestrator.cli.sources import open_client
+
+_ARGUMENTS = ("item", "stage", "flag", "pin", "target", "taken_as", "trigger", "with_schema", "not_applicable")
+
+
+def act(arguments: Namespace) -> int:
+    client = open_client(arguments.server)
+    reason = ask.reason(arguments, arguments.command)
+    answer = client.command(arguments.run, to_command(arguments, reason))
+    show_value(answer, arguments.output, show.accepted)
+    return 0
+
+
+def to_command(arguments: Namespace, reason: str) -> Json:
+    """The command as the API takes it: what was not typed is left out."""
+    typed = {name: getattr(arguments, name, None) for name in _ARGUMENTS}
+    given = {name: value for name, value in typed.items() if value not in (None, False)}
+    return {"command": arguments.command, "reason": reason, **given}

@@ -1,0 +1,203 @@
+"""HTTP towards a controller: requests, answers, and refusals as the errors that they are.
+
+It stands on ``http.client``: importing an HTTP package would take longer than a whole `rollout status` may. One
+connection is kept open; a request that finds it closed is sent once more. Commands carry an idempotency key, so that
+sending one again is harmless.
+"""
+
+import http.client
+import json
+import os
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from orchestrator import errors
+from orchestrator.cli.settings import Address
+
+TIMEOUT_SECONDS = 30.0
+Json = dict[str, Any]
+_KNOWN = {kind.__name__: kind for kind in vars(errors).values() if isinstance(kind, type)}
+_BY_STATUS: dict[int, type[errors.RolloutError]] = {
+    403: errors.Forbidden,
+    404: errors.NotFound,
+    409: errors.Refused,
+    422: errors.InvalidPlan,
+}
+
+
+class NoController(errors.Temporary):
+    """No controller answers."""
+
+
+class Unauthorized(errors.RolloutError):
+    """The token was not accepted."""
+
+    http_status = 401
+
+
+class Client:
+    """The API of a controller. Every method raises ``NoController`` if it can't be reached."""
+
+    def __init__(self, address: Address, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
+        self.address = address
+        self._timeout_seconds = timeout_seconds
+        parts = urlsplit(address.url)
+        self._prefix = parts.path.rstrip("/")
+        self._connection = _connection(address.url, timeout_seconds)
+
+    # --- runs ---------------------------------------------------------------------------------------------------------
+
+    def start(self, submission: Json) -> tuple[str, bool]:
+        """The run's name, and whether it was started (else it is attached to)."""
+        answer = self.request("POST", "/api/v1/runs", submission)
+        return str(answer["run"]), bool(answer["started"])
+
+    def command(self, run: str, command: Json) -> Json:
+        headers = {"Idempotency-Key": os.urandom(16).hex()}
+        answer: Json = self.request("POST", f"/api/v1/runs/{quote(run, safe='')}/commands", command, headers)
+        return answer
+
+    def status(self, run: str) -> Json:
+        found: Json = self.request("GET", f"/api/v1/runs/{quote(run, safe='')}")
+        return found
+
+    def runs(self, active: bool | None = None) -> list[Json]:
+        query = "" if active is None else f"?active={'true' if active else 'false'}"
+        found: list[Json] = _items(self.request("GET", f"/api/v1/runs{query}"), "runs")
+        return found
+
+    def history(self, run: str, after: int = 0) -> list[Json]:
+        path = f"/api/v1/runs/{quote(run, safe='')}/events?after={after}"
+        return _items(self.request("GET", path), "events")
+
+    # --- flags --------------------------------------------------------------------------------------------------------
+
+    def flags(self, environment: str | None) -> list[Json]:
+        return _items(self.request("GET", "/api/v1/flags" + _query(environment=environment)), "flags")
+
+    def flag(self, environment: str, key: str) -> Json:
+        found: Json = self.request("GET", _flag_path(environment, key))
+        return found
+
+    def set_flag(self, environment: str, key: str, change: Json, reason: str) -> Json:
+        changed: Json = self.request("PATCH", _flag_path(environment, key), {**change, "reason": reason})
+        return changed
+
+    def evaluate(self, environment: str, key: str, context: Json) -> Json:
+        path = f"/ofrep/v1/evaluate/flags/{quote(key, safe='')}" + _query(environment=environment)
+        answer: Json = self.request("POST", path, {"context": context})
+        return answer
+
+    def disable_all(self, environment: str | None, reason: str) -> Json:
+        body = {"reason": reason} | ({"environment": environment} if environment else {})
+        answer: Json = self.request("POST", "/feature-flags/disable-all", body)
+        return answer
+
+    def lift(self, environment: str | None, key: str | None, reason: str, confirm: bool) -> Json:
+        body: Json = {"reason": reason, "confirm": confirm}
+        body |= {name: value for name, value in (("environment", environment), ("key", key)) if value}
+        answer: Json = self.request("DELETE", "/feature-flags/disable-all", body)
+        return answer
+
+    def is_ready(self) -> bool:
+        try:
+            self.request("GET", "/readyz")
+        except errors.RolloutError:
+            return False
+        return True
+
+    # --- one request --------------------------------------------------------------------------------------------------
+
+    def request(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
+        """The parsed answer. Raises the error that the controller named."""
+        sent = {"Accept": "application/json", **(headers or {})}
+        if self.address.token:
+            sent["Authorization"] = f"Bearer {self.address.token}"
+        content = None
+        if body is not None:
+            content = json.dumps(body).encode()
+            sent["Content-Type"] = "application/json"
+        try:
+            status, received = self._exchange(method, self._prefix + path, content, sent)
+        except TimeoutError:
+            self._connection.close()
+            raise NoController(
+                f"the controller at {self.address.url} did not answer within {self._timeout_seconds:g} s"
+            ) from None
+        except (OSError, http.client.HTTPException) as error:
+            self._connection.close()
+            raise NoController(f"no controller answers at {self.address.url} ({_words(error)})") from None
+        return _answer(status, received, self.address.url)
+
+    def _exchange(self, method: str, path: str, content: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
+        was_open = self._connection.sock is not None
+        try:
+            return self._once(method, path, content, headers)
+        except (ConnectionError, http.client.BadStatusLine):
+            self._connection.close()
+            if not was_open:
+                raise
+            # the controller closed the idle connection before it saw the request
+            return self._once(method, path, content, headers)
+
+    def _once(self, method: str, path: str, content: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
+        self._connection.request(method, path, content, headers)
+        response = self._connection.getresponse()
+        return response.status, response.read()
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _connection(url: str, timeout_seconds: float) -> http.client.HTTPConnection:
+    parts = urlsplit(url)
+    try:
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise errors.UsageError(f"{url!r} is no address of a controller; http://HOST:PORT is expected") from None
+    if parts.scheme == "https":
+        return http.client.HTTPSConnection(host, port, timeout=timeout_seconds)
+    return http.client.HTTPConnection(host, port, timeout=timeout_seconds)
+
+
+def _query(**named: str | None) -> str:
+    given = {name: value for name, value in named.items() if value is not None}
+    return f"?{urlencode(given)}" if given else ""
+
+
+def _flag_path(environment: str, key: str) -> str:
+    return f"/api/v1/flags/{quote(key, safe='')}" + _query(environment=environment)
+
+
+def _items(answer: Any, name: str) -> list[Json]:
+    """A list, also where it came inside an object."""
+    found: list[Json] = answer[name] if isinstance(answer, dict) else answer
+    return found
+
+
+def _answer(status: int, received: bytes, url: str) -> Any:
+    try:
+        body = json.loads(received) if received else {}
+    except ValueError:
+        raise errors.RolloutError(f"what answers at {url} is no controller of rollout (HTTP {status})") from None
+    if status < 400:
+        return body
+    raise _error(status, body if isinstance(body, dict) else {}, url)
+
+
+def _error(status: int, body: Json, url: str) -> errors.RolloutError:
+    message = str(body.get("message") or body.get("errorDetails") or body.get("detail") or f"HTTP {status} from {url}")
+    if status == 401:
+        return Unauthorized(f"{message}; the token is taken from ROLLOUT_TOKEN")
+    kind = _KNOWN.get(str(body.get("error")), _BY_STATUS.get(status, errors.RolloutError))
+    error = kind(message) if issubclass(kind, errors.RolloutError) else errors.RolloutError(message)
+    problems = body.get("problems")
+    if isinstance(problems, list):
+        error.problems = problems  # type: ignore[attr-defined]
+    return error
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return str(error) or type(error).__name__

@@ -1,0 +1,156 @@
+"""A controller inside this process: its store, its HTTP server, and the note that lets other commands find it.
+
+Order matters. The socket is bound first, so that a port that is in use is a plain refusal; then the store is opened,
+which a lock allows to one controller only; the note (``controller.json``, for its owner alone) is written when requests
+are answered, and removed before they no longer are.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from orchestrator.cli.settings import DEFAULT_HOST, DEFAULT_PORT, Address, parse_listen, state_dir, store_url
+
+if TYPE_CHECKING:
+    from orchestrator.app import Controller
+
+GRACE_SECONDS = 10.0
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True, slots=True)
+class Hosted:
+    controller: "Controller"
+    address: Address
+
+
+def bind(listen: str | None) -> socket.socket:
+    """The address that was asked for, or refused; without one the usual port, or any free one if that is in use."""
+    from orchestrator.api.server import AddressInUse
+    from orchestrator.api.server import bind as bind_to
+
+    if listen is not None:
+        return bind_to(*parse_listen(listen))
+    try:
+        return bind_to(DEFAULT_HOST, DEFAULT_PORT)
+    except AddressInUse:
+        return bind_to(DEFAULT_HOST, 0)
+
+
+@contextlib.asynccontextmanager
+async def hosted(bound: socket.socket, token_file: Path | None = None) -> AsyncIterator[Hosted]:
+    """Runs a controller while the body runs; it has taken up every unfinished run. Raises ``StoreError``.
+
+    At the end what is under way gets a moment to finish, and runs stay where they are.
+    """
+    from orchestrator.api.app import create_app
+    from orchestrator.api.server import is_loopback, serving, url_of
+    from orchestrator.api.tokens import Token, TokenStore, new_secret
+    from orchestrator.app import Settings, build
+    from orchestrator.errors import UsageError
+    from orchestrator.service import local_actor
+
+    with contextlib.closing(bound):
+        tokens = TokenStore.read(token_file) if token_file else TokenStore()
+        if not is_loopback(bound) and not len(tokens):
+            raise UsageError("listening beyond loopback needs --token-file, or everybody could command this controller")
+        secret, owner = new_secret(), local_actor()
+        tokens = tokens.plus(Token.of(secret, owner.name, owner.role))
+        controller = await build(Settings(store_url(), state_dir()))
+        try:
+            address = Address(url_of(bound), secret, os.getpid())
+            async with serving(create_app(controller.service, tokens, is_loopback(bound)), bound):
+                with _noted(address):
+                    yield Hosted(controller, address)
+        finally:
+            await controller.close(GRACE_SECONDS)
+
+
+@contextlib.contextmanager
+def _noted(address: Address) -> Iterator[None]:
+    """``controller.json``: written whole, readable by its owner alone, removed if it is still ours."""
+    path = state_dir() / "controller.json"
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    made = path.with_name(f"controller.json.{os.getpid()}")
+    text = {"pid": address.pid, "url": address.url, "token": address.token, "started": time.time()}
+    made.unlink(missing_ok=True)
+    with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        json.dump(text, file)
+    made.replace(path)
+    try:
+        yield
+    finally:
+        if _pid_in(path) == address.pid:
+            path.unlink(missing_ok=True)
+
+
+def _pid_in(path: Path) -> int | None:
+    try:
+        return int(json.loads(path.read_text())["pid"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+# --- what a controller's process needs --------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def ending_signals(happened: asyncio.Event) -> Iterator[None]:
+    """Sets *happened* when this process is told to end."""
+    loop = asyncio.get_running_loop()
+    for number in ENDING:
+        loop.add_signal_handler(number, happened.set)
+    try:
+        yield
+    finally:
+        for number in ENDING:
+            loop.remove_signal_handler(number)
+
+
+def log_to(stream: TextIO) -> None:
+    """What a controller says about itself: lines for machines and operators, never mixed into results."""
+    import logging
+
+    import structlog
+
+    logging.basicConfig(stream=stream, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
+        ],
+        logger_factory=structlog.WriteLoggerFactory(stream),
+        cache_logger_on_first_use=False,
+    )
+
+
+def log_to_file() -> Path:
+    """For a controller behind a live view: ``controller.log`` of the state directory."""
+    path = log_file()
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    log_to(open(path, "a", encoding="utf-8", buffering=1, opener=_private))  # noqa: SIM115 - until the end
+    return path
+
+
+def log_file() -> Path:
+    return state_dir() / "controller.log"
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def log_to_errors() -> None:
+    log_to(sys.stderr)

@@ -1,0 +1,111 @@
+"""Plans on the submitter's side: reading the file with what it names, `validate`, `schema`."""
+
+import json
+import os
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.cli.client import Json
+from orchestrator.cli.output import note, show
+from orchestrator.errors import InvalidPlan, UsageError
+
+if TYPE_CHECKING:
+    from stages.load import LoadedPlan
+
+MAX_BYTES = 1 << 20
+
+
+def load(file: str, settings: list[str]) -> "LoadedPlan":
+    """Raises InvalidPlan with every problem, or UsageError for a file that can't be read."""
+    from stages.load import load_plan
+    from stages.problems import InvalidPlan as Invalid
+
+    path = Path(file)
+    text = read_text(path)
+    try:
+        return load_plan(text, file, os.environ, settings, read_file=lambda name: (path.parent / name).read_bytes())
+    except Invalid as error:
+        refused = InvalidPlan(str(error))
+        refused.problems = error.problems  # type: ignore[attr-defined]
+        raise refused from None
+
+
+def read_text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"the plan {path} can't be read: {(error.strerror or str(error)).lower()}") from None
+    if len(content) > MAX_BYTES:
+        raise UsageError(f"{path} is no plan: it has more than 1 MiB")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is no plan: byte {error.start + 1} is not UTF-8") from None
+
+
+def submission(plan: "LoadedPlan", file: str, supersede: str | None, reason: str) -> Json:
+    """The plan as the API takes it."""
+    return {
+        "plan": plan.name,
+        "digest": plan.digest,
+        "documents": [{"environment": environment, "plan": document} for environment, document in plan.raw],
+        "files": dict(plan.files),
+        "directory": str(Path(file).absolute().parent),
+        "supersede": supersede,
+        "reason": reason,
+    }
+
+
+def warn(plan: "LoadedPlan") -> None:
+    for warning in plan.warnings:
+        note(f"warning: {warning}")
+
+
+def validate(arguments: Namespace) -> int:
+    plan = load(arguments.plan, arguments.settings)
+    problem_of = [
+        {name: getattr(one, name) for name in ("file", "line", "column", "path", "message")} for one in plan.warnings
+    ]
+    program = plan.to_program()
+    found: Json = {
+        "plan": plan.name,
+        "digest": plan.digest,
+        "valid": True,
+        "environments": [
+            {
+                "name": environment.name,
+                "stages": [
+                    {"name": stage.name, "kind": stage.kind, "steps": [step.name for step in stage.steps]}
+                    for stage in environment.stages
+                ],
+            }
+            for environment in program.environments
+        ],
+        "files": sorted(plan.files),
+        "warnings": problem_of,
+    }
+    if arguments.output == "table":
+        warn(plan)
+    show(found, arguments.output, _as_text)
+    return 0
+
+
+def _as_text(found: Json) -> str:
+    lines = [f"plan {found['plan']} is valid (digest {found['digest'][:12]})"]
+    for environment in found["environments"]:
+        lines.append(f"  {environment['name']}")
+        for stage in environment["stages"]:
+            steps = f": {', '.join(stage['steps'])}" if stage["steps"] else ""
+            lines.append(f"    {stage['name']} ({stage['kind']}){steps}")
+    if found["files"]:
+        lines.append(f"  files that travel along: {', '.join(found['files'])}")
+    return "\n".join(lines)
+
+
+def schema(_arguments: Namespace) -> int:
+    from stages.schema import json_schema
+
+    print(json.dumps(json_schema(), indent=2, ensure_ascii=False))
+    return 0

@@ -1,0 +1,97 @@
+"""`list`, `status`, `watch`, `history`, `report`: looking, with or without a controller."""
+
+import json
+import sys
+import time
+from argparse import Namespace
+
+from orchestrator.cli import show as text
+from orchestrator.cli.client import Json
+from orchestrator.cli.output import show
+from orchestrator.cli.sources import HOW_TO_START, Source, StoreSource, entries, open_source
+from orchestrator.errors import RolloutError
+
+FOLLOW_EVERY_SECONDS = 0.5
+EXIT_CODES = {"promoted": 0, "rolled_back": 3, "stopped": 4, "rollback_failed": 5}
+
+
+def exit_code(status: Json) -> int:
+    """0 for a run that has not ended: what was asked for is done."""
+    return EXIT_CODES.get(str(status.get("outcome")), 0)
+
+
+def list_runs(arguments: Namespace) -> int:
+    show(open_source(arguments.server).runs(True if arguments.active else None), arguments.output, text.runs)
+    return 0
+
+
+def status(arguments: Namespace) -> int:
+    show(open_source(arguments.server).status(arguments.run), arguments.output, text.status)
+    return 0
+
+
+def watch(arguments: Namespace) -> int:
+    from orchestrator.cli.watching import watch_run
+
+    source = open_source(arguments.server)
+    found = source.status(arguments.run)
+    if isinstance(source, StoreSource) and found["phase"] != "ended":
+        print(text.status(found))
+        raise RolloutError(f"{found['run']} stands still: {HOW_TO_START}")
+    return watch_run(source, str(found["run"]), server=arguments.server)
+
+
+def history(arguments: Namespace) -> int:
+    source = open_source(arguments.server)
+    if arguments.follow:
+        return _follow(source, arguments.run, arguments.output)
+    if arguments.output == "table":
+        show(entries(source, arguments.run), "table", text.history)
+    else:
+        show(source.history(arguments.run), arguments.output, str)
+    return 0
+
+
+def _follow(source: Source, run: str, output: str) -> int:
+    """Entry by entry until the run has ended (or, without a controller, to where it stands): as text, or as one JSON
+    object or YAML document a line."""
+    from orchestrator.core.telling import Teller
+
+    found = source.status(run)
+    name, after = str(found["run"]), 0
+    teller = Teller(found.get("stages") or ())
+    while True:
+        has_ended = source.status(name)["phase"] == "ended"  # asked first, so that nothing is missed
+        for entry in source.history(name, after):
+            after = entry["seq"]
+            _print_entry(entry, teller.tell(entry), output)
+        sys.stdout.flush()
+        if has_ended or isinstance(source, StoreSource):
+            return 0
+        time.sleep(FOLLOW_EVERY_SECONDS)
+
+
+def _print_entry(entry: Json, sentence: str | None, output: str) -> None:
+    if output == "json":
+        print(json.dumps(entry, ensure_ascii=False))
+    elif output == "yaml":
+        from orchestrator.cli.output import to_yaml
+
+        print(f"---\n{to_yaml(entry)}", end="")
+    else:
+        from orchestrator.cli.output import clock, printable
+
+        print(f"{entry['seq']:>5}  {clock(entry['time'])}  {printable(entry['type'])}  {printable(sentence)}".rstrip())
+
+
+def report(arguments: Namespace) -> int:
+    from orchestrator.core.report import build, to_html, to_markdown
+
+    source = open_source(arguments.server)
+    found = source.status(arguments.run)
+    made = build(found, source.history(str(found["run"])))
+    if arguments.format == "json":
+        print(json.dumps(made, indent=2, ensure_ascii=False))
+    else:
+        print({"md": to_markdown, "html": to_html}[arguments.format](made), end="")
+    return 0

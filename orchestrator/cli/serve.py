@@ -1,0 +1,65 @@
+"""`rollout serve`: a controller until it is told to end."""
+
+import asyncio
+import contextlib
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from orchestrator.cli.hosting import Hosted, bind, ending_signals, hosted, log_to_errors
+from orchestrator.cli.output import note
+from orchestrator.cli.settings import DEFAULT_LISTEN, store_url
+from orchestrator.errors import RolloutError
+
+FIRST_RUN_SECONDS = 30.0
+IDLE_SECONDS = 2.0
+
+
+def serve(arguments: Namespace) -> int:
+    log_to_errors()
+    listen = arguments.listen or (None if arguments.until_idle else DEFAULT_LISTEN)
+    token_file = Path(arguments.token_file) if arguments.token_file else None
+    return asyncio.run(_serve(listen, token_file, until_idle=arguments.until_idle))
+
+
+async def _serve(listen: str | None, token_file: Path | None, *, until_idle: bool) -> int:
+    told_to_end = asyncio.Event()
+    with ending_signals(told_to_end):
+        async with hosted(bind(listen), token_file) as here:
+            note(f"controller at {here.address.url}, store {store_url()}; Ctrl-C ends it, and runs stay resumable")
+            waits: list[asyncio.Task[Any]] = [asyncio.create_task(told_to_end.wait())]
+            if until_idle:
+                waits.append(asyncio.create_task(_idle(here)))
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for task in waits:
+                task.cancel()
+            left = await here.controller.service.list(active=True)
+    note(_farewell([str(one["run"]) for one in left]))
+    return 0
+
+
+def _farewell(runs: list[str]) -> str:
+    if not runs:
+        return "controller ended; no run is under way"
+    return f"controller ended; nobody watches {', '.join(runs)}: `rollout serve` goes on with {_them(runs)}"
+
+
+def _them(runs: list[str]) -> str:
+    return "it" if len(runs) == 1 else "them"
+
+
+async def _idle(here: Hosted) -> None:
+    """No run has been under way for a moment; the first one has some time to come."""
+    loop = asyncio.get_running_loop()
+    service = here.controller.service
+    began = loop.time()
+    seen = False
+    while True:
+        with contextlib.suppress(RolloutError):
+            busy = bool(await service.list(active=True, limit=1))
+            seen = seen or busy
+            if not busy and (seen or loop.time() - began > FIRST_RUN_SECONDS):
+                await asyncio.sleep(IDLE_SECONDS)
+                if not await service.list(active=True, limit=1):
+                    return
+        await asyncio.sleep(0.5)

@@ -1,0 +1,243 @@
+"""Following a run: one line for each change, and on a terminal one more below them that says how it stands now.
+
+It asks the controller twice a second over HTTP, also where the controller lives in this process. So there is one way
+of watching, and a controller that comes back (another port, another token) is found again.
+"""
+
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from orchestrator.cli import ask
+from orchestrator.cli.client import Client, Json, NoController
+from orchestrator.cli.output import clock, duration, note, paint, printable
+from orchestrator.cli.reading import exit_code
+from orchestrator.cli.settings import find_controller
+from orchestrator.cli.sources import Source
+from orchestrator.core.telling import Teller
+from orchestrator.errors import RolloutError
+
+EVERY_SECONDS = 0.4
+PATIENCE_SECONDS = 600.0
+SLICE_SECONDS = 0.05
+
+
+class Signals:
+    """Which signals came. Handlers only take note; whoever watches asks for it."""
+
+    def __init__(self) -> None:
+        self.came: list[int] = []
+
+    def note(self, number: int, _frame: Any = None) -> None:
+        self.came.append(number)
+
+    @property
+    def told_to_end(self) -> int | None:
+        """The first signal that is no Ctrl-C."""
+        return next((number for number in self.came if number != signal.SIGINT), None)
+
+    def take_interrupt(self) -> bool:
+        """Whether Ctrl-C was pressed since this was asked last."""
+        found = signal.SIGINT in self.came
+        self.came = [number for number in self.came if number != signal.SIGINT]
+        return found
+
+    def pause(self, seconds: float) -> None:
+        """Sleeps, but not past a signal."""
+        until = time.monotonic() + seconds
+        while not self.came and (left := until - time.monotonic()) > 0:
+            time.sleep(min(left, SLICE_SECONDS))
+
+    @contextmanager
+    def handled(self) -> Iterator[None]:
+        """In the main thread, where no event loop does it."""
+        kept = {number: signal.signal(number, self.note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        try:
+            yield
+        finally:
+            for number, handler in kept.items():
+                signal.signal(number, handler)
+
+
+class Screen:
+    """Lines on standard output; on a terminal the newest state below them, which the next line takes the place of."""
+
+    def __init__(self) -> None:
+        self._is_live = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+        self._footer = ""
+
+    def line(self, text: str) -> None:
+        self.clear()
+        print(text, flush=True)
+
+    def footer(self, text: str) -> None:
+        if not self._is_live or text == self._footer:
+            return
+        columns = shutil.get_terminal_size().columns
+        shown = text if len(text) < columns else text[: max(columns - 2, 0)] + "…"
+        self._footer = text
+        print(f"\r\x1b[K{paint(shown, 'dim')}", end="", flush=True)
+
+    def clear(self) -> None:
+        if self._footer:
+            print("\r\x1b[K", end="", flush=True)
+            self._footer = ""
+
+
+class Follower:
+    """One run, as it goes on. *server* is what was named on the command line, to find a controller again."""
+
+    def __init__(self, source: Source, run: str, signals: Signals, *, server: str | None = None) -> None:
+        self.source = source
+        self.run = run
+        self._signals = signals
+        self._server = server
+        self._screen = Screen()
+        self._teller: Teller | None = None
+        self._after = 0
+        self._lost_at: float | None = None
+
+    def follow(self) -> Json | None:
+        """The status at the end; None if a signal came before. Raises ``NoController`` after ten minutes of silence."""
+        try:
+            while not self._signals.came:
+                status = self._look()
+                if status is not None and status["phase"] == "ended":
+                    return status
+                self._signals.pause(EVERY_SECONDS)
+        finally:
+            self._screen.clear()
+        return None
+
+    def _look(self) -> Json | None:
+        """One look; the status is from before the entries are read, so none is missed at the end."""
+        try:
+            status = self.source.status(self.run)
+            entries = self.source.history(self.run, self._after)
+        except NoController as error:
+            self._lost(error)
+            return None
+        if self._lost_at is not None:
+            self._lost_at = None
+            note("the controller answers again")
+        self._tell(status, entries)
+        if status["phase"] != "ended":
+            self._screen.footer(footer(status))
+        return status
+
+    def _tell(self, status: Json, entries: list[Json]) -> None:
+        if self._teller is None:
+            self._teller = Teller(status.get("stages") or ())
+        for entry in entries:
+            self._after = entry["seq"]
+            sentence = self._teller.tell(entry)
+            if sentence is not None:
+                self._screen.line(f"{clock(entry['time'])}Z  {printable(sentence)}")
+
+    def _lost(self, error: NoController) -> None:
+        now = time.monotonic()
+        if self._lost_at is None:
+            self._lost_at = now
+            self._screen.clear()
+            note(f"{error}; waiting for it. The run stands still until a controller goes on with it: `rollout serve`")
+        if now - self._lost_at > PATIENCE_SECONDS:
+            raise error
+        address = find_controller(self._server)
+        if address is not None:
+            self.source = Client(address)
+
+
+def footer(status: Json) -> str:
+    """How a run stands, in one line."""
+    words = [str(status["phase"]).replace("_", " ")]
+    place = " ".join(str(status[name]) for name in ("environment", "stage", "step") if status.get(name))
+    if status["phase"] == "running":
+        words.append(f"{place} ({status['leg']})")
+    progress = status.get("progress")
+    if progress:
+        words.append(f"{duration(progress['passed_seconds'])} of {duration(progress['of_seconds'])}")
+    if status.get("gate"):
+        words.append(f"gate {status['gate']['name']}: {status['gate']['verdict']}")
+    if status.get("holds"):
+        words.append(f"holds: {', '.join(sorted({str(hold['reason']) for hold in status['holds']}))}")
+    return "  " + printable(" · ".join(words))
+
+
+def farewell(run: str, status: Json) -> int:
+    """The last words about a run that has ended, and the exit code that they mean."""
+    note(f"{run}: {str(status['outcome']).replace('_', ' ')}; `rollout report {run}` has the whole story")
+    return exit_code(status)
+
+
+def watch_run(source: Source, run: str, *, server: str | None) -> int:
+    """`rollout watch`: Ctrl-C ends the watching, not the run."""
+    signals = Signals()
+    with signals.handled():
+        status = Follower(source, run, signals, server=server).follow()
+    if status is not None:
+        return farewell(run, status)
+    note(f"{run} goes on; `rollout watch {run}` looks at it again")
+    return 128 + signals.came[0]
+
+
+# --- Ctrl-C in `rollout start` ----------------------------------------------------------------------------------------
+
+QUESTION = """
+What shall become of {run}?
+  d  detach: {detach}
+  p  pause: it holds in place, gates and triggers stay watched
+  r  roll back: everything returns to what was there before
+  k  keep watching
+"""
+
+
+def ask_what_next(run: str, signals: Signals, detach: str) -> str:
+    """``d``, ``p``, ``r`` or ``k``. Ctrl-C asks again, the end of input keeps watching, a signal to end is ``""``."""
+    import select
+
+    while True:
+        print(QUESTION.format(run=run, detach=detach) + "d, p, r or k? ", end="", file=sys.stderr, flush=True)
+        while not signals.came:
+            if select.select([sys.stdin], [], [], 4 * SLICE_SECONDS)[0]:
+                break
+        if signals.told_to_end is not None:
+            return ""
+        if signals.take_interrupt():
+            continue
+        typed = os.read(sys.stdin.fileno(), 1024).decode(errors="replace")
+        if not typed:
+            return "k"
+        if typed.strip().lower()[:1] in ("d", "p", "r", "k"):
+            return typed.strip().lower()[:1]
+
+
+def watch_and_ask(follower: Follower, signals: Signals, detach: str) -> Json | str:
+    """Follows a run to its end and answers with its status; with ``detach`` or ``end`` if that is asked for first."""
+    while True:
+        status = follower.follow()
+        if status is not None:
+            return status
+        if signals.told_to_end is not None or not ask.on_terminal():
+            return "end"
+        signals.take_interrupt()
+        choice = ask_what_next(follower.run, signals, detach)
+        if choice in ("d", ""):
+            return "detach" if choice else "end"
+        if choice in ("p", "r"):
+            _command(follower, "pause" if choice == "p" else "rollback")
+
+
+def _command(follower: Follower, command: str) -> None:
+    assert isinstance(follower.source, Client)
+    try:
+        follower.source.command(follower.run, {"command": command, "reason": "asked for with Ctrl-C"})
+    except RolloutError as error:
+        note(f"rollout: {error}")
+        return
+    if command == "pause":
+        note(f"paused; `rollout resume {follower.run}` goes on. Ctrl-C asks again, also to leave it to the background")
