@@ -324,6 +324,10 @@ class Service(Reading):
             raise Refused(f"{old} is taking exposure back right now; supersede it when that has read back")
         started = _started(submission, actor, supersedes=old)
         await self._refuse_foreign_targets(started, old)
+        known = {entry.environment for entry in submission.documents}
+        lost = {target.environment for target in runner.state.targets.values() if target.touched} - known
+        if lost:
+            raise Refused(f"{old} touched targets in {', '.join(sorted(lost))}, which the new plan has no word for")
         command = Command(command=CommandName.STOP, reason=f"superseded by {started.run}")
         await runner.command(command, actor)
         async with asyncio.timeout(SUPERSEDE_WAIT_SECONDS):

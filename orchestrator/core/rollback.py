@@ -393,8 +393,12 @@ class _Builder:
 
 
 def schema_policy(state: State, entry: Return) -> str:
+    """keep, down or ask. An action's own ``down`` is its plan's word; what was taken over from another plan stays."""
     stage = state.program.environment(entry.environment).stage(entry.stage)
-    return stage.on_rollback if stage is not None and stage.kind == "migration" else "down"
+    if stage is not None and stage.kind == "migration":
+        return stage.on_rollback
+    is_inherited = any(one.id == entry.target.id for one in state.started.inherited)
+    return "keep" if is_inherited and state.started.supersedes is not None else "down"
 
 
 def schema_stays(state: State, entry: Return, *, by_person: bool) -> str | None:
