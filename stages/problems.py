@@ -61,7 +61,10 @@ def path_text(path: Path) -> str:
 
 def suggestion(word: str, known: Iterable[str]) -> str:
     """``; did you mean 'percentages'?`` if something close is known, else nothing."""
-    near = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    words = list(known)
+    near = get_close_matches(word, words, n=1, cutoff=0.6)
+    if not near and len(word) >= 3:
+        near = [one for one in words if one.startswith(word)][:1]
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
