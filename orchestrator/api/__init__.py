@@ -1,1 +1,1 @@
-"""The controller over HTTP: ``orchestrator.api.app.create_app``. Nothing is imported here: the framework loads slowly."""
+"""The controller over HTTP: ``orchestrator.api.app.create_app``. Imports nothing: the framework loads slowly."""

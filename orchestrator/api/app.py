@@ -69,9 +69,10 @@ def _assembled(context: ApiContext) -> FastAPI:
         separate_input_output_schemas=False,
     )
     app.state.context = context
-    errors.install(app)
-    for module in (runs, plans, flags, ofrep, health, page):
-        app.include_router(module.router)
+    routers = [module.router for module in (runs, plans, flags, ofrep, health, page)]
+    for router in routers:
+        app.include_router(router)
+    errors.install(app, [*app.routes, *(route for router in routers for route in router.routes)])
     app.add_middleware(Guard, context=context)
     return app
 

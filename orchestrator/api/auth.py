@@ -43,6 +43,7 @@ ACCESS: dict[str, Access] = {
     "/healthz": Access.PUBLIC,
     "/readyz": Access.PUBLIC,
     "/openapi.json": Access.PUBLIC,
+    "/favicon.ico": Access.PUBLIC,  # there is none, and browsers ask nonetheless
     "/metrics": Access.LOOPBACK,
 }
 PREFIXES: dict[str, Access] = {"/ofrep/v1/": Access.LOOPBACK}

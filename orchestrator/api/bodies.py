@@ -187,4 +187,4 @@ def refusals(*statuses: int) -> Responses:
         422: "The request, or the plan in it, is not valid; `problems` lists what is wrong",
         503: "The store can't be used now",
     }
-    return {status: {"model": Error, "description": words[status]} for status in (401, 403, *statuses, 503)}
+    return {status: {"model": Error, "description": words[status]} for status in (401, 403, *statuses, 422, 503)}

@@ -88,7 +88,7 @@ def failure_of(error: Exception) -> Failure:
         case RolloutError():
             return Failure(error.http_status, type(error).__name__, str(error), _problems(error), _headers(error))
         case InvalidPlan():
-            return Failure(422, "InvalidPlan", "The plan is not valid.", _problems(error))
+            return Failure(422, "InvalidPlan", _first_of(error), _problems(error))
         case FlagError():
             return Failure(error.http_status, type(error).__name__, str(error))
         case RequestValidationError():
@@ -97,6 +97,11 @@ def failure_of(error: Exception) -> Failure:
             return _of_framework(error)
         case _:
             return INTERNAL
+
+
+def _first_of(error: InvalidPlan) -> str:
+    more = f" (and {len(error.problems) - 1} more)" if len(error.problems) > 1 else ""
+    return f"The plan is not valid: {error.problems[0]}{more}"
 
 
 def _problems(error: Exception) -> tuple[Mapping[str, Any], ...]:
@@ -169,7 +174,7 @@ async def _answer(request: Request, error: Exception) -> Response:
 
 
 def _no_such_route(request: Request) -> Failure:
-    methods = sorted(_methods_at(request.app.routes, request))
+    methods = sorted(_methods_at(request.app.state.routes, request))
     if not methods:
         return Failure(404, "NotFound", f"There is nothing at {request.url.path}; /openapi.json lists what there is.")
     words = " or ".join(methods)
@@ -183,6 +188,7 @@ def _methods_at(routes: Iterable[BaseRoute], request: Request) -> set[str]:
     return {method for route in fitting for method in getattr(route, "methods", None) or ()}
 
 
-def install(app: FastAPI) -> None:
+def install(app: FastAPI, routes: Iterable[BaseRoute]) -> None:
+    app.state.routes = tuple(routes)
     for kind in (RolloutError, FlagError, InvalidPlan, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, _answer)

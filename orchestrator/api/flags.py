@@ -26,7 +26,7 @@ def _body_of(model: type[BaseModel], *, required: bool) -> dict[str, object]:
     return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}
 
 
-@router.get("/api/v1/flags", dependencies=[READS], response_model=list[FlagShown], responses=refusals(422))
+@router.get("/api/v1/flags", dependencies=[READS], response_model=list[FlagShown], responses=refusals())
 async def list_flags(
     request: Request,
     environment: Annotated[str | None, Query(description="Left out: flags of all environments.")] = None,
@@ -35,13 +35,13 @@ async def list_flags(
     return Json(await context_of(request).service.flags(environment))
 
 
-@router.get("/api/v1/flags/{key:path}", dependencies=[READS], response_model=FlagShown, responses=refusals(404, 422))
+@router.get("/api/v1/flags/{key:path}", dependencies=[READS], response_model=FlagShown, responses=refusals(404))
 async def show_flag(key: str, request: Request, environment: Environment = "production") -> Response:
     """One flag as it stands."""
     return Json(await context_of(request).service.flag(environment, key))
 
 
-@router.patch("/api/v1/flags/{key:path}", response_model=FlagShown, responses=refusals(409, 413, 422))
+@router.patch("/api/v1/flags/{key:path}", response_model=FlagShown, responses=refusals(409, 413))
 async def change_flag(
     key: str, body: FlagPatch, request: Request, actor: Operator, environment: Environment = "production"
 ) -> Response:
@@ -53,7 +53,7 @@ async def change_flag(
 @router.post(
     KILL_SWITCH,
     response_model=Latched,
-    responses=refusals(413, 422),
+    responses=refusals(413),
     openapi_extra=_body_of(KillBody, required=False),
 )
 async def disable_all(request: Request, actor: Operator) -> Response:
@@ -65,7 +65,7 @@ async def disable_all(request: Request, actor: Operator) -> Response:
 @router.delete(
     KILL_SWITCH,
     response_model=Lifted,
-    responses=refusals(413, 422),
+    responses=refusals(413),
     openapi_extra=_body_of(LiftBody, required=True),
 )
 async def lift(request: Request, actor: Approver) -> Response:

@@ -46,6 +46,7 @@ def _answers(**more: str) -> dict[int | str, dict[str, Any]]:
         "400": "`{key, errorCode, errorDetails}`: the context is no context, or lacks its targetingKey",
         "401": "`{errorCode, errorDetails}`: a valid token is needed",
         "413": "`{errorCode, errorDetails}`: the context is too large",
+        "422": "`{errorCode, errorDetails}`: the environment has no possible name",
         "429": "`{errorDetails}` and Retry-After",
         "500": "`{errorDetails}`",
     }

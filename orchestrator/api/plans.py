@@ -15,7 +15,7 @@ from orchestrator.api.encoding import Json
 router = APIRouter(prefix="/api/v1/plans", tags=["plans"])
 
 
-@router.post("/validate", dependencies=[READS], response_model=Valid, responses=refusals(413, 422))
+@router.post("/validate", dependencies=[READS], response_model=Valid, responses=refusals(413))
 async def validate_plan(body: ValidationBody) -> Response:
     """The document alone: nothing is asked of the systems that it names. 422 lists every problem at its place."""
     return await asyncio.to_thread(_validate, body)

@@ -31,7 +31,7 @@ class Which(Part):
     limit: Annotated[int | None, Field(ge=1, le=100_000)] = None
 
 
-@router.post("", response_model=Started, responses=refusals(409, 413, 422), status_code=201)
+@router.post("", response_model=Started, responses=refusals(409, 413), status_code=201)
 async def start_run(body: SubmissionBody, request: Request, actor: Operator) -> Response:
     """Start a plan (201), or attach to the active run of the very same plan (200)."""
     from orchestrator.service import Submission
@@ -66,7 +66,7 @@ def _check(body: SubmissionBody) -> None:
         raise InvalidPlan("Name or digest are not those of the documents and files that were sent.")
 
 
-@router.get("", dependencies=[READS], response_model=list[RunStatus], responses=refusals(422))
+@router.get("", dependencies=[READS], response_model=list[RunStatus], responses=refusals())
 async def list_runs(
     request: Request,
     active: Annotated[
@@ -85,7 +85,7 @@ async def show_run(run: str, request: Request) -> Response:
     return Json(await service.status(await service.resolve_name(run)))
 
 
-@router.post("/{run}/commands", response_model=Accepted, responses=refusals(400, 404, 409, 413, 422))
+@router.post("/{run}/commands", response_model=Accepted, responses=refusals(400, 404, 409, 413))
 async def command_run(
     run: str,
     body: Command,
@@ -114,7 +114,7 @@ def _with_key(command: Command, key: str | None) -> Command:
     response_model=list[Entry],
     dependencies=[READS],
     responses={
-        **refusals(400, 404, 422),
+        **refusals(400, 404),
         200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}, "description": "The journal"},
         204: {"description": "To one who follows again: the run has ended and everything was sent"},
     },

@@ -1,0 +1,204 @@
+"""A service in memory, as the API sees one: runs that tests move by hand, flags that are really evaluated."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import httpx
+from fastapi import FastAPI
+
+from flags import FlagDocument, Snapshot, Version
+from orchestrator.api.app import create_app
+from orchestrator.api.limits import RateLimit
+from orchestrator.api.tokens import Token, TokenStore
+from orchestrator.core.commands import Actor, Command
+from orchestrator.errors import NotFound, Refused, TargetBusy
+from orchestrator.service import Counts, Service, Submission
+from stages.flag_spec import FlagChange, change_value, to_document, to_value
+
+Json = dict[str, Any]
+Entries = list[Json]
+ROLES = ("viewer", "operator", "approver", "admin")
+SECRETS = {role: f"secret-of-{role}" for role in ROLES}
+TOKENS = TokenStore(Token.of(secret, f"{role}-person", role, ("sre",)) for role, secret in SECRETS.items())
+
+
+@dataclass(slots=True)
+class FakeRun:
+    name: str
+    plan: str
+    digest: str
+    phase: str = "running"
+    outcome: str | None = None
+    holds: list[Json] = field(default_factory=list)
+    entries: list[Json] = field(default_factory=list)
+    answers: dict[str, Json] = field(default_factory=dict)
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    def summary(self) -> Json:
+        at = "2026-03-01T12:00:00.000Z"
+        return {
+            "run": self.name, "plan": self.plan, "digest": self.digest, "phase": self.phase, "outcome": self.outcome,
+            "environment": "production", "stage": "search", "step": "25", "started": at,
+            "ended": at if self.outcome else None,
+        }  # fmt: skip
+
+    def status(self) -> Json:
+        return {**self.summary(), "percentages": {"new-api": 25.0}, "holds": self.holds, "seq": len(self.entries)}
+
+
+class FakeService:
+    def __init__(self) -> None:
+        self.runs: dict[str, FakeRun] = {}
+        self.documents: dict[tuple[str, str], FlagDocument] = {}
+        self.killed: dict[str, str] = {}
+        self.asked: list[tuple[str, Command, Actor]] = []
+        self.submissions: list[Submission] = []
+        self.lifts: list[tuple[str | None, str | None, bool]] = []
+        self.following = 0
+        self.is_ready = True
+
+    # --- moved by tests
+
+    def add(self, name: str = "search-a1b2c3", plan: str = "search", entries: int = 0) -> FakeRun:
+        run = self.runs[name] = FakeRun(name, plan, "d" * 64)
+        for _ in range(entries):
+            self._append(run, "HoldSet")
+        return run
+
+    async def append(self, name: str, kind: str, **data: object) -> None:
+        run = self.runs[name]
+        async with run.changed:
+            self._append(run, kind, **data)
+            if kind == "RunEnded":
+                run.phase, run.outcome = "ended", str(data["outcome"])
+            run.changed.notify_all()
+
+    def _append(self, run: FakeRun, kind: str, **data: object) -> None:
+        at = "2026-03-01T12:00:00.000Z"
+        seq = len(run.entries) + 1
+        run.entries.append({"seq": seq, "time": at, "type": kind, "by": "controller", "reason": "", "data": data})
+
+    def put(self, document: FlagDocument) -> None:
+        self.documents[document.environment, document.key] = document
+
+    # --- as the API sees it
+
+    async def ready(self) -> bool:
+        return self.is_ready
+
+    async def counts(self) -> Counts:
+        phases = Counter(run.phase for run in self.runs.values())
+        return Counts(phases, sum(len(run.entries) for run in self.runs.values()), 3)
+
+    async def start(self, submission: Submission, actor: Actor) -> tuple[str, bool]:
+        self.submissions.append(submission)
+        for run in self.runs.values():
+            if run.plan == submission.plan and run.outcome is None:
+                if run.digest == submission.digest:
+                    return run.name, False
+                raise TargetBusy(f"{run.name} holds flag new-api")
+        run = self.add(f"{submission.plan}-000001", submission.plan)
+        run.digest = submission.digest
+        return run.name, True
+
+    async def list(self, active: bool | None = None, limit: int = 100) -> Entries:
+        found = [run for run in self.runs.values() if active in (None, run.outcome is None)]
+        return [run.summary() for run in found[:limit]]
+
+    async def resolve_name(self, text: str) -> str:
+        for run in self.runs.values():
+            if text in (run.name, run.plan) or run.name.startswith(text):
+                return run.name
+        raise NotFound(f"there is no run {text}")
+
+    async def status(self, run: str) -> Json:
+        return self.runs[run].status()
+
+    async def history(self, run: str, after: int = 0, limit: int | None = None) -> Entries:
+        return self.runs[run].entries[after:][:limit]
+
+    async def follow(self, run: str, after: int = 0) -> AsyncGenerator[Json, None]:
+        followed = self.runs[run]
+        self.following += 1
+        try:
+            while True:
+                for entry in followed.entries[after:]:
+                    after = entry["seq"]
+                    yield entry
+                if followed.outcome is not None:
+                    return
+                async with followed.changed:
+                    await followed.changed.wait_for(lambda: len(followed.entries) > after)  # noqa: B023
+        finally:
+            self.following -= 1
+
+    async def command(self, run: str, command: Command, actor: Actor) -> Json:
+        known = self.runs[run]
+        if command.key is not None and command.key in known.answers:
+            return known.answers[command.key]
+        if known.outcome is not None:
+            raise Refused(f"{run} is ended ({known.outcome}), and {command.command} makes no sense there")
+        self.asked.append((run, command, actor))
+        await self.append(run, "Commanded")
+        seq = len(known.entries)
+        answer = {"run": run, "command": str(command.command), "accepted": True, "seq": seq, "run_started": None}
+        if command.key is not None:
+            known.answers[command.key] = answer
+        return answer
+
+    async def flags(self, environment: str | None = None) -> Entries:
+        return [self._shown(one) for one in self.documents.values() if environment in (None, one.environment)]
+
+    async def flag(self, environment: str, key: str) -> Json:
+        if (environment, key) not in self.documents:
+            raise NotFound(f"there is no flag {key} in {environment}")
+        return self._shown(self.documents[environment, key])
+
+    async def set_flag(self, environment: str, key: str, change: FlagChange, reason: str, actor: Actor) -> Json:
+        known = self.documents.get((environment, key))
+        value = change_value(to_value(known) if known is not None else None, change)
+        version = known.version.number if known is not None else 0
+        written = replace(to_document(value, key, environment), version=Version(1, version + 1))
+        self.put(written)
+        return {**self._shown(written), "by": actor.name, "reason": reason}
+
+    async def disable_all(self, environment: str | None, reason: str, actor: Actor) -> Json:
+        self.killed[environment or "*"] = reason
+        return {"environment": environment or "*", "by": actor.name, "reason": reason, "at": "2026-03-01T12:00:00Z"}
+
+    async def lift(
+        self, environment: str | None, key: str | None, reason: str, actor: Actor, confirm: bool = False
+    ) -> Json:
+        self.lifts.append((environment, key, confirm))
+        returns = {"/".join(where): one.percentage for where, one in self.documents.items()}
+        if confirm:
+            self.killed.pop(environment or "*", None)
+        return {"lifted": confirm, "would_return": returns}
+
+    def snapshot(self, environment: str) -> Snapshot:
+        documents = [one for one in self.documents.values() if one.environment == environment]
+        return Snapshot(documents, self._is_killed(environment), environment=environment)
+
+    def _is_killed(self, environment: str) -> bool:
+        return "*" in self.killed or environment in self.killed
+
+    def _shown(self, document: FlagDocument) -> Json:
+        return {**document.to_json(), "killed": self._is_killed(document.environment), "run": None, "pinned": False}
+
+
+def app_of(service: FakeService, *, loopback: bool = True, rate_limit: RateLimit | None = None) -> FastAPI:
+    return create_app(cast(Service, service), TOKENS, loopback, rate_limit=rate_limit)
+
+
+@asynccontextmanager
+async def client_of(app: Callable[..., Awaitable[None]], role: str | None = None) -> AsyncIterator[httpx.AsyncClient]:
+    headers = {"Authorization": f"Bearer {SECRETS[role]}"} if role is not None else {}
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=headers) as client:
+        yield client
