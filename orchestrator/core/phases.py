@@ -148,11 +148,24 @@ def name_of(place: Place) -> str:
 
 
 def diagram() -> str:
-    """The transition table as a Mermaid state diagram; edges between the same two places are drawn once."""
-    edges: dict[tuple[str, str], str] = {}
-    for transition in TRANSITIONS:
-        source, target = (name_of(place).replace(".", "_") for place in (transition.source, transition.target))
-        edges.setdefault((source, target), transition.when)
-    lines = ["stateDiagram-v2", "    [*] --> checking"]
-    lines += [f"    {source} --> {target}: {when}" for (source, target), when in edges.items()]
+    """The transition table as a Mermaid state diagram: the legs inside ``running``, and what all of them share outside."""
+    shared = _edges_of_all_legs()
+    inner = [edge for edge in TRANSITIONS if edge.source in RUNNING_LEGS and edge.target in RUNNING_LEGS]
+    outer = [edge for edge in TRANSITIONS if edge not in inner and (edge.target, edge.when) not in shared]
+    lines = ["stateDiagram-v2", "    [*] --> checking", "    state running {"]
+    lines += [f"        {_short(edge.source)} --> {_short(edge.target)}: {edge.when}" for edge in inner]
+    lines += ["    }"]
+    lines += [f"    {_short(edge.source)} --> {_short(edge.target)}: {edge.when}" for edge in outer]
+    lines += [f"    running --> {_short(target)}: {when}" for target, when in shared]
     return "\n".join([*lines, "    ended --> [*]", ""])
+
+
+def _short(place: Place) -> str:
+    phase, leg = place
+    return str(leg or phase)
+
+
+def _edges_of_all_legs() -> list[tuple[Place, str]]:
+    """Targets (with the reason) to which every leg of ``running`` leads."""
+    outward = [(edge.target, edge.when) for edge in TRANSITIONS if edge.source in RUNNING_LEGS]
+    return [edge for edge in dict.fromkeys(outward) if outward.count(edge) == len(RUNNING_LEGS)]
