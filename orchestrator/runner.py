@@ -32,7 +32,7 @@ from orchestrator.core.moment import Moment
 from orchestrator.core.questions import questions
 from orchestrator.core.state import Outstanding, State
 from orchestrator.core.view import summary
-from orchestrator.errors import Conflict, Permanent, RolloutError, StoreError, Temporary
+from orchestrator.errors import Conflict, Fenced, Permanent, RolloutError, StoreError, Temporary
 from orchestrator.ports import Answer, Batch, Journal, Recorded, Scene, World, scene_of
 from stages.checks import Source, Standing
 from stages.criteria.base import Measurement, MeasurementState, Memory, memory_after_gap
@@ -243,6 +243,8 @@ class Runner:
                 return await self.journal.append(batch)
             except StoreError as error:
                 log.warning("journal.unwritable", run=self.run, error=str(error))
+                if self._closing:
+                    raise
                 await self.world.clock.sleep(STORE_AGAIN_SECONDS)
 
     # --- what comes back ------------------------------------------------------------------------------------------
@@ -280,8 +282,8 @@ class Runner:
         except RolloutError as error:
             if not item.answer.done():
                 item.answer.set_exception(error)
-            if isinstance(error, Conflict):
-                raise
+            if isinstance(error, Conflict | Fenced):
+                raise  # somebody else owns the run now
             return
         if not item.answer.done():
             item.answer.set_result(known)

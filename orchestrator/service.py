@@ -44,6 +44,7 @@ from stages.step import Program
 log = structlog.get_logger()
 
 KILL_POLL_SECONDS = 1.0
+CRASHED_LONGEST_SECONDS = 60.0
 SUPERSEDE_WAIT_SECONDS = 60.0
 EVERYWHERE = "*"
 FLAG_WRITES = 5  # tries, when others write between our look and our write
@@ -196,6 +197,8 @@ class Service(Reading):
         self._followers: dict[str, list[asyncio.Queue[Recorded | None]]] = {}
         self._kill_watch: asyncio.Task[None] | None = None
         self._idle = asyncio.Event()
+        self._crashes: dict[str, int] = {}
+        self._again: dict[str, asyncio.Task[None]] = {}
         board.listeners.append(self._flag_changed)
 
     # --- life -----------------------------------------------------------------------------------------------------
@@ -209,8 +212,8 @@ class Service(Reading):
         self._note_idle()
 
     async def close(self, grace_seconds: float = 10.0) -> None:
-        if self._kill_watch is not None:
-            self._kill_watch.cancel()
+        for task in (*self._again.values(), *filter(None, (self._kill_watch,))):
+            task.cancel()
         await asyncio.gather(*(runner.close(grace_seconds) for runner in self._runners.values()))
         await asyncio.gather(*self._work.values(), return_exceptions=True)
         for queues in self._followers.values():
@@ -237,7 +240,7 @@ class Service(Reading):
         await self._idle.wait()
 
     def _note_idle(self) -> None:
-        if any(not runner.state.ended for runner in self._runners.values()):
+        if self._again or any(not runner.state.ended for runner in self._runners.values()):
             self._idle.clear()
         else:
             self._idle.set()
@@ -260,11 +263,23 @@ class Service(Reading):
             log.warning("run.lost", run=runner.run, error=str(error))
         except Exception:
             log.exception("run.crashed", run=runner.run)
+            self._crashes[runner.run] = self._crashes.get(runner.run, 0) + 1
+            self._again[runner.run] = asyncio.create_task(self._take_up_again(runner.run), name=f"again {runner.run}")
         finally:
             self._runners.pop(runner.run, None)
             self._work.pop(runner.run, None)
             self._publish(runner.run, [])
             self._note_idle()
+
+    async def _take_up_again(self, run: str) -> None:
+        """A bug or a broken adapter ends one life of a run, not the run: it is folded anew after a while."""
+        await self.clock.sleep(min(2.0 ** self._crashes[run], CRASHED_LONGEST_SECONDS))
+        try:
+            await self._take_up(run)
+        except RolloutError:
+            log.exception("run.lost", run=run)
+        finally:
+            self._again.pop(run, None)
 
     def _has_controller(self, run: str) -> bool:
         return run in self._runners
