@@ -5,6 +5,7 @@ Wherever a run is named, a unique beginning of its name or its plan's name (then
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
@@ -37,7 +38,7 @@ async def start_run(body: SubmissionBody, request: Request, actor: Operator) -> 
     from orchestrator.service import Submission
 
     context = context_of(request)
-    _check(body)
+    await asyncio.to_thread(_check, body)  # a large plan takes its time, and gates must not wait
     submission = Submission(
         plan=body.plan,
         digest=body.digest,
