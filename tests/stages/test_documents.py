@@ -74,18 +74,24 @@ def test_keys_are_texts() -> None:
     (
         (
             "a: {query: rate(x[5m]), fail: 3}",
-            "p.yaml:1:18: inside {...} (begun on line 1) a text with any of { } [ ] , : # must be put in quotes: "
-            'write query: "rate(x[5m])"',
+            (
+                "p.yaml:1:18: inside {...} (begun on line 1) a text with any of { } [ ] , : # must be put in quotes: "
+                'write query: "rate(x[5m])"'
+            ),
         ),
         (
             'a:\n  - {q: sum by (le) (x{a="b"}), for: 1m}',
-            "p.yaml:2:23: inside {...} (begun on line 2) a text with any of { } [ ] , : # must be put in quotes: "
-            "write q: 'sum by (le) (x{a=\"b\"})'",
+            (
+                "p.yaml:2:23: inside {...} (begun on line 2) a text with any of { } [ ] , : # must be put in quotes: "
+                "write q: 'sum by (le) (x{a=\"b\"})'"
+            ),
         ),
         (
             "a: {url: http://x, b: ${X:-y}}",
-            "p.yaml:1:24: inside {...} (begun on line 1) a text with any of { } [ ] , : # must be put in quotes: "
-            'write b: "${X:-y}"',
+            (
+                "p.yaml:1:24: inside {...} (begun on line 1) a text with any of { } [ ] , : # must be put in quotes: "
+                'write b: "${X:-y}"'
+            ),
         ),
         ("a: b: c", "p.yaml:1:5: a text with ': ' in it must be put in quotes: write a: \"b: c\""),
         ("a:\n\t- b", "p.yaml:2:1: a tab; YAML is indented with spaces"),

@@ -57,9 +57,10 @@ def read(text: str, sets: tuple[str, ...] = ()) -> LoadedPlan | None:
     try:
         return load_plan(text, "p.yaml", VARIABLES, sets, read_file=any_file)
     except InvalidPlan as error:
-        assert error.problems
-        assert all(problem.message and "\n" not in problem.message for problem in error.problems)
-        return None
+        found = error.problems
+    assert found
+    assert all(problem.message and "\n" not in problem.message for problem in found)
+    return None
 
 
 def spots(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

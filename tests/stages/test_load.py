@@ -143,7 +143,10 @@ def test_a_loaded_plan_cannot_be_changed() -> None:
         ),
         (
             changed("[5, 50, 100]", "[5, 50.0001]"),
-            "plan.yaml:14:67: spec.stages[0].percentages[1]: percentages have steps of 0.001; 50.0001 is finer than that",
+            (
+                "plan.yaml:14:67: spec.stages[0].percentages[1]: "
+                "percentages have steps of 0.001; 50.0001 is finer than that"
+            ),
         ),
         (
             changed("[5, 50, 100]", "[50, 5]"),
@@ -151,8 +154,10 @@ def test_a_loaded_plan_cannot_be_changed() -> None:
         ),
         (
             changed("[5, 50, 100]", "[]"),
-            "plan.yaml:14:7: spec.stages[0]: an exposure stage has percentages or steps, one of the two, "
-            "with at least one entry",
+            (
+                "plan.yaml:14:7: spec.stages[0]: an exposure stage has percentages or steps, one of the two, "
+                "with at least one entry"
+            ),
         ),
         (
             changed("gate: health", "gate: heath"),
@@ -172,8 +177,11 @@ def test_a_loaded_plan_cannot_be_changed() -> None:
         ),
         (
             changed('"> 5"', "5"),
-            'plan.yaml:12:59: spec.gates.health.criteria[0].fail: a bound such as "> 10", ">= 95" or "== 0" is expected, '
-            "not 5",
+            (
+                'plan.yaml:12:59: spec.gates.health.criteria[0].fail: a bound such as "> 10", ">= 95" or "== 0" '
+                "is expected, "
+                "not 5"
+            ),
         ),
         (
             changed("kind: StagedRollout", "kind: Rollout"),
@@ -181,8 +189,10 @@ def test_a_loaded_plan_cannot_be_changed() -> None:
         ),
         (
             changed("v1alpha1", "v2"),
-            "plan.yaml:1:13: apiVersion: 'stagedrollout.io/v1alpha1' is expected, not 'stagedrollout.io/v2'; "
-            "did you mean 'stagedrollout.io/v1alpha1'?",
+            (
+                "plan.yaml:1:13: apiVersion: 'stagedrollout.io/v1alpha1' is expected, not 'stagedrollout.io/v2'; "
+                "did you mean 'stagedrollout.io/v1alpha1'?"
+            ),
         ),
         (
             changed("name: small", "name: Small Plan"),
@@ -221,13 +231,19 @@ def test_a_loaded_plan_cannot_be_changed() -> None:
         ),
         (
             with_lines("checks: [{command: [ls], query: up}]"),
-            "plan.yaml:15:12: spec.checks[0]: exactly one of command, script, http, sql, query, file, env, manual is "
-            "expected; found command and query",
+            (
+                "plan.yaml:15:12: spec.checks[0]: exactly one of command, script, http, sql, query, file, env, "
+                "manual is "
+                "expected; found command and query"
+            ),
         ),
         (
             with_lines("window: {deny: [{from: 2026-12-20, to: 2026-13-01}]}"),
-            "plan.yaml:15:42: spec.window.deny[0].to: a date such as 2026-12-20 or a time such as 2026-12-20T18:00 is "
-            "expected, not '2026-13-01'",
+            (
+                "plan.yaml:15:42: spec.window.deny[0].to: a date such as 2026-12-20 or a time such as "
+                "2026-12-20T18:00 is "
+                "expected, not '2026-13-01'"
+            ),
         ),
         (
             with_lines("window: {timezone: Berlin}"),
@@ -243,8 +259,11 @@ def test_a_loaded_plan_cannot_be_changed() -> None:
         ),
         (
             with_step("{command: [x]}"),
-            "plan.yaml:10:11: spec.stages[0].steps[0]: the way back is not known: declare undo (a command, or an action), "
-            "or undo: none",
+            (
+                "plan.yaml:10:11: spec.stages[0].steps[0]: the way back is not known: declare undo (a command, or an "
+                "action), "
+                "or undo: none"
+            ),
         ),
     ),
 )

@@ -31,8 +31,22 @@ def test_a_query_looks_back_as_far_as_its_longest_selector(query: str, seconds: 
 
 @pytest.mark.parametrize(
     "query",
-    ("", "sum(", "rate(a)", "a{", "nosuch(a)", "a + ", "(" * 9000 + "a" + ")" * 9000, "a" * 40_000, "a\0b")
-    + ("-" * 9000 + "a", "+".join("a" * 900), "a[" * 9000, "sum(" * 3000 + "a" + ")" * 3000, "{" * 9000),
+    (
+        "",
+        "sum(",
+        "rate(a)",
+        "a{",
+        "nosuch(a)",
+        "a + ",
+        "(" * 9000 + "a" + ")" * 9000,
+        "a" * 40000,
+        "a\x00b",
+        "-" * 9000 + "a",
+        "+".join("a" * 900),
+        "a[" * 9000,
+        "sum(" * 3000 + "a" + ")" * 3000,
+        "{" * 9000,
+    ),
 )
 def test_what_is_no_promql_is_refused_with_a_reason(query: str) -> None:
     with pytest.raises(InvalidQuery, match=r"."):

@@ -114,8 +114,10 @@ def message(found: str) -> str:
             "spec.environments[0]: the percentages of an environment rise from step to step, and there is at least one",
         ),
         (
-            "window: {allow: [{from: '09:00', to: '17:00'}]}\n"
-            "  environments: [{name: e, window: {allow: [{from: '18:00', to: '20:00'}]}}]",
+            (
+                "window: {allow: [{from: '09:00', to: '17:00'}]}\n"
+                "  environments: [{name: e, window: {allow: [{from: '18:00', to: '20:00'}]}}]"
+            ),
             "spec.environments[0].window: this window never opens together with the ones around it",
         ),
         (
@@ -171,7 +173,10 @@ def test_parts_that_do_not_fit_together_are_told(line: str, sentence: str) -> No
         ("{sql: a b.sql, undo: none}", ".sql: the path of a SQL file is expected, relative to the plan"),
         (
             "{sql: a.sql, undo: none}",
-            ".sql: SQL needs a database, such as database: {env: DATABASE_URL}; here, at the stage, the environment or spec",
+            (
+                ".sql: SQL needs a database, such as database: {env: DATABASE_URL}; "
+                "here, at the stage, the environment or spec"
+            ),
         ),
     ),
 )

@@ -56,8 +56,10 @@ def test_names_may_have_dots() -> None:
         ("stages.7.bake=1m", "--set stages.7.bake=1m: spec.stages has no entry '7'; there are beta"),
         (
             "stages.beta.percentages.9=1",
-            "--set stages.beta.percentages.9=1: spec.stages[0].percentages has no entry '9'; "
-            "it has 3 entries, counted from 0",
+            (
+                "--set stages.beta.percentages.9=1: spec.stages[0].percentages has no entry '9'; "
+                "it has 3 entries, counted from 0"
+            ),
         ),
         (
             "stages.beta.bake.min=1m",
