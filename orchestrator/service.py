@@ -5,6 +5,7 @@ Each unfinished run has a ``Runner`` in a task of its own. A run that was lost t
 
 import asyncio
 import getpass
+import hashlib
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -25,7 +26,6 @@ from orchestrator.core.view import iso, status, summary
 from orchestrator.errors import Conflict, Fenced, Forbidden, NotFound, Refused, RolloutError, StoreError, TargetBusy
 from orchestrator.flag_board import FlagBoard
 from orchestrator.ports import (
-    Answer,
     Clock,
     FlagRecord,
     FlagWrite,
@@ -369,6 +369,9 @@ class Service(Reading):
     async def _reverse(self, run: str, command: Command, actor: Actor) -> str:
         """A rollback of an ended run is a run of its own, that begins with the way back."""
         state, _ = await self._state(run)
+        name = new_name(state.started.plan, f"{run}/{command.key}" if command.key is not None else None)
+        if await self.journal.row(name) is not None:
+            return name  # the same command again
         if state.outcome == "rolled_back" and not command.with_schema:
             raise Refused(f"{run} was rolled back already; rollback --with-schema would take its schema back too")
         if state.started.reverses is not None and state.outcome == "rolled_back" and not command.with_schema:
@@ -378,7 +381,7 @@ class Service(Reading):
             raise Refused(f"{run} left nothing behind that could be taken back")
         started = state.started.model_copy(
             update={
-                "run": new_name(state.started.plan),
+                "run": name,
                 "by": actor.name,
                 "reason": command.reason,
                 "reverses": run,
@@ -406,10 +409,6 @@ class Service(Reading):
 
     async def _command_reverse(self, run: str, command: Command, actor: Actor) -> dict[str, Any]:
         _require(actor, "operator", "a rollback")
-        if command.key is not None:
-            known: Answer | None = await self.journal.answer(run, command.key)
-            if known is not None:
-                return dict(known.body)
         name = await self._reverse(run, command, actor)
         return {"run": run, "command": "rollback", "accepted": True, "seq": 0, "run_started": name}
 
@@ -534,8 +533,9 @@ class Service(Reading):
                 log.warning("kill_switch.unreadable", error=str(error))
 
 
-def new_name(plan: str) -> str:
-    return f"{plan}-{secrets.token_hex(3)}"
+def new_name(plan: str, key: str | None = None) -> str:
+    """``<plan>-<short id>``. With an idempotency *key* the same one each time."""
+    return f"{plan}-{hashlib.sha256(key.encode()).hexdigest()[:6] if key is not None else secrets.token_hex(3)}"
 
 
 def _started(submission: Submission, actor: Actor, supersedes: str | None = None) -> RunStarted:

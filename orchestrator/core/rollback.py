@@ -185,7 +185,11 @@ class _Builder:
         sections = self._sections(returns)
         self._before(sections)
         self._exposure(flags)
-        settled = self._settle(flags, [*others, *schema])
+        moving = [entry for entry in others if entry.touch.undo is not None]
+        moving += [entry for entry in schema if self.with_schema or schema_policy(self.state, entry) != "keep"]
+        follows = any(section.after or section.verify or section.ask for _, _, section in sections)
+        pinned = any(entry.target.id in self.pinned for entry in flags)
+        settled = self._settle(flags, moving) if moving or follows or pinned else {}
         self._parameters(flags, settled)
         self._undo(others, settled)
         self._no_return()

@@ -242,3 +242,12 @@ def test_a_person_can_take_back_a_change_without_prometheus_and_while_it_is_kill
     assert drive.percentage("beta") == 0
     assert isinstance(drive.performed[-1].operation, object)
     assert not isinstance(drive.performed[-1].operation, SetFlag)
+
+
+def test_nothing_is_waited_for_where_nothing_follows_the_exposure() -> None:
+    stage = {"name": "open", "kind": "monitoring", "flag": "beta", "percentages": [100], "settle": "10m", "bake": "1h"}
+    drive = Drive({"flags": {"beta": {}}, "stages": [stage]})
+    drive.run_until(lambda: drive.percentage("beta") == 100)
+    drive.advance(5)
+    drive.command("rollback", reason="no")
+    drive.run_until(lambda: drive.state.ended, limit_seconds=5)

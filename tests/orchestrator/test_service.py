@@ -1,0 +1,213 @@
+"""Many runs on one store: starting, attaching, superseding, taking back, taking up again. A world of memory, real time."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from orchestrator.adapters.clock import SystemClock
+from orchestrator.adapters.flag_store import FlagPerformer
+from orchestrator.core.commands import Actor, Command
+from orchestrator.core.effect import Effect, EffectState, Notice, Outcome
+from orchestrator.core.events import PlanDocument
+from orchestrator.errors import Forbidden, NotFound, Refused, TargetBusy
+from orchestrator.flag_board import FlagBoard
+from orchestrator.journal.kill_switch import MemoryKillSwitch
+from orchestrator.journal.memory import MemoryStore
+from orchestrator.ports import CheckAnswer, Scene, Seen, World
+from orchestrator.service import Service, Submission
+from stages.checks import Check, Source, Standing
+from stages.criteria.base import Measurement, MeasurementState, SeriesValue
+from stages.flag_spec import FlagChange
+from stages.plan import Channel
+from tests.orchestrator.core.drive import plan_of
+
+ANN = Actor("ann", "admin")
+BOB = Actor("bob", "operator")
+
+
+class Outside:
+    """Everything but flags: commands that work, checks that say yes, series at zero."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+
+    async def perform(self, effect: Effect, scene: Scene, resumed: bool) -> Outcome:
+        self.done.append(effect.label)
+        return Outcome(state=EffectState.DONE, observed={"ran": effect.id})
+
+    async def observe(self, observation: Any, scene: Scene) -> Seen:
+        return Seen({"text": "old"})
+
+    async def ask(self, check: Check, scene: Scene) -> CheckAnswer:
+        return CheckAnswer(Standing.YES, "yes")
+
+    async def measure(self, source: Source, scene: Scene, at: float) -> Measurement:
+        return Measurement(MeasurementState.OK, at, (SeriesValue("", 0.0, at),))
+
+    async def deliver(self, notice: Notice, channel: Channel, scene: Scene) -> None:
+        return
+
+
+class House:
+    """A store and what lives on it; ``move_in`` is a new life of the controller."""
+
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.kill_switch = MemoryKillSwitch()
+        self.outside = Outside()
+        self.services: list[Service] = []
+
+    async def move_in(self) -> Service:
+        board = FlagBoard(self.store, self.kill_switch)
+        flags, outside = FlagPerformer(board, SystemClock()), self.outside
+        world = World(
+            clock=SystemClock(),
+            performers={"set_flag": flags, "run_command": outside},
+            observers={"observe_flag": flags, "observe_command": outside},
+            asker=outside,
+            measurer=outside,
+            messenger=outside,
+            flags=board,
+            kill_switch=self.kill_switch,
+        )
+        service = Service(self.store, board, world)
+        await service.open()
+        self.services.append(service)
+        return service
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[House]:
+    house = House()
+    yield house
+    for service in house.services:
+        await service.close(0)
+
+
+def submission(name: str = "change", digest: str = "d1", flag: str = "beta", **spec: Any) -> Submission:
+    stage = {"name": "open", "kind": "monitoring", "flag": flag, "percentages": [50, 100], "bake": "1h"}
+    document = plan_of({"flags": {flag: {}}, "stages": [stage], **spec})
+    document["metadata"]["name"] = name
+    return Submission(name, digest, (PlanDocument(environment="production", plan=document),))
+
+
+QUICK = {"stages": [{"name": "open", "kind": "monitoring", "flag": "beta", "percentages": [50], "bake": "0s", "settle": "0s"}]}
+
+
+async def eventually(service: Service, run: str, **wanted: Any) -> dict[str, Any]:
+    async with asyncio.timeout(10):
+        while True:
+            shown = await service.status(run)
+            if all(shown[key] == value for key, value in wanted.items()):
+                return shown
+            await asyncio.sleep(0.01)
+
+
+async def test_a_run_is_started_once_and_the_same_plan_again_attaches_to_it(house: House) -> None:
+    service = await house.move_in()
+    first = await service.start(submission(), ANN)
+    assert first[1]
+    assert await service.start(submission(), BOB) == (first[0], False)
+
+
+async def test_another_plan_over_one_of_its_targets_is_refused_with_the_run_that_holds_it(house: House) -> None:
+    service = await house.move_in()
+    run, _ = await service.start(submission(), ANN)
+    with pytest.raises(TargetBusy, match=run):
+        await service.start(submission(name="other", digest="d2"), ANN)
+
+
+async def test_a_viewer_can_start_nothing(house: House) -> None:
+    service = await house.move_in()
+    with pytest.raises(Forbidden, match="operator"):
+        await service.start(submission(), Actor("eve", "viewer"))
+
+
+async def test_a_new_life_of_the_controller_goes_on_where_the_old_one_was(house: House) -> None:
+    first = await house.move_in()
+    run, _ = await first.start(submission(), ANN)
+    await eventually(first, run, percentages={"beta": 50.0})
+    await first.close(0)
+    second = await house.move_in()
+    shown = await eventually(second, run, phase="running", leg="baking")
+    assert shown["percentages"] == {"beta": 50.0}
+
+
+async def test_a_corrected_plan_takes_over_the_targets_and_what_was_there_before(house: House) -> None:
+    service = await house.move_in()
+    await service.set_flag("production", "beta", FlagChange(percentage=5.0), "by hand", ANN)
+    old, _ = await service.start(submission(), ANN)
+    await eventually(service, old, percentages={"beta": 50.0})
+    corrected = submission(digest="d2")
+    new, started = await service.start(Submission(**{**_fields(corrected), "supersede": old}), ANN)
+    assert started
+    assert (await service.status(old))["outcome"] == "stopped"
+    await service.command(new, Command(command="rollback", reason="all of it"), ANN)  # type: ignore[arg-type]
+    await eventually(service, new, outcome="rolled_back")
+    assert (await service.flag("production", "beta"))["percentage"] == 5.0
+
+
+def _fields(one: Submission) -> dict[str, Any]:
+    return {name: getattr(one, name) for name in one.__slots__}
+
+
+async def test_the_rollback_of_an_ended_run_is_a_run_of_its_own_and_the_same_command_starts_it_once(house: House) -> None:
+    service = await house.move_in()
+    run, _ = await service.start(submission(**QUICK), ANN)
+    await eventually(service, run, outcome="promoted")
+    back = Command(command="rollback", reason="second thoughts", key="k1")  # type: ignore[arg-type]
+    answer = await service.command(run, back, BOB)
+    assert await service.command(run, back, BOB) == answer
+    await eventually(service, answer["run_started"], outcome="rolled_back")
+    assert (await service.flag("production", "beta"))["state"] == "disabled"
+    assert (await service.status(run))["outcome"] == "promoted"
+
+
+async def test_a_command_with_the_same_key_gets_the_same_answer(house: House) -> None:
+    service = await house.move_in()
+    run, _ = await service.start(submission(), ANN)
+    pause = Command(command="pause", reason="lunch", key="k1")  # type: ignore[arg-type]
+    answer = await service.command(run, pause, BOB)
+    assert await service.command(run, pause, BOB) == answer
+    with pytest.raises(Refused, match="paused already"):
+        await service.command(run, Command(command="pause", reason="again"), BOB)  # type: ignore[arg-type]
+
+
+async def test_a_follower_sees_everything_from_the_beginning_to_the_end(house: House) -> None:
+    service = await house.move_in()
+    run, _ = await service.start(submission(**QUICK), ANN)
+    async with asyncio.timeout(10):
+        entries = [entry async for entry in service.follow(run)]
+    assert [entry["seq"] for entry in entries] == list(range(1, len(entries) + 1))
+    assert entries[-1]["type"] == "RunEnded"
+
+
+async def test_names_may_be_short_as_long_as_they_are_clear(house: House) -> None:
+    service = await house.move_in()
+    run, _ = await service.start(submission(), ANN)
+    assert await service.resolve_name("change") == run
+    assert await service.resolve_name(run[:-2]) == run
+    with pytest.raises(NotFound, match="nothing-like-it"):
+        await service.resolve_name("nothing-like-it")
+
+
+async def test_the_kill_switch_holds_what_runs_and_lifting_shows_first_what_returns(house: House) -> None:
+    service = await house.move_in()
+    run, _ = await service.start(submission(), ANN)
+    await eventually(service, run, percentages={"beta": 50.0})
+    await service.disable_all(None, "everything is red", BOB)
+    shown = await eventually(service, run, leg="baking")
+    async with asyncio.timeout(10):
+        while not shown["holds"]:
+            await asyncio.sleep(0.01)
+            shown = await service.status(run)
+    assert [hold["reason"] for hold in shown["holds"]] == ["killed"]
+    with pytest.raises(Forbidden, match="approver"):
+        await service.lift(None, None, "no", BOB, confirm=True)
+    preview = await service.lift(None, None, "look", ANN)
+    assert preview["would_return"] == {"production/beta": 50.0}
+    assert (await service.flag("production", "beta"))["killed"]
+    await service.lift(None, None, "green again", ANN, confirm=True)
+    assert not (await service.flag("production", "beta"))["killed"]
