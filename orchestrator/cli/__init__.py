@@ -8,7 +8,6 @@ imports what is slow (plans, the store, the controller) inside the function that
 import sys
 from collections.abc import Sequence
 
-from orchestrator.cli.parser import make_parser
 from orchestrator.errors import RolloutError
 
 INTERRUPTED = 130
@@ -16,7 +15,15 @@ INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; its exit code. No exception and no traceback leaves it (argparse's own exits aside)."""
-    arguments = make_parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words in (["--help"], ["-h"]):
+        from orchestrator.cli.help import main_help
+
+        print(main_help(), end="")
+        return 0
+    from orchestrator.cli.parser import make_parser
+
+    arguments = make_parser(words[0] if words else None).parse_args(words)
     try:
         code: int = arguments.perform(arguments)
         sys.stdout.flush()

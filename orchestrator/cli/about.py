@@ -2,14 +2,14 @@
 
 from argparse import Namespace
 
-from orchestrator.cli.parser import LATER, make_parser
+from orchestrator.cli.help import LATER, main_help
 from orchestrator.errors import UsageError
 
 
 def version_or_help(arguments: Namespace) -> int:
     """`rollout` alone shows the help, as an error: nothing was asked for."""
     if not arguments.version:
-        print(make_parser().format_help(), end="")
+        print(main_help(), end="")
         return UsageError.exit_code
     from importlib.metadata import version
 

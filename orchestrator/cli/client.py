@@ -89,7 +89,7 @@ class Client:
         return answer
 
     def disable_all(self, environment: str | None, reason: str) -> Json:
-        body = {"reason": reason} | ({"environment": environment} if environment else {})
+        body = {name: value for name, value in (("environment", environment), ("reason", reason)) if value}
         answer: Json = self.request("POST", "/feature-flags/disable-all", body)
         return answer
 

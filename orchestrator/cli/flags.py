@@ -8,7 +8,8 @@ from orchestrator.cli import ask
 from orchestrator.cli import show as text
 from orchestrator.cli.client import Client, Json
 from orchestrator.cli.output import note, printable, show
-from orchestrator.cli.sources import open_client, open_source
+from orchestrator.cli.settings import find_controller
+from orchestrator.cli.sources import StoreSource, open_client, open_source
 from orchestrator.errors import UsageError
 
 DEFAULT_ENVIRONMENT = "production"
@@ -52,9 +53,12 @@ def evaluate(arguments: Namespace) -> int:
 
 
 def disable_all(arguments: Namespace) -> int:
-    client = open_client(arguments.server)
-    reason = ask.reason(arguments, "disable all flags")
-    answer = client.disable_all(arguments.environment, reason)
+    address = find_controller(arguments.server)
+    if address is not None:
+        answer = Client(address).disable_all(arguments.environment, arguments.reason)
+    else:  # the switch is a file beside the store: it can be thrown while nobody serves flags
+        answer = StoreSource().disable_all(arguments.environment, arguments.reason)
+        note("no controller runs now; whichever starts here finds the switch thrown")
     show(answer, arguments.output, _disabled)
     return 0
 

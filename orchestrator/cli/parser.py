@@ -3,73 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import re
 import textwrap
 from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
+from orchestrator.cli.help import LATER, main_help
+
 OUTPUTS = ("table", "json", "yaml")
 
-GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
-    (
-        "Begin",
-        (
-            ("start PLAN", "start a run, or attach to one that is under way, and watch it"),
-            ("validate PLAN", "say everything that is wrong with a plan"),
-            ("schema", "print the JSON Schema of plans, for editors"),
-            ("serve", "run a controller for many runs"),
-        ),
-    ),
-    (
-        "Look",
-        (
-            ("list", "runs, newest first"),
-            ("status RUN", "where a run stands, and why nothing moves"),
-            ("watch RUN", "follow it to its end"),
-            ("history RUN", "everything that happened, and who asked for it"),
-            ("report RUN", "what was planned, what happened, on which evidence"),
-        ),
-    ),
-    (
-        "Act (with --reason TEXT)",
-        (
-            ("pause, resume RUN", "hold in place; go on"),
-            ("approve, reject RUN", "answer what waits for a person"),
-            ("advance RUN", "take the next step without waiting for the rest of the bake"),
-            ("rollback RUN", "bring everything back to what was there before"),
-            ("stop RUN", "end the run, and leave the world as it is"),
-            ("resolve RUN [TARGET]", "take a target as it is, where something waits for a person"),
-            ("fire RUN TRIGGER", "fire a trigger by hand"),
-            ("ack RUN", "end an escalation"),
-        ),
-    ),
-    (
-        "Flags",
-        (
-            ("flag list, get, evaluate", "look at flags"),
-            ("flag set KEY", "change one"),
-            ("flag disable-all, lift", "the kill switch, and back"),
-        ),
-    ),
-)
+_UNKNOWN = re.compile(r"argument (COMMAND|ACTION): invalid choice: '(.*?)' \(choose from (.*)\)", re.DOTALL)
 
-LATER = {
-    "backtest": "Judging a plan's gates against the past",
-    "bundle": "Packing a plan with its files",
-    "runbook": "Writing the way back down as commands",
-    "check": "Running the checks of a file once",
-    "freeze": "Freezing all runs",
-    "unfreeze": "Ending a freeze",
-}
 
-EPILOG = """\
-RUN is a run's name, the beginning of one, or the name of a plan (its newest run).
-Commands speak to --server URL or ROLLOUT_SERVER (token in ROLLOUT_TOKEN), else to your own controller on this machine.
-Without one, `start` runs a controller itself, and what only looks reads the store (ROLLOUT_STORE).
+def _suggest(found: re.Match[str]) -> str:
+    """argparse lists everything that is known; the nearest word helps more."""
+    from difflib import get_close_matches
 
-Exit codes: 0 promoted or done, 1 error, 2 invalid plan or usage, 3 rolled back, 4 stopped, 5 rollback failed.
-`rollout COMMAND --help` says more of each.
-"""
+    kind, word, known = found.groups()
+    near = get_close_matches(word, re.findall(r"[\w-]+", known), 1)
+    return f"there is no {kind.lower()} {word!r}" + (f"; did you mean {near[0]!r}?" if near else "")
 
 
 class Parser(argparse.ArgumentParser):
@@ -79,21 +32,13 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})  # type: ignore[arg-type]
 
     def error(self, message: str) -> NoReturn:
+        message = _UNKNOWN.sub(_suggest, message)
         self.exit(2, f"rollout: {message} (see `{self.prog} --help`)\n")
 
 
 class MainParser(Parser):
     def format_help(self) -> str:
-        lines = ["Usage: rollout COMMAND ...", ""]
-        lines += textwrap.wrap(
-            "Takes a change that is spread over several systems from 0 % to 100 %, one gate at a time, and brings it "
-            "back by itself when the evidence turns bad.",
-            100,
-        )
-        for title, commands in GROUPS:
-            lines += ["", f"{title}:"]
-            lines += [f"  {name:<26}{what}" for name, what in commands]
-        return "\n".join([*lines, "", EPILOG])
+        return main_help()
 
 
 def performer(where: str) -> Callable[[argparse.Namespace], int]:
@@ -111,20 +56,23 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[Parser]  # noqa: SLF001 - argparse has no public name for it
 
 
-def make_parser() -> Parser:
+def make_parser(only: str | None = None) -> Parser:
+    """All commands, or those needed to understand *only*: making them all takes longer than most of them take."""
     parser = MainParser(prog="rollout")
     parser.add_argument("--version", action="store_true", help="print the version")
     parser.set_defaults(perform=performer("about.version_or_help"), command=None)
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
-    _add_beginning(commands)
-    _add_reading(commands)
-    _add_acting(commands)
-    _add_flags(commands)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser, prog="rollout")
+    chosen = [add for add, names in _GROUPS if only in names] or [add for add, _ in _GROUPS]
+    for add in chosen:
+        add(commands)
+    return parser
+
+
+def _add_later(commands: Commands) -> None:
     for name in LATER:
-        later = commands.add_parser(name, help=argparse.SUPPRESS, add_help=True)
+        later = commands.add_parser(name)
         later.add_argument("rest", nargs=argparse.REMAINDER)
         later.set_defaults(perform=performer("about.later"))
-    return parser
 
 
 def _command(commands: Commands, name: str, perform: str, what: str, details: str = "") -> Parser:
@@ -236,7 +184,7 @@ def _add_acting(commands: Commands) -> None:
     either.add_argument("--keep", dest="pin", action="store_const", const="keep", help="the flag stays as it is")
     either.add_argument("--release", dest="pin", action="store_const", const="release", help="the plan's value again")
     for name, what in (("approve", "Say yes to what waits."), ("reject", "Say no to what waits; it goes on waiting.")):
-        answer = _acting(commands, name, what, required=name == "reject")
+        answer = _acting(commands, name, what)
         answer.add_argument("--item", metavar="NAME", help="which one, if several wait")
         if name == "approve":
             answer.add_argument("--not-applicable", action="store_true", help="for an item that is optional")
@@ -265,7 +213,7 @@ def _add_acting(commands: Commands) -> None:
 def _add_flags(commands: Commands) -> None:
     flag = _command(commands, "flag", "flags.usage", "Look at flags and change them; the kill switch.")
     flag.add_argument("--environment", metavar="NAME", default=None, help="production, unless said otherwise")
-    actions = flag.add_subparsers(dest="action", metavar="ACTION", parser_class=Parser)
+    actions = flag.add_subparsers(dest="action", metavar="ACTION", parser_class=Parser, prog="rollout flag")
     listed = _command(actions, "list", "flags.list_flags", "Show the flags (of every environment unless one is named).")
     get = _command(actions, "get", "flags.get", "Show one flag.")
     change = _command(actions, "set", "flags.change", "Change a flag. If a run uses it, that run holds.")
@@ -290,7 +238,8 @@ def _add_flags(commands: Commands) -> None:
     )
     lift.add_argument("--flag", metavar="KEY", help="only for this flag")
     lift.add_argument("--yes", action="store_true", help="do not ask")
-    for parser in (change, disable, lift):
+    _with_reason(disable, required=False)  # a kill switch must work in a hurry
+    for parser in (change, lift):
         _with_reason(parser, required=True)
 
 
@@ -305,3 +254,12 @@ def _add_flag_values(change: Parser) -> None:
         "--target", metavar="ATTRIBUTE=a,b", action="append", default=[],
         help="who has the flag whatever the percentage (may be repeated)",
     )  # fmt: skip
+
+
+_GROUPS: tuple[tuple[Callable[[Commands], None], tuple[str, ...]], ...] = (
+    (_add_beginning, ("start", "validate", "schema", "serve")),
+    (_add_reading, ("list", "status", "watch", "history", "report")),
+    (_add_acting, ("pause", "resume", "approve", "reject", "advance", "rollback", "stop", "resolve", "fire", "ack")),
+    (_add_flags, ("flag",)),
+    (_add_later, tuple(LATER)),
+)

@@ -97,7 +97,7 @@ def _gate_lines(gate: Json | None) -> Iterator[str]:
 
 
 def _hold(hold: Json) -> str:
-    item = f" ({printable(hold['item'])})" if hold.get("item") not in (None, "", "run") else ""
+    item = f" ({printable(hold['item'])})" if hold.get("item") not in (None, "", "run", hold.get("by")) else ""
     detail = f": {printable(hold['detail'])}" if hold.get("detail") else ""
     return (
         f"{printable(hold['reason'])}{item} since {clock(hold.get('since'))} UTC by {printable(hold.get('by'))}{detail}"

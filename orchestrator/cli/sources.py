@@ -1,13 +1,11 @@
 """Where reading commands read: a controller if there is one, else the store, without changing it."""
 
-import os
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from orchestrator.cli.client import Client, Json
 from orchestrator.cli.settings import find_controller, state_dir, store_url
-from orchestrator.errors import NotFound, RolloutError
+from orchestrator.errors import NotFound, RolloutError, UsageError
 
 if TYPE_CHECKING:
     from orchestrator.service import Reading
@@ -75,9 +73,21 @@ class StoreSource:
             body: Json = dict(answer.body or {})
             if answer.status == NotFound.http_status:
                 raise NotFound(str(body.get("errorDetails")))
+            if answer.status >= UsageError.http_status:
+                raise UsageError(str(body.get("errorDetails")))
             return body
 
         return _read(look)
+
+    def disable_all(self, environment: str | None, reason: str) -> Json:
+        async def throw(reading: "Reading") -> Json:
+            from orchestrator.service import EVERYWHERE, local_actor
+
+            now = reading.clock.now()
+            latch = reading.kill_switch.disable_all(environment or EVERYWHERE, local_actor().name, reason, now)
+            return {"environment": latch.environment, "by": latch.by, "reason": latch.reason}
+
+        return _read(throw)
 
 
 def _read(look: "Callable[[Reading], Awaitable[T]]") -> T:
@@ -103,11 +113,6 @@ def open_client(server: str | None) -> Client:
     if address is None:
         raise RolloutError(HOW_TO_START)
     return Client(address)
-
-
-def has_store_file() -> bool:
-    """Whether the default store is there (another kind of store is not looked for)."""
-    return "ROLLOUT_STORE" in os.environ or Path(state_dir(), "rollout.db").exists()
 
 
 def entries(source: Source, run: str) -> list[dict[str, Any]]:

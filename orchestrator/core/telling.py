@@ -212,13 +212,14 @@ def _rolling_back(data: Json, reason: str) -> str:
 
 def _node(data: Json, _reason: str) -> str | None:
     words = {
-        "done": "is back",
         "as_it_was": "is as it was",
         "left": "is left",
         "resolved": "is taken as it is",
         "failed": "failed",
     }
     result = str(data.get("result"))
+    if result == "done":  # its effect has been told
+        return None
     detail = f": {data['detail']}" if data.get("detail") else ""
     return f"{data.get('node')} {words.get(result, result)}{detail}"
 

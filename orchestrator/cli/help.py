@@ -1,0 +1,75 @@
+"""The first page: what `rollout --help` says. It needs no parser, which would take most of the time."""
+
+GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
+    (
+        "Begin",
+        (
+            ("start PLAN", "start a run, or attach to one that is under way, and watch it"),
+            ("validate PLAN", "say everything that is wrong with a plan"),
+            ("schema", "print the JSON Schema of plans, for editors"),
+            ("serve", "run a controller for many runs"),
+        ),
+    ),
+    (
+        "Look",
+        (
+            ("list", "runs, newest first"),
+            ("status RUN", "where a run stands, and why nothing moves"),
+            ("watch RUN", "follow it to its end"),
+            ("history RUN", "everything that happened, and who asked for it"),
+            ("report RUN", "what was planned, what happened, on which evidence"),
+        ),
+    ),
+    (
+        "Act (with --reason TEXT)",
+        (
+            ("pause, resume RUN", "hold in place; go on"),
+            ("approve, reject RUN", "answer what waits for a person"),
+            ("advance RUN", "take the next step without waiting for the rest of the bake"),
+            ("rollback RUN", "bring everything back to what was there before"),
+            ("stop RUN", "end the run, and leave the world as it is"),
+            ("resolve RUN [TARGET]", "take a target as it is, where something waits for a person"),
+            ("fire RUN TRIGGER", "fire a trigger by hand"),
+            ("ack RUN", "end an escalation"),
+        ),
+    ),
+    (
+        "Flags",
+        (
+            ("flag list, get, evaluate", "look at flags"),
+            ("flag set KEY", "change one"),
+            ("flag disable-all, lift", "the kill switch, and back"),
+        ),
+    ),
+)
+
+LATER = {
+    "backtest": "Judging a plan's gates against the past",
+    "bundle": "Packing a plan with its files",
+    "runbook": "Writing the way back down as commands",
+    "check": "Running the checks of a file once",
+    "freeze": "Freezing all runs",
+    "unfreeze": "Ending a freeze",
+}
+
+EPILOG = """\
+RUN is a run's name, the beginning of one, or the name of a plan (its newest run).
+Commands speak to --server URL or ROLLOUT_SERVER (token in ROLLOUT_TOKEN), else to your own controller on this machine.
+Without one, `start` runs a controller itself, and what only looks reads the store (ROLLOUT_STORE).
+
+Exit codes: 0 promoted or done, 1 error, 2 invalid plan or usage, 3 rolled back, 4 stopped, 5 rollback failed.
+`rollout COMMAND --help` says more of each.
+"""
+
+
+def main_help() -> str:
+    lines = [
+        "Usage: rollout COMMAND ...",
+        "",
+        "Takes a change that is spread over several systems from 0 % to 100 %, one gate at a time, and brings it",
+        "back by itself when the evidence turns bad.",
+    ]
+    for title, commands in GROUPS:
+        lines += ["", f"{title}:"]
+        lines += [f"  {name:<26}{what}" for name, what in commands]
+    return "\n".join([*lines, "", EPILOG])
