@@ -5,10 +5,12 @@ python -m examples.demo --by-hand   only the service, its users, Prometheus and 
 """
 
 import argparse
+import re
 import signal
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Timer
@@ -20,6 +22,7 @@ from examples.demo.world import NotReady, Standing, World, find_prometheus
 
 HERE = Path(__file__).resolve().parent
 RUN_SECONDS = 170.0  # far more than a run takes; then it hangs, and the demonstration says so
+BEGINS = re.compile(r"Z +(\w+)(?: \S+)? is next$")  # how `rollout` says that a stage or a step of it begins
 BY_HAND = """
 Everything runs. In another terminal, in this folder:
 
@@ -40,6 +43,7 @@ class Act:
     file: str
     plan: str
     story: str
+    notes: Mapping[str, str]  # stage -> what it does, said when it begins
     exit_code: int
     outcome: str
 
@@ -50,6 +54,13 @@ ACTS = (
         "embedding-enhancements",
         "The first release measures embeddings, queues them, and imports side by side. It is sound: it should\n"
         "go through.",
+        {
+            "infrastructure": "Two new tables. Nobody uses them yet.",
+            "monitoring": "First flag: every answer is measured. A step is left when its gate has passed for three\n"
+            "seconds, and a pass counts once all that it looks back on, seven seconds, lies after the change.",
+            "queue": "Second flag: documents wait in a queue, and users no longer wait for the model.",
+            "batch": "Third flag: teams' imports run side by side, two at a time, then four.",
+        },
         0,
         "promoted",
     ),
@@ -58,6 +69,12 @@ ACTS = (
         "embedding-fingerprints",
         "The second release looks up texts that it has seen before. At 25 % of the users its lookups run out of\n"
         "connections, which nobody knows yet. That should be found, and the release come back by itself.",
+        {
+            "fingerprints": "One new table, which the plan allows to go again.",
+            "monitoring": "First flag: fingerprints of texts are collected, nothing more. That is sound.",
+            "lookup": "Second flag: texts are looked up. At 5 % of the users one connection is in use at a time,\n"
+            "at 25 % five are wanted, and there are three.",
+        },
         3,
         "rolled back",
     ),
@@ -106,12 +123,15 @@ def follow(act: Act, world: World, teller: Teller) -> int:
     listen = f"127.0.0.1:{world.controller_port}"
     command = world.rollout("start", str(HERE / act.file), "--listen", listen)
     process = world.processes.start(act.plan, command, read=True)
+    notes = dict(act.notes)
     limit = Timer(RUN_SECONDS, end, [process])
     limit.start()
     try:
         assert process.stdout is not None, "started with read=True"
         with process.stdout as lines:
             for line in lines:
+                if (begun := BEGINS.search(line)) and (note := notes.pop(begun[1], "")):
+                    teller.say(note)
                 teller.quote(line)
         return process.wait()
     finally:
@@ -125,8 +145,8 @@ def compare(before: Standing, after: Standing, teller: Teller) -> bool:
         was, now = before.flags.get(flag, "off"), after.flags.get(flag, "off")
         teller.quote(f"flag {flag}: {was}" if was == now else f"flag {flag}: was {was}, is {now}  <-- differs")
     for table in sorted({*before.tables, *after.tables}):
-        known = table in before.tables and table in after.tables
-        teller.quote(f"table {table}" if known else f"table {table}  <-- differs")
+        same = before.tables.get(table) == after.tables.get(table)
+        teller.quote(f"table {table}" if same else f"table {table}  <-- differs")
     same = before == after
     teller.say("Yes: flags and tables are the same." if same else "No: something did not come back.")
     return same
@@ -137,7 +157,7 @@ def show(world: World, teller: Teller) -> bool:
     results = [perform(act, world, teller) for act in ACTS]
     for act in ACTS:
         teller.title(f"Report of {act.plan}")
-        teller.quote(world.report(world.run_of(act.plan)))
+        teller.quote(world.report(act.plan))
     print()
     if all(results):
         teller.say("One release went through, and one came back by itself.")

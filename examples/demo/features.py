@@ -16,7 +16,8 @@ from openfeature.evaluation_context import EvaluationContext
 from openfeature.exception import ErrorCode
 
 MAX_AGE_SECONDS = 1.0
-RETRY_AFTER_SECONDS = 0.5
+PATIENCE_SECONDS = 0.1  # no user waits longer than that for a flag
+RETRY_AFTER_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +38,14 @@ OFF = Feature()
 def connect(url: str) -> OpenFeatureClient:
     """A client whose flags come from the controller at `url`, whether it runs already or not."""
     logging.getLogger("openfeature").setLevel(logging.CRITICAL)  # a controller that is away is expected, and handled
-    provider = OFREPProvider(url, timeout=1.0)
+    provider = OFREPProvider(url, timeout=PATIENCE_SECONDS)
     provider.session.trust_env = False  # loopback needs no proxy
     api.set_provider(provider)
     return api.get_client()
 
 
 class Features:
-    """Remembers each answer for a second. While the controller is away, what it said last stays; before that: off."""
+    """Remembers each answer for a second. While the controller is away or slow its last answer stays; before that: off."""
 
     def __init__(self, client: OpenFeatureClient) -> None:
         self._client = client

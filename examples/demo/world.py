@@ -30,10 +30,10 @@ class NotReady(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What a rollback has to bring back: flags in words, by name (those that are off are left out), and tables."""
+    """What a rollback has to bring back, by name: flags in words (those that are off are left out), tables in SQL."""
 
     flags: dict[str, str]
-    tables: tuple[str, ...]
+    tables: dict[str, str]
 
 
 class World:
@@ -83,13 +83,9 @@ class World:
         found = json.loads(self.processes.run(self.rollout("flag", "list", "--output", "json")))
         return Standing({flag["key"]: words for flag in found if (words := in_words(flag))}, tables(self._database))
 
-    def run_of(self, plan: str) -> str:
-        """The name of the newest run of a plan."""
-        found = json.loads(self.processes.run(self.rollout("list", "--output", "json")))
-        return str(max((run for run in found if run["plan"] == plan), key=lambda run: str(run["started"]))["run"])
-
-    def report(self, run: str) -> str:
-        return self.processes.run(self.rollout("report", run, "--format", "md"))
+    def report(self, plan: str) -> str:
+        """Of the plan's newest run, as Markdown."""
+        return self.processes.run(self.rollout("report", plan, "--format", "md"))
 
     def measure(self, query: str) -> float | None:
         """One number from Prometheus; None if it has none."""
@@ -134,16 +130,16 @@ def in_words(flag: dict[str, object]) -> str:
     if flag["state"] != "enabled" or (not flag["percentage"] and not flag["targets"]):
         return ""
     parts = [f"on for {flag['percentage']:g} %"]
-    parts += [f"{name} {json.dumps(flag[name])}" for name in ("targets", "parameters") if flag.get(name)]
+    parts += [f"{name} {json.dumps(flag[name])}" for name in ("targets", "parameters", "profile") if flag.get(name)]
     return ", ".join(parts)
 
 
-def tables(database: Path) -> tuple[str, ...]:
+def tables(database: Path) -> dict[str, str]:
     """The service's tables as they were created; what `rollout` notes about migrations is its own."""
-    query = "SELECT sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'rollout%' ORDER BY name"
+    query = "SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'rollout%'"
     connection = sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=10)
     try:
-        return tuple(" ".join(sql.split()) for (sql,) in connection.execute(query))
+        return dict(connection.execute(query).fetchall())
     finally:
         connection.close()
 
