@@ -24,7 +24,7 @@ MONITORING, QUEUE, BATCH = "embeddingMonitoring", "queueBasedProcessing", "batch
 COLLECT, LOOKUP, BATCH_LOOKUP = "fingerprintMonitoring", "fingerprintLookup", "fingerprintBatches"
 FLAGS = (MONITORING, QUEUE, BATCH, COLLECT, LOOKUP, BATCH_LOOKUP)
 
-MODEL_SECONDS = 0.02  # stands for the call of a model
+MODEL_SECONDS = 0.1  # stands for the call of a model
 DIMENSIONS = 16
 LOOKUP_SECONDS = 0.8
 LOOKUP_CONNECTIONS = 3

@@ -45,7 +45,7 @@ def connect(url: str) -> OpenFeatureClient:
 
 
 class Features:
-    """Remembers each answer for a second. While the controller is away or slow its last answer stays; before that: off."""
+    """Remembers each answer for a second. While the controller is away or slow its last one stays; before that: off."""
 
     def __init__(self, client: OpenFeatureClient) -> None:
         self._client = client

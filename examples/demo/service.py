@@ -19,7 +19,7 @@ from examples.demo.features import Features, connect
 from examples.demo.metrics import Metrics
 from examples.demo.store import Store
 
-WORKERS = 8
+WORKERS = 12
 TEAMS = [f"team-{number}" for number in range(1, 21)]
 BATCH_EVERY_SECONDS = 0.2
 BATCH_TEXTS = ["terms of delivery", "price list", "terms of delivery", "opening hours"]
