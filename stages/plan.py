@@ -225,8 +225,11 @@ class FollowUp(Part):
     when: Literal["promoted", "rolled_back"] = "promoted"
 
 
+NewsWord = Literal["started", "stage", "rollback_started", "promoted", "rolled_back", "stopped", "rollback_failed"]
+
+
 class News(Part):
-    when: tuple[Literal["started", "promoted", "rolled_back", "stopped", "rollback_failed"], ...] = Field(min_length=1)
+    when: tuple[NewsWord, ...] = Field(min_length=1)
     channels: tuple[str, ...] = Field(min_length=1)
 
 
