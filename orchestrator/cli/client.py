@@ -1,8 +1,8 @@
 """HTTP towards a controller: requests, answers, and refusals as the errors that they are.
 
-It stands on ``http.client``: importing an HTTP package would take longer than a whole `rollout status` may. One
-connection is kept open; a request that finds it closed is sent once more. Commands carry an idempotency key, so that
-sending one again is harmless.
+It stands on ``http.client``: importing an HTTP package would take longer than a whole `rollout status` may. Each
+request has a connection of its own, so there is none that could have gone stale, and nothing to close. Commands carry
+an idempotency key, so that whoever sends one again gets the same answer.
 """
 
 import http.client
@@ -43,7 +43,7 @@ class Client:
         self._timeout_seconds = timeout_seconds
         parts = urlsplit(address.url)
         self._prefix = parts.path.rstrip("/")
-        self._connection = _connection(address.url, timeout_seconds)
+        _connection(address.url, timeout_seconds)  # refuses what is no address
 
     # --- runs ---------------------------------------------------------------------------------------------------------
 
@@ -120,33 +120,21 @@ class Client:
         try:
             status, received = self._exchange(method, self._prefix + path, content, sent)
         except TimeoutError:
-            self._connection.close()
             raise NoController(
                 f"the controller at {self.address.url} did not answer within {self._timeout_seconds:g} s"
             ) from None
         except (OSError, http.client.HTTPException) as error:
-            self._connection.close()
             raise NoController(f"no controller answers at {self.address.url} ({_words(error)})") from None
         return _answer(status, received, self.address.url)
 
     def _exchange(self, method: str, path: str, content: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
-        was_open = self._connection.sock is not None
+        connection = _connection(self.address.url, self._timeout_seconds)
         try:
-            return self._once(method, path, content, headers)
-        except (ConnectionError, http.client.BadStatusLine):
-            self._connection.close()
-            if not was_open:
-                raise
-            # the controller closed the idle connection before it saw the request
-            return self._once(method, path, content, headers)
-
-    def _once(self, method: str, path: str, content: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
-        self._connection.request(method, path, content, headers)
-        response = self._connection.getresponse()
-        return response.status, response.read()
-
-    def close(self) -> None:
-        self._connection.close()
+            connection.request(method, path, content, {**headers, "Connection": "close"})
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
 
 
 def _connection(url: str, timeout_seconds: float) -> http.client.HTTPConnection:
