@@ -1,0 +1,389 @@
+"""One simulated seed: the real ``Service`` on a store in memory, in a drawn world, dying and coming back as drawn.
+
+A crash ends every task of a life at once, without grace, and nothing of that life may write or act any more: its door
+to the store never answers again. After a downtime a new service opens on the same store. When the faults are over, a
+dutiful operator answers whatever waits; every run must then end within a bound.
+"""
+
+import asyncio
+import sys
+import traceback
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, TypeVar
+from unittest.mock import patch
+
+import structlog
+
+from orchestrator import service as service_module
+from orchestrator.core.events import EffectRequested, Event, RunEnded, TargetObserved
+from orchestrator.errors import RolloutError, StoreError
+from orchestrator.journal.memory import MemoryStore
+from orchestrator.ports import Answer, Batch, FlagRecord, FlagWrite, NewRun, Recorded, RunRow
+from orchestrator.service import Service
+from stages.flag_spec import to_document
+from stages.values import Json
+from tests.simulation.faults import Fault, Faults, draw_faults
+from tests.simulation.loop import Deadlock, Life, Livelock, OutOfTime, StandsStill, simulate
+from tests.simulation.plans import Drawn, draw
+from tests.simulation.world import SimulatedWorld
+
+T = TypeVar("T")
+ENDS_WITHIN_SECONDS = 3 * 3600.0  # after the faults are over
+STORE_RETRY_SECONDS = 1.0
+
+
+class Gone(Exception):
+    """There is no controller, or it died before it answered."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A command that an operator sent, and its answer if there was one (a refusal is None)."""
+
+    at: float
+    run: str
+    actor: str
+    command: str
+    key: str
+    answer: Mapping[str, Any] | None
+    refused: str = ""
+
+
+@dataclass
+class Result:
+    """What became of a seed: *violations* is empty if everything held. *heads*: each run's newest hash."""
+
+    seed: int
+    violations: list[str]
+    heads: dict[str, str]
+    outcomes: dict[str, str | None]
+    ended_at: float
+    events: int
+    simulation: "Simulation"
+
+
+class LifeStore:
+    """One life's door to the store: slow, at times shut, and closed for good when the life ends."""
+
+    def __init__(self, store: MemoryStore, life: Life, simulation: "Simulation") -> None:
+        self._store = store
+        self._life = life
+        self._simulation = simulation
+        self._faults = simulation.faults
+
+    async def _enter(self, what: str, *, writes: bool = False) -> str | None:
+        if writes:
+            await asyncio.sleep(0.002)
+        if self._life.is_dead:
+            await asyncio.get_running_loop().create_future()
+        if self._faults.lasts(Fault.STORE) or (writes and self._faults.strikes(Fault.STORE)):
+            raise StoreError(f"the store is away: {what}")
+        if not writes:
+            return None
+        place = self._faults.crash(Fault.CRASH_WRITE, ("before", "after"))
+        if place == "before":
+            await self._life.die_here(f"before {what} was durable")
+        return place
+
+    async def _leave(self, place: str | None, what: str) -> None:
+        if place is not None:
+            await self._life.die_here(f"after {what} was durable")
+
+    async def start(
+        self, new: NewRun, epoch: int, at: float, events: Sequence[Event], summary: Mapping[str, Json]
+    ) -> list[Recorded]:
+        place = await self._enter("a start", writes=True)
+        records = await self._store.start(new, epoch, at, events, summary)
+        self._simulation.note_start(new)
+        self._simulation.note_durable(records)
+        await self._leave(place, "a start")
+        return records
+
+    async def append(self, batch: Batch) -> list[Recorded]:
+        what = batch.events[-1].type_name if batch.events else "nothing"
+        place = await self._enter(what, writes=True)
+        records = await self._store.append(batch)
+        self._simulation.note_durable(records)
+        await self._leave(place, what)
+        return records
+
+    async def take(self, run: str) -> int:
+        await self._enter("take")
+        return await self._store.take(run)
+
+    async def row(self, run: str) -> RunRow | None:
+        await self._enter("row")
+        return await self._store.row(run)
+
+    async def rows(self, active: bool | None = None, limit: int = 1000) -> list[RunRow]:
+        await self._enter("rows")
+        return await self._store.rows(active, limit)
+
+    async def read(self, run: str, after: int = 0, limit: int | None = None) -> list[Recorded]:
+        await self._enter("read")
+        return await self._store.read(run, after, limit)
+
+    async def answer(self, run: str, key: str) -> Answer | None:
+        await self._enter("answer")
+        return await self._store.answer(run, key)
+
+    async def save_evidence(self, run: str, epoch: int, text: str) -> None:
+        place = await self._enter("a checkpoint", writes=True)
+        await self._store.save_evidence(run, epoch, text)
+        await self._leave(place, "a checkpoint")
+
+    async def evidence(self, run: str) -> str | None:
+        """A checkpoint may be lost at no risk: every third is."""
+        await self._enter("evidence")
+        lost = self._life.number % 3 == 0
+        return None if lost else await self._store.evidence(run)
+
+    async def close(self) -> None:
+        return None
+
+    async def get(self, environment: str, key: str) -> FlagRecord | None:
+        await self._enter("flag")
+        return await self._store.get(environment, key)
+
+    async def all(self, environment: str | None = None) -> list[FlagRecord]:
+        await self._enter("flags")
+        return await self._store.all(environment)
+
+    async def write(self, write: FlagWrite, at: float) -> FlagRecord:
+        what = f"flag {write.document.key}"
+        place = await self._enter(what, writes=True)
+        before = await self._store.get(write.document.environment, write.document.key)
+        record = await self._store.write(write, at)
+        self._simulation.world.note_flag(before, record)
+        await self._leave(place, what)
+        return record
+
+    async def history(self, environment: str, key: str, limit: int = 50) -> list[FlagRecord]:
+        return await self._store.history(environment, key, limit)
+
+
+@dataclass
+class Simulation:
+    seed: int
+    drawn: Drawn
+    faults: Faults
+    store: MemoryStore = field(default_factory=MemoryStore)
+    sent: list[Sent] = field(default_factory=list)
+    lives: list[str] = field(default_factory=list)  # how each ended
+    violations: list[str] = field(default_factory=list)
+    runs: list[str] = field(default_factory=list)
+    over: bool = False
+
+    def __post_init__(self) -> None:
+        self.world = SimulatedWorld(self.drawn, self.faults, self.store)
+        self.world.may_perform = self._may_perform
+        self.service: Service | None = None
+        self.life: Life | None = None
+        self.random = Random(f"simulation/{self.seed}")
+        self._observed: set[tuple[str, str]] = set()
+        self._requested: set[str] = set()
+        self._ended: set[str] = set()
+        self._claims: dict[str, str] = {}
+        self._names = 0
+
+    # --- what is durable ---
+
+    def new_name(self, plan: str) -> str:
+        self._names += 1
+        return f"{plan}-{self._names}"
+
+    def note_start(self, new: NewRun) -> None:
+        self.runs.append(new.run)
+        for claim in new.claims:
+            holder = self._claims.get(claim)
+            if holder is not None and holder not in self._ended:
+                self.violations.append(f"{new.run} was started over {claim}, which active {holder} holds")
+            self._claims[claim] = new.run
+
+    def note_durable(self, records: Sequence[Recorded]) -> None:
+        for record in records:
+            match record.event:
+                case TargetObserved():
+                    self._observed.add((record.run, record.event.target))
+                case EffectRequested():
+                    self._note_request(record, record.event)
+                case RunEnded():
+                    self._ended.add(record.run)
+                case _:
+                    pass
+
+    def _note_request(self, record: Recorded, event: EffectRequested) -> None:
+        effect = event.effect
+        self._requested.add(effect.id)
+        inherited = {one.id for one in self._started(record.run).inherited}
+        if (record.run, effect.target) not in self._observed and effect.target not in inherited:
+            self.violations.append(f"{effect.id} was asked for before {effect.target} was observed")
+        if record.run in self._ended:
+            self.violations.append(f"{effect.id} was asked for after the end of {record.run}")
+
+    def _started(self, run: str) -> Any:
+        return self.store._runs[run].events[0].event
+
+    def _may_perform(self, effect: Any, scene: Any) -> str | None:
+        if effect.id not in self._requested:
+            return f"{effect.id} was performed though no intent of it is durable"
+        if scene.run in self._ended:
+            return f"{effect.id} was performed after the end of {scene.run}"
+        return None
+
+    # --- lives ---
+
+    async def main(self) -> None:
+        await self._furnish()
+        keeper = asyncio.create_task(self._keep())
+        others = [asyncio.create_task(work) for work in self._troubles()]
+        try:
+            await self._run_operators()
+        finally:
+            self.over = True
+            for task in (keeper, *others):
+                task.cancel()
+            await asyncio.gather(keeper, *others, return_exceptions=True)
+            if self.life is not None:
+                await self.life.bury()
+
+    async def _furnish(self) -> None:
+        for (environment, key), value in self.drawn.flags.items():
+            write = FlagWrite(to_document(value, key, environment), None, "team", "as it was")
+            self.world.note_flag(None, await self.store.write(write, self.world.clock.now()))
+
+    async def _keep(self) -> None:
+        """One life after the other."""
+        number = 0
+        while not self.over:
+            number += 1
+            self.life = life = Life(number)
+            opening = life.start(self._open(life))
+            await self._done_or_dead(opening, life)
+            if not life.is_dead and opening.done():
+                if opening.exception() is not None:
+                    self._note_failed_opening(opening.exception())
+                    await life.bury()
+                    await asyncio.sleep(STORE_RETRY_SECONDS)
+                    continue
+                self.service = opening.result()
+            await life.dead.wait()
+            self.lives.append(f"{self.now:.3f} s: life {number} ended {life.cause}")
+            self.service = None
+            await life.bury()
+            await asyncio.sleep(self.random.choice((0.5, 3.0, 3.0, 40.0, 400.0)))
+
+    def _note_failed_opening(self, problem: BaseException | None) -> None:
+        if not isinstance(problem, StoreError):
+            text = "".join(traceback.format_exception(problem)) if problem else ""
+            self.violations.append(f"a controller could not open: {text}")
+
+    async def _open(self, life: Life) -> Service:
+        door = LifeStore(self.store, life, self)
+        world = self.world.open(door)
+        service = Service(door, world.flags, world)  # type: ignore[arg-type]  # the board, made there
+        await service.open()
+        return service
+
+    @staticmethod
+    async def _done_or_dead(task: "asyncio.Task[Any]", life: Life) -> None:
+        dead = asyncio.create_task(life.dead.wait())
+        await asyncio.wait((task, dead), return_when=asyncio.FIRST_COMPLETED)
+        dead.cancel()
+
+    @property
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def call(self, work: Callable[[Service], Awaitable[T]]) -> T:
+        """Ask the living controller. Raises ``Gone`` if there is none or it dies over it."""
+        life, service = self.life, self.service
+        if life is None or service is None or life.is_dead:
+            raise Gone
+
+        async def ask() -> T:
+            return await work(service)
+
+        task = life.start(ask())
+        await self._done_or_dead(task, life)
+        if task.done() and not task.cancelled():
+            return task.result()
+        raise Gone
+
+    # --- troubles and people ---
+
+    def _troubles(self) -> Iterator[Any]:
+        from tests.simulation import operators
+
+        for kind, work in operators.TROUBLES.items():
+            if kind in self.faults.kinds:
+                yield work(self)
+
+    async def _run_operators(self) -> None:
+        from tests.simulation import operators
+
+        await operators.work(self)
+
+
+@contextmanager
+def _overheard(simulation: Simulation) -> Iterator[None]:
+    """What the controller logs as a crash of its own is a violation."""
+
+    def hear(_: Any, name: str, event: dict[str, Any]) -> str:
+        what = event.get("event", "")
+        if name == "exception" or what in ("run.lost", "run.crashed"):
+            trace = traceback.format_exc() if sys.exc_info()[0] is not None else str(event)
+            simulation.violations.append(f"{what}: {trace}")
+        raise structlog.DropEvent
+
+    before = structlog.get_config()
+    structlog.configure(processors=[hear], cache_logger_on_first_use=False)
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+def run_seed(seed: int) -> Result:
+    from tests.simulation import invariants
+
+    simulation = Simulation(seed, draw(seed), draw_faults(seed))
+    horizon = simulation.faults.heals_at + ENDS_WITHIN_SECONDS
+    with patch.object(service_module, "new_name", simulation.new_name), _overheard(simulation):
+        ended_at = _simulated(simulation, horizon)
+    violations = [*simulation.violations, *simulation.world.log.violations]
+    try:
+        violations += invariants.check(simulation)
+    except Exception:
+        violations.append(f"the invariants could not be checked: {traceback.format_exc()}")
+    runs = simulation.store._runs
+    return Result(
+        seed=seed,
+        violations=list(dict.fromkeys(violations)),
+        heads={name: run.head for name, run in runs.items()},
+        outcomes={name: str(run.row.summary.get("outcome")) for name, run in runs.items()},
+        ended_at=ended_at,
+        events=sum(len(run.events) for run in runs.values()),
+        simulation=simulation,
+    )
+
+
+def _simulated(simulation: Simulation, horizon: float) -> float:
+    ended = 0.0
+
+    async def main() -> None:
+        nonlocal ended
+        await simulation.main()
+        ended = simulation.now
+
+    try:
+        simulate(main, horizon)
+    except (OutOfTime, Deadlock, Livelock, StandsStill) as problem:
+        simulation.violations.append(f"{type(problem).__name__}: {problem}")
+        return horizon
+    except RolloutError:
+        simulation.violations.append(traceback.format_exc())
+    return ended
