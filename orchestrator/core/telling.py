@@ -161,6 +161,10 @@ def _act_finished(data: Json, _reason: str) -> str | None:
     return f"{data.get('label')}: nothing to change" if data.get("skipped") else None
 
 
+def _act_refused(data: Json, reason: str) -> str:
+    return f"{data.get('label')}: not possible" + (f": {reason}" if reason else "")
+
+
 def _nodes_added(data: Json, _reason: str) -> str:
     return f"{len(data.get('nodes') or ())} more to bring back"
 
@@ -254,6 +258,7 @@ _TELLING: dict[str, Told] = {
     "HoldCleared": _released,
     "ActStarted": _words("{label}: begins"),
     "ActFinished": _act_finished,
+    "ActRefused": _act_refused,
     "StageEnded": _words("stage {stage} {how}"),
     "PointOfNoReturnPassed": _words("point of no return passed with {stage}"),
     "GateFailed": _gate_failed,
