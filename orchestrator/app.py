@@ -18,7 +18,6 @@ from orchestrator.service import Reading, Service
 if TYPE_CHECKING:
     from orchestrator.adapters.prometheus import PrometheusClient
     from orchestrator.adapters.sources import SourceReader
-    from orchestrator.journal.memory import MemoryStore
     from orchestrator.journal.sqlite import ReadingStore, SqliteStore
     from orchestrator.rehearsal import Finding
     from stages.step import Program

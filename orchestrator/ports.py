@@ -14,7 +14,7 @@ from orchestrator.core.events import Event
 from stages.checks import Check, Source, Standing
 from stages.criteria.base import Measurement
 from stages.effects import ObserveCommand, ObserveFlag, ObserveSql
-from stages.plan import Channel
+from stages.notify import Channel
 from stages.step import Program
 from stages.values import Json, TextOrSecret
 

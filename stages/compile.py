@@ -5,18 +5,11 @@ from collections.abc import Mapping, Sequence
 from stages.actions.flag import FlagAction
 from stages.checks import Approval
 from stages.flag_spec import FlagChange
+from stages.gates import Gate
 from stages.kinds.base import Context, acts, for_environment, names, rollback_program, to_bake
-from stages.plan import (
-    AnyWatch,
-    DisableAction,
-    EnvironmentSection,
-    Gate,
-    PlanSpec,
-    SetAction,
-    StagedRollout,
-    Trigger,
-)
+from stages.plan import AnyWatch, EnvironmentSection, PlanSpec, StagedRollout
 from stages.step import Act, EnvironmentProgram, Guard, Program, WatchPhase
+from stages.triggers import DisableAction, SetAction, Trigger
 from stages.values import Json
 from stages.windows import Window
 
@@ -38,19 +31,21 @@ def compile_plan(
     return Program(
         name=documents[0][1].metadata.name,
         digest=digest,
-        guard=Guard("plan", spec.checks, spec.approval),
+        guard=Guard("plan", for_environment(spec.checks, documents[0][0]), spec.approval),
         windows=_windows(spec.window),
         environments=tuple(_environment(name, document.spec, dict(files)) for name, document in documents),
         success=spec.success,
         follow_up=spec.follow_up,
         notify=spec.notify,
-        hold=max(
-            (gate.hold for gate in spec.gates.values()),
-            key=lambda hold: hold.deadline,
-            default=Gate.model_fields["hold"].default,
-        ),
+        about=_about(spec),
         directory=directory,
     )
+
+
+def _about(spec: PlanSpec) -> dict[str, Json]:
+    """What a plan says of itself to people."""
+    given = spec.model_dump(mode="json", include={"owner", "description", "links", "contacts"}, exclude_none=True)
+    return {key: value for key, value in given.items() if value}
 
 
 def _windows(window: Window | None) -> tuple[Window, ...]:
@@ -73,10 +68,10 @@ def _environment(name: str, spec: PlanSpec, files: dict[str, str]) -> Environmen
     triggers = for_environment(spec.triggers, name)
     return EnvironmentProgram(
         name=name,
-        guard=Guard(f"environment:{name}", section.checks, section.approval),
+        guard=Guard(f"environment:{name}", for_environment(section.checks, name), section.approval),
         stages=tuple(stage.compile(context) for stage in for_environment(spec.stages, name)),
         windows=_windows(section.window),
-        watch=_watch(section.watch if section.watch is not None else spec.watch),
+        watch=_watch(section.watch if section.watch is not None else spec.watch, name),
         sign_off=_sign_off(section, spec),
         flags=spec.flags,
         gates={key: _gate(gate, name) for key, gate in spec.gates.items()},
@@ -96,11 +91,19 @@ def _gate(gate: Gate, environment: str) -> Gate:
     return gate.model_copy(update={"criteria": criteria})
 
 
-def _watch(watch: AnyWatch) -> tuple[WatchPhase, ...]:
+def _watch(watch: AnyWatch, environment: str) -> tuple[WatchPhase, ...]:
     if isinstance(watch, float | int):
         return (WatchPhase("watch", 0.0, float(watch)),) if watch else ()
     return tuple(
-        WatchPhase(phase.name, phase.from_, phase.to, names(phase.gate), phase.checks, phase.every, phase.on_fail)
+        WatchPhase(
+            name=phase.name,
+            from_seconds=phase.from_,
+            to_seconds=phase.to,
+            gate=names(phase.gate),
+            checks=for_environment(phase.checks, environment),
+            every_seconds=phase.every,
+            on_fail=phase.on_fail,
+        )
         for phase in watch
     )
 
@@ -137,18 +140,3 @@ def _trigger_acts(trigger: Trigger, context: Context) -> tuple[Act, ...]:
 
 def _set_flag(key: str, change: FlagChange) -> FlagAction:
     return FlagAction.model_validate({"flag": key, **change.model_dump(exclude_none=True)})
-
-
-def pinning(trigger: Trigger) -> dict[str, frozenset[str]]:
-    """Flag -> the keys that a trigger pins when it fires. Plain ``flag`` actions of a trigger pin nothing."""
-    pinned: dict[str, frozenset[str]] = {}
-    for action in trigger.actions:
-        match action:
-            case DisableAction():
-                pinned[action.disable] = pinned.get(action.disable, frozenset()) | {"state"}
-            case SetAction():
-                for key, change in action.set.items():
-                    pinned[key] = pinned.get(key, frozenset()) | change.keys
-            case _:
-                pass
-    return pinned

@@ -41,9 +41,7 @@ class FlagChange(Part):
 
 
 def to_document(value: Mapping[str, Any], key: str = "-", environment: str = "production") -> FlagDocument:
-    return FlagDocument.from_json(
-        {**value, "key": key, "environment": environment, "version": "0.0"}
-    )
+    return FlagDocument.from_json({**value, "key": key, "environment": environment, "version": "0.0"})
 
 
 def to_value(document: FlagDocument) -> dict[str, Any]:

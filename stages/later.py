@@ -11,20 +11,13 @@ from pydantic import BaseModel
 
 from stages.actions import ApplyAction, ImageAction, JobAction, RestartAction, ScaleAction
 from stages.criteria import Change, Compare, Latency, Ratio, Slo
+from stages.gates import Gate
 from stages.kinds.base import Stage
 from stages.kinds.exposure import QueueStage
 from stages.kinds.migration import BackfillStage, Lint, Migration, MigrationStage
 from stages.kinds.version import VersionStage
-from stages.plan import (
-    Channel,
-    Commands,
-    EnvironmentSection,
-    Gate,
-    Metadata,
-    PlanSpec,
-    ScheduledChecks,
-    SourceSection,
-)
+from stages.notify import Channel
+from stages.plan import Commands, EnvironmentSection, Metadata, PlanSpec, ScheduledChecks, SourceSection
 from stages.problems import Path
 from stages.values import SecretRef
 from stages.walk import Place

@@ -6,17 +6,18 @@ written for one environment into a ``StageProgram``.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from stages.actions import Action, Site
 from stages.checks import Approval, Check
 from stages.effects import Observation, Operation, Target, TargetKind
 from stages.flag_spec import FlagChange, FlagSpec, raise_value
+from stages.gates import Gate
+from stages.notify import Notify
+from stages.questions import Question
+from stages.success import FollowUp, SuccessCriterion
+from stages.triggers import Trigger
 from stages.values import Json, TextOrSecret
 from stages.windows import Window
-
-if TYPE_CHECKING:
-    from stages.plan import FollowUp, Gate, Hold, Notify, Question, SuccessCriterion, Trigger
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,7 @@ class RollbackProgram:
     after: tuple[Act, ...] = ()
     verify: tuple[Check, ...] = ()
     within_seconds: float | None = None
-    ask: "tuple[Question, ...]" = ()
+    ask: tuple[Question, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +136,7 @@ class StageProgram:
     rollback: RollbackProgram = RollbackProgram()
     irreversible: Mapping[str, str] = field(default_factory=dict)  # target id -> why it will not come back
     on_rollback: str = "keep"  # keep, down, ask: what an automatic rollback does with the schema
-    schema_question: "Question | None" = None  # with on_rollback: ask
+    schema_question: Question | None = None  # with on_rollback: ask
     allow_data_loss: bool = False
 
     @property
@@ -146,10 +147,6 @@ class StageProgram:
         """Every act, in the order in which they are performed."""
         inner = tuple(act for step in self.steps for act in step.acts)
         return self.before + inner + self.after
-
-    def act_of(self, target_id: str) -> Act | None:
-        """The first act that touches a target: its declared undo is the way back."""
-        return next((act for act in self.acts() if act.target is not None and act.target.id == target_id), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +173,11 @@ class EnvironmentProgram:
     watch: tuple[WatchPhase, ...]
     sign_off: Approval | None
     flags: Mapping[str, FlagSpec]
-    gates: "Mapping[str, Gate]"
-    triggers: "tuple[Trigger, ...]"
+    gates: Mapping[str, Gate]
+    triggers: tuple[Trigger, ...]
     trigger_acts: Mapping[str, tuple[Act, ...]]
     rollback: RollbackProgram
-    prometheus: "Mapping[str, Json]"
+    prometheus: Mapping[str, Json]
     site: Site  # where nothing in particular stands: the environment's own defaults
     databases: Mapping[str, TextOrSecret] = field(default_factory=dict)  # of spec.sources, by name
 
@@ -208,10 +205,10 @@ class Program:
     guard: Guard
     windows: tuple[Window, ...]
     environments: tuple[EnvironmentProgram, ...]
-    success: "tuple[SuccessCriterion, ...]"
-    follow_up: "tuple[FollowUp, ...]"
-    notify: "Notify"
-    hold: "Hold"
+    success: tuple[SuccessCriterion, ...]
+    follow_up: tuple[FollowUp, ...]
+    notify: Notify
+    about: Mapping[str, Json]
     directory: str | None = None
 
     def environment(self, name: str) -> EnvironmentProgram:

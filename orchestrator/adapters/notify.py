@@ -8,7 +8,7 @@ from orchestrator.core.effect import Notice
 from orchestrator.errors import Permanent, Temporary
 from orchestrator.ports import Clock, Scene
 from stages.checks import HttpRequest
-from stages.plan import Channel
+from stages.notify import Channel
 
 LIMIT_SECONDS = 5.0
 

@@ -22,13 +22,12 @@ from typing import Any, Literal
 from urllib.parse import urlencode, urlsplit
 from weakref import WeakValueDictionary
 
-from stages.promql import lookback_seconds
-
 from orchestrator.adapters.http_client import HttpClient, Reply, server_of
 from orchestrator.errors import RolloutError
 from stages.checks import HttpRequest
 from stages.criteria.base import Measurement, MeasurementState, SeriesValue
 from stages.plan import Prometheus
+from stages.promql import lookback_seconds
 from stages.values import Json, format_duration
 
 REQUESTS_PER_SERVER = 8

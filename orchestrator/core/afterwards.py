@@ -5,7 +5,7 @@ from orchestrator.core.moment import Moment
 from orchestrator.core.state import State
 from stages.checks import Standing
 from stages.criteria.base import Measurement, MeasurementState
-from stages.plan import SuccessCriterion
+from stages.success import SuccessCriterion
 
 
 def success_due_at(state: State, criterion: SuccessCriterion) -> float | None:

@@ -6,7 +6,7 @@ Each ask has a key; the shell has at most one of a key under way. What comes bac
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from orchestrator.core import afterwards, backward, decide, forward, gates, rollback, triggers
+from orchestrator.core import afterwards, backward, decide, gates
 from orchestrator.core.evidence import Look
 from orchestrator.core.moment import OBSERVATION_LASTS_SECONDS, Moment
 from orchestrator.core.questions import is_due, questions
@@ -15,8 +15,9 @@ from orchestrator.core.walk import current_act
 from stages.checks import Check
 from stages.criteria.threshold import Threshold
 from stages.effects import Observation, ObserveFlag, TargetKind
-from stages.plan import SuccessCriterion, Trigger
 from stages.step import Act
+from stages.success import SuccessCriterion
+from stages.triggers import Trigger
 
 DRAIN_EVERY_SECONDS = 5.0
 SOONEST_SECONDS = 0.001  # a look must lie after what it judges
@@ -189,16 +190,7 @@ def _flags_watched(m: Moment) -> list[str]:
 
 
 def _acts_under_way(m: Moment) -> Iterator[Act]:
-    current = forward.walk_of_leg(m.state) if m.state.forward else None
-    walks = [current] if current is not None else []
-    walks += [(key, acts) for key, acts, _ in triggers.walks(m.state)]
-    if m.state.rollback is not None:
-        walks += [
-            (node.node.id, rollback.acts_of_node(m.state, node.node))
-            for node in backward.ready_nodes(m.state)
-            if node.node.kind in ("before", "after", "answer")
-        ]
-    for key, acts in walks:
+    for key, acts in decide.walks_under_way(m):
         act = current_act(m.state, key, acts)
         if act is not None:
             yield act

@@ -33,6 +33,7 @@ from orchestrator.core.rollback import (
 )
 from orchestrator.core.state import NodeState, Rollback, State, TargetState
 from orchestrator.core.walk import is_walked, next_events, walk_holds
+from orchestrator.core.walk import verify_scope as walk_verify_scope
 from stages.criteria.base import Verdict
 from stages.criteria.threshold import Threshold
 from stages.effects import Observation, ObserveFlag, SetFlag, Target, TargetKind
@@ -42,6 +43,7 @@ from stages.values import Json
 Holds = dict[tuple[Reason, str], str]
 BACKOFF_LONGEST_SECONDS = 60.0
 VERIFY_AGAIN_SECONDS = 5.0
+ACT_KINDS = ("before", "after", "answer")  # nodes that walk a list of acts
 PARAMETER_KEYS = ("parameters", "profiles", "profile")
 
 
@@ -281,7 +283,7 @@ def _no_return(m: Moment, node: NodeState) -> list[Event]:
 
 
 def verify_scope(state: State, node: NodeState) -> Scope:
-    if node.node.id.startswith("verify:question:"):
+    if node.node.id.startswith("verify:question:") and "#" not in node.node.id:
         question = question_of(state, node.node)
         checks = question.verify if question is not None else ()
     else:
@@ -340,7 +342,11 @@ def _after_a_yes(m: Moment, node: NodeState) -> list[Event]:
     if is_schema:
         waits = (*(one.id for one in added), *_ids(m.state, "undo", "settle", "drain"))
         added += schema_nodes(m.state, waits)
-    added += _verified_again(m.state, tuple(one.id for one in added), node.node.id)
+    done = tuple(one.id for one in added)
+    if question is not None and question.verify:
+        verify = {"id": f"verify:{node.node.id}", "kind": "verify", "after": done, "seconds": None}
+        added.append(node.node.model_copy(update=verify))
+    added += _verified_again(m.state, done, node.node.id)
     return [NodesAdded(nodes=tuple(added), with_schema=is_schema)] if added else []
 
 
@@ -441,8 +447,8 @@ def _node_holds(m: Moment, node: NodeState) -> Holds:
     if kind == "verify" and node.started_at is not None:
         is_late = m.now - node.started_at >= (node.node.seconds or 0.0)
         return holds_of(m, verify_scope(m.state, node), Reason.UNDO_FAILING) if is_late else {}
-    if kind in ("before", "after", "answer"):
-        found = walk_holds(m, node.node.id, acts_of_node(m.state, node.node))
+    if kind in ACT_KINDS:
+        found = {_undoing(key): words for key, words in _act_holds(m, node).items()}
         return found | ({(Reason.UNDO_FAILING, node.node.id): node.detail} if node.failures else {})
     if node.failures:
         return {(Reason.UNDO_FAILING, item): f"{node.node.detail}: {node.detail}"}
@@ -450,6 +456,17 @@ def _node_holds(m: Moment, node: NodeState) -> Holds:
     if kind in ("exposure", "parameters", "undo", "schema") and seen is not None and seen.failure is not None:
         return {(Reason.UNDO_FAILING, item): f"{node.node.detail} can't be looked at: {seen.failure}"}
     return {}
+
+
+def _act_holds(m: Moment, node: NodeState) -> Holds:
+    acts = acts_of_node(m.state, node.node)
+    scope = walk_verify_scope(m.state, node.node.id, acts)
+    return holds_of(m, scope) if scope is not None else walk_holds(m, node.node.id, acts)
+
+
+def _undoing(key: tuple[Reason, str]) -> tuple[Reason, str]:
+    reason, item = key
+    return (Reason.MANUAL if reason is Reason.MANUAL else Reason.UNDO_FAILING, item)
 
 
 def scopes(m: Moment) -> list[Scope]:

@@ -407,7 +407,7 @@ def _resolvable(state: State) -> list[str]:
     found += list(state.drift)
     if state.rollback is not None:
         for node in backward.ready_nodes(state):
-            if node.failures or node.node.kind in ("no_return", "verify"):
+            if node.failures or node.node.kind in ("no_return", "verify", *backward.ACT_KINDS):
                 found.append(node.node.target or node.node.id)
     return list(dict.fromkeys(found))
 

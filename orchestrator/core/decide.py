@@ -35,7 +35,7 @@ from orchestrator.core.moment import Moment
 from orchestrator.core.phases import Leg, Phase, Reason
 from orchestrator.core.questions import Scope, due_at, questions
 from orchestrator.core.state import NodeState, State
-from orchestrator.core.walk import observed
+from orchestrator.core.walk import observed, verify_scope
 from stages.actions import Site
 from stages.actions.flag import FlagAction
 from stages.actions.passive import WaitAction
@@ -321,11 +321,31 @@ def longest_gap_seconds(m: Moment) -> float:
     return 2 * max([*every, TICK_SECONDS]) + gates.LOOK_GRACE_SECONDS
 
 
+def walks_under_way(m: Moment) -> list[tuple[str, tuple[Act, ...]]]:
+    """Every list of acts that is being walked now, with its key."""
+    state = m.state
+    current = forward.walk_of_leg(state) if state.forward else None
+    found = [current] if current is not None else []
+    found += [(key, acts) for key, acts, _ in triggers.walks(state)]
+    if state.rollback is not None:
+        found += [
+            (node.node.id, rollback.acts_of_node(state, node.node))
+            for node in backward.ready_nodes(state)
+            if node.node.kind in backward.ACT_KINDS
+        ]
+    return found
+
+
 def scopes(m: Moment) -> list[Scope]:
     """All checks that are to be asked now."""
-    state = m.state
     if _is_over(m):
         return []
+    verifying = [verify_scope(m.state, key, acts) for key, acts in walks_under_way(m)]
+    return [scope for scope in verifying if scope is not None] + _scopes_of_place(m)
+
+
+def _scopes_of_place(m: Moment) -> list[Scope]:
+    state = m.state
     if state.rollback is not None:
         return backward.scopes(m)
     if state.phase is Phase.CHECKING:
@@ -356,17 +376,9 @@ def _walk_times(m: Moment) -> list[float]:
     """Ends of waits, of settling, and of back-offs."""
     state = m.state
     times: list[float] = []
-    current = forward.walk_of_leg(state) if state.forward else None
-    walks = [current] if current is not None else []
-    walks += [(key, acts) for key, acts, _ in triggers.walks(state)]
+    walks = walks_under_way(m)
     if state.rollback is not None:
-        nodes = [node for node in backward.ready_nodes(state)]
-        walks += [
-            (node.node.id, rollback.acts_of_node(state, node.node))
-            for node in nodes
-            if node.node.kind in ("before", "after", "answer")
-        ]
-        times += [at for node in nodes for at in _node_times(node)]
+        times += [at for node in backward.ready_nodes(state) for at in _node_times(node)]
     for key, acts in walks:
         walk = state.walk(key)
         if walk.started_at is not None and walk.done < len(acts) and isinstance(acts[walk.done].action, WaitAction):

@@ -177,6 +177,15 @@ class ActFinished(Event):
     skipped: bool = False
 
 
+class ActRefused(Event):
+    """An act can't be done: what was done before it could not be verified."""
+
+    type: Literal["ActRefused"] = "ActRefused"
+    walk: str
+    index: int
+    label: str
+
+
 class StageEnded(Event):
     """A stage is behind us: done, skipped (its ``when`` said no) or cut (a pin, or a partial rollback)."""
 
@@ -392,7 +401,7 @@ class NoticeDelivered(Event):
 AnyEvent = Annotated[
     Union[  # noqa: UP007 - a tuple of classes that is also listed below
         RunStarted, LegEntered, CheckAnswered, WaitingOpened, WaitingAnswered, HoldSet, HoldCleared, TargetObserved,
-        EffectRequested, EffectFailed, EffectFinished, ActStarted, ActFinished, StageEnded, PointOfNoReturnPassed,
+        EffectRequested, EffectFailed, EffectFinished, ActStarted, ActFinished, ActRefused, StageEnded, PointOfNoReturnPassed,
         GateFailed, OnFailPaused, TriggerFired, TriggerRearmed, PinDecided, DriftFound, DriftGone, KillSwitched,
         Paused, Resumed, StepReentered, Advanced, TargetResolved, Acknowledged, RollbackStarted, NodesAdded, NodeStarted,
         NodeFinished, RollbackFinished, EnvironmentPassed, RunEnded, StopRequested, SuccessJudged, NoticeRequested,

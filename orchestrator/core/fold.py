@@ -361,8 +361,8 @@ def _exposure_changed(state: State, entry: Outstanding, at: float) -> State:
     return replace(state, gate_ref=GateRef(state.cursor, at, state.seq + 1))
 
 
-def _next_act(walk: Walk) -> Walk:
-    return replace(walk, done=walk.done + 1, started_at=None, failed=None)
+def _next_act(walk: Walk, *, skipped: bool = False) -> Walk:
+    return replace(walk, done=walk.done + 1, started_at=None, failed=None, skipped=skipped)
 
 
 def _node_effect_finished(state: State, entry: Outstanding, event: ev.EffectFinished, at: float) -> State:
@@ -379,12 +379,18 @@ def _node_effect_finished(state: State, entry: Outstanding, event: ev.EffectFini
     return replace(state, rollback=replace(rollback, nodes=put(rollback.nodes, entry.effect.node, node)))
 
 
+def _act_refused(state: State, event: ev.ActRefused, at: float) -> State:
+    failed = replace(state.walk(event.walk), failed=f"{event.label}: {event.reason}")
+    return replace(state, walks=put(state.walks, event.walk, failed))
+
+
 def _act_started(state: State, event: ev.ActStarted, at: float) -> State:
     return replace(state, walks=put(state.walks, event.walk, replace(state.walk(event.walk), started_at=at)))
 
 
 def _act_finished(state: State, event: ev.ActFinished, at: float) -> State:
-    state = replace(state, walks=put(state.walks, event.walk, _next_act(state.walk(event.walk))))
+    walk = _next_act(state.walk(event.walk), skipped=event.skipped)
+    state = replace(state, walks=put(state.walks, event.walk, walk))
     step = state.step
     if (
         step is None
@@ -608,6 +614,7 @@ _HANDLERS: dict[type[ev.Event], Handler] = cast(
         ev.EffectFinished: _effect_finished,
         ev.ActStarted: _act_started,
         ev.ActFinished: _act_finished,
+        ev.ActRefused: _act_refused,
         ev.StageEnded: _stage_ended,
         ev.PointOfNoReturnPassed: _no_return,
         ev.GateFailed: _gate_failed,

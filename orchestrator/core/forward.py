@@ -4,22 +4,21 @@ Each leg has two functions in a table: its *work* (events while it is under way)
 moves only when nothing holds; the rules above it (triggers, gates) have had their say before.
 """
 
-from orchestrator.core import entry, rollback
+from orchestrator.core import entry, gates, rollback
 from orchestrator.core.events import Event, GateFailed, LegEntered, OnFailPaused, PointOfNoReturnPassed, StageEnded
-from orchestrator.core.gates import baseline, evidence_of, judge_gates
 from orchestrator.core.evidence import Progress
-from orchestrator.core import gates
 from orchestrator.core.fold import step_walk
+from orchestrator.core.gates import baseline, evidence_of, judge_gates
 from orchestrator.core.moment import Moment
 from orchestrator.core.phases import Leg, Phase, Reason
 from orchestrator.core.questions import Scope, all_settled, holds_of, record_answers, refusal
 from orchestrator.core.state import State
-from orchestrator.core.walk import current_act, is_walked, next_events, walk_holds
+from orchestrator.core.walk import VERIFY_AGAIN_SECONDS, current_act, is_walked, next_events, walk_holds
+from stages.actions.passive import VerifyAction
 from stages.criteria.base import Verdict
 from stages.step import Act, StageProgram, Step
 
 Holds = dict[tuple[Reason, str], str]
-VERIFY_AGAIN_SECONDS = 15.0
 
 
 def stage_of(state: State) -> StageProgram:
@@ -192,9 +191,9 @@ def _walk(m: Moment, key: str, acts: tuple[Act, ...]) -> list[Event]:
         if m.held:
             return []
         return failed(m, key, walk.failed)
-    if m.held:
-        return []
     act = current_act(m.state, key, acts)
+    if m.held and not (act is not None and isinstance(act.action, VerifyAction)):
+        return []  # a verify still takes its answers in: one of them may be what holds
     if act is not None and act.target is not None and _must_wait(m, act):
         return []
     return next_events(m, key, acts)

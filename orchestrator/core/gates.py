@@ -12,8 +12,9 @@ from orchestrator.core.evidence import Evidence, Look
 from orchestrator.core.phases import Leg, Phase
 from orchestrator.core.state import State
 from stages.criteria.base import SEVERITY, Criterion, Verdict, worst
-from stages.plan import Gate, Trigger
+from stages.gates import Gate
 from stages.step import WatchPhase
+from stages.triggers import Trigger
 
 LOOK_GRACE_SECONDS = 5.0  # a look may be late by the time its query takes
 

@@ -14,6 +14,7 @@ from orchestrator.core.state import Hold, State
 INCONCLUSIVE_AFTER_SECONDS = 300.0
 UNDO_TOLD_AFTER_SECONDS = (30.0, 120.0)
 UNDO_TOLD_EVERY_SECONDS = 900.0
+HOLD_DEADLINE_SECONDS = 86400.0  # no hold is for ever: everybody is told after this, unless its gate says otherwise
 
 QUIET = frozenset({Reason.WINDOW})
 SEVERITY = {
@@ -111,7 +112,9 @@ def _hold_times(state: State, hold: Hold, now: float) -> Iterator[tuple[float, t
             yield from (
                 (hold.since + first + step.after + step.repeat * n, step.channels) for n in range(1, rounds + 1)
             )
-    yield hold.since + state.program.hold.deadline, tuple(state.program.notify.channels)
+    gate = state.environment.gates.get(hold.item) if hold.reason is Reason.INCONCLUSIVE else None
+    deadline = gate.hold.deadline if gate is not None else HOLD_DEADLINE_SECONDS
+    yield hold.since + deadline, tuple(state.program.notify.channels)
 
 
 def _hold_notices(m: Moment) -> Iterator[Notice]:

@@ -18,16 +18,16 @@ A target goes back to what it was before the run first touched it; if a point of
 was then; in a partial rollback, to what it was when the first undone stage touched it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from orchestrator.core.events import CONTROLLER, RollbackNode, RollbackStarted
 from orchestrator.core.phases import Phase
 from orchestrator.core.state import State, TargetState, Touch
-from stages.actions import Site
 from stages.effects import SetFlag, TargetKind
 from stages.flag_spec import ABSENT
-from stages.kinds.base import Question, acts
+from stages.kinds.base import acts
+from stages.questions import Question
 from stages.step import Act, EnvironmentProgram, RollbackProgram, StageProgram
 from stages.values import Json
 
@@ -455,7 +455,7 @@ def acts_of_node(state: State, node: RollbackNode) -> tuple[Act, ...]:
     section = section_of(state, node)
     if node.kind == "answer":
         question = question_of(state, node)
-        site = Site(environment=node.environment, stage=f"question {node.stage or 'plan'}")
+        site = replace(state.program.environment(node.environment).site, stage=f"question {node.stage or 'plan'}")
         return acts(question.actions, site) if question is not None else ()
     return section.before if node.kind == "before" else section.after
 

@@ -138,6 +138,7 @@ class Walk:
     begun_at: float = 0.0
     failed: str | None = None
     attempt: int = 1
+    skipped: bool = False  # whether the newest act would have changed nothing
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,12 +22,11 @@ from orchestrator.core.moment import Moment
 from orchestrator.core.phases import Phase, Reason
 from orchestrator.core.state import PERSON, Pin, State
 from orchestrator.core.walk import is_walked, next_events
-from stages.compile import pinning
 from stages.criteria.base import Verdict
 from stages.effects import SetFlag, Target, TargetKind
 from stages.flag_spec import ABSENT
-from stages.plan import Trigger
 from stages.step import Act
+from stages.triggers import Trigger, pinning
 from stages.values import Json
 
 CONTINUE_LIMIT_SECONDS = 60.0

@@ -45,6 +45,7 @@ def status(state: State, evidence: Evidence, now: float, *, has_controller: bool
         "stays_on_rollback": [] if state.ended or state.rollback else stays(state),
         "success": dict(state.success),
         "author": state.author,
+        "about": dict(state.program.about),
         "seq": state.seq,
     }
     return shown

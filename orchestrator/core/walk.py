@@ -7,6 +7,7 @@ actions, the lists of a rollback. ``next_events`` gives what comes next, or noth
 from orchestrator.core.effect import Notice
 from orchestrator.core.events import (
     ActFinished,
+    ActRefused,
     ActStarted,
     Event,
     NoticeRequested,
@@ -15,13 +16,15 @@ from orchestrator.core.events import (
 )
 from orchestrator.core.moment import Moment
 from orchestrator.core.phases import Reason
-from orchestrator.core.questions import waiting_words
+from orchestrator.core.questions import Scope, all_settled, holds_of, record_answers, refusal, waiting_words
 from orchestrator.core.state import State, TargetState
-from stages.actions.passive import ManualAction, NotifyAction, WaitAction
+from stages.actions.passive import ManualAction, NotifyAction, VerifyAction, WaitAction
 from stages.effects import SetFlag, Target
 from stages.flag_spec import ABSENT
 from stages.step import Act
 from stages.values import Json
+
+VERIFY_AGAIN_SECONDS = 15.0
 
 
 def is_walked(state: State, key: str, acts: tuple[Act, ...]) -> bool:
@@ -46,6 +49,8 @@ def next_events(m: Moment, key: str, acts: tuple[Act, ...], node: str | None = N
             return _wait(m, key, index, act.action)
         case ManualAction():
             return _manual(m, key, index, act.action)
+        case VerifyAction():
+            return _verify(m, key, act.action, node)
         case NotifyAction():
             notice = Notice(
                 key=f"act:{key}/{index}", channel=act.action.notify, title=m.state.run, text=act.action.message
@@ -53,6 +58,33 @@ def next_events(m: Moment, key: str, acts: tuple[Act, ...], node: str | None = N
             return [NoticeRequested(notice=notice), ActFinished(walk=key, index=index, label=act.label)]
         case _:
             return _touch(m, key, act, node)
+
+
+def verify_scope(state: State, key: str, acts: tuple[Act, ...]) -> Scope | None:
+    """The checks of a walk that stands at verifying what it did."""
+    act, walk = current_act(state, key, acts), state.walk(key)
+    if act is None or not isinstance(act.action, VerifyAction) or walk.started_at is None:
+        return None
+    return Scope(f"{key}#{walk.done + 1}", act.action.checks, walk.started_at, again_seconds=VERIFY_AGAIN_SECONDS)
+
+
+def _verify(m: Moment, key: str, action: VerifyAction, node: str | None) -> list[Event]:
+    """Forward, a clear no refuses the act; on the way back it is asked again for ever, as everything there."""
+    walk = m.state.walk(key)
+    if walk.skipped and action.unless_skipped:
+        return [ActFinished(walk=key, index=walk.done, label=action.label, skipped=True)]
+    if walk.started_at is None:
+        return [ActStarted(walk=key, index=walk.done, label=action.label)]
+    scope = Scope(f"{key}#{walk.done + 1}", action.checks, walk.started_at, again_seconds=VERIFY_AGAIN_SECONDS)
+    recorded = record_answers(m, scope)
+    said_no = refusal(m, scope)
+    if recorded:
+        return recorded
+    if said_no is not None and node is None:
+        return [ActRefused(walk=key, index=walk.done, label=action.label, reason=said_no)]
+    if all_settled(m, scope) and not m.held:
+        return [ActFinished(walk=key, index=walk.done, label=action.label)]
+    return []
 
 
 def _wait(m: Moment, key: str, index: int, action: WaitAction) -> list[Event]:
@@ -158,6 +190,9 @@ def walk_holds(m: Moment, key: str, acts: tuple[Act, ...]) -> dict[tuple[Reason,
         if waiting is not None and waiting.open:
             return {(Reason.MANUAL, item): waiting_words(waiting, act.action.manual)}
         return {}
+    scope = verify_scope(m.state, key, acts)
+    if scope is not None:
+        return {} if refusal(m, scope) is not None else holds_of(m, scope, Reason.EFFECT_FAILING)
     target = act.target
     if target is None or target.id in m.state.targets:
         return {}

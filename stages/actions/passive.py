@@ -1,8 +1,9 @@
-"""Actions that touch nothing: wait a while, ask a person to do something, tell somebody."""
+"""Actions that touch nothing: wait a while, ask a person to do something, tell somebody, verify what was done."""
 
 from pydantic import Field
 
 from stages.actions.base import Action
+from stages.checks import Check
 from stages.values import Duration
 
 
@@ -34,3 +35,16 @@ class NotifyAction(Passive):
 
     def describe(self) -> str:
         return f"tell {self.notify}: {self.message}"
+
+
+class VerifyAction(Passive):
+    """``verify`` of the action before it, as an act of its own. Never written in a plan.
+
+    With *unless_skipped* nothing is asked if that action would have changed nothing.
+    """
+
+    checks: tuple[Check, ...]
+    unless_skipped: bool = False
+
+    def describe(self) -> str:
+        return "verify " + ", ".join(check.name for check in self.checks)

@@ -6,8 +6,10 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from stages.actions import Action, AnyAction, Site
+from stages.actions.passive import VerifyAction
 from stages.checks import Approval, Check
 from stages.flag_spec import FlagSpec
+from stages.questions import RollbackSection
 from stages.step import Act, Bake, Guard, RollbackProgram, StageProgram, Step
 from stages.values import Duration, Environments, Json, Name, Part, TextOrSecret, Words
 from stages.windows import Window
@@ -28,24 +30,6 @@ class BakeRange(Part):
 
 AnyBake = Duration | BakeRange
 DEFAULT_BAKE = Bake(120.0, 120.0)
-
-
-class Question(Part):
-    """A yes/no question to a person; on yes its actions are performed and its checks asked."""
-
-    question: str
-    by: tuple[str, ...] = ()
-    actions: tuple[AnyAction, ...] = ()
-    verify: tuple[Check, ...] = ()
-    timeout: Duration = 86400.0
-
-
-class RollbackSection(Part):
-    before: tuple[AnyAction, ...] = ()
-    after: tuple[AnyAction, ...] = ()
-    verify: tuple[Check, ...] = ()
-    within: Duration | None = None
-    ask: tuple[Question, ...] = ()
 
 
 class Backup(Part):
@@ -148,8 +132,15 @@ def for_environment(entries: tuple[Any, ...], environment: str) -> tuple[Any, ..
     return tuple(entry for entry in entries if not entry.environments or environment in entry.environments)
 
 
-def acts(actions: tuple[Action, ...], site: Site) -> tuple[Act, ...]:
-    return tuple(Act(action, site) for action in for_environment(actions, site.environment))
+def acts(actions: tuple[Action, ...], site: Site, *, verify_skipped: bool = True) -> tuple[Act, ...]:
+    """Each action of this environment as an act, followed by one that verifies it where the plan says how."""
+    found: list[Act] = []
+    for action in for_environment(actions, site.environment):
+        found.append(Act(action, site))
+        checks = for_environment(action.verify, site.environment)
+        if checks:
+            found.append(Act(VerifyAction(checks=checks, unless_skipped=not verify_skipped), site))
+    return tuple(found)
 
 
 def names(value: Names) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 from stages.actions import AnyAction
 from stages.actions.sql import SqlAction
 from stages.checks import Check
-from stages.kinds.base import Context, Question, Stage, acts, for_environment, gated_at_the_end
+from stages.kinds.base import Context, Stage, acts, gated_at_the_end
+from stages.questions import Question
 from stages.step import Guard, StageProgram, Step
 from stages.values import Duration, Part, Words
 
@@ -102,8 +103,7 @@ class MigrationStage(Stage):
             Step(
                 name=str(entry.up),
                 guard=Guard(f"step:{self.name}/{index + 1}"),
-                acts=acts((action,), site),
-                verify=for_environment(entry.verify, context.environment),
+                acts=acts((action,), site, verify_skipped=entry.verify_always),
             )
             for index, (entry, action) in enumerate(self._actions())
         )

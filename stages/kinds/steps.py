@@ -14,13 +14,8 @@ class StepsStage(Stage):
     def steps_program(self, context: Context) -> tuple[Step, ...]:
         site = context.site(self.name, self.database)
         steps = tuple(
-            Step(
-                name=act.label,
-                guard=Guard(f"step:{self.name}/{index + 1}"),
-                acts=(act,),
-                verify=for_environment(act.action.verify, context.environment),
-            )
-            for index, act in enumerate(acts(self.steps, site))
+            Step(name=action.label, guard=Guard(f"step:{self.name}/{index + 1}"), acts=acts((action,), site))
+            for index, action in enumerate(for_environment(self.steps, context.environment))
         )
         return gated_at_the_end(self, steps)
 

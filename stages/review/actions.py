@@ -7,12 +7,13 @@ from stages.actions import Action, CommandAction, FlagAction, HttpAction, JobAct
 from stages.actions.passive import Passive
 from stages.checks import HttpRequest
 from stages.flag_spec import FlagChange
-from stages.kinds.base import Question, RollbackSection, Stage
+from stages.kinds.base import Stage
 from stages.kinds.migration import AskBeforeDown, Migration
-from stages.plan import Trigger
 from stages.problems import Path
+from stages.questions import Question, RollbackSection
 from stages.review.view import Finding, Undo, View
 from stages.sentences import complaints
+from stages.triggers import Trigger
 from stages.walk import Place
 
 _BEFORE = "{before}"

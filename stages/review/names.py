@@ -6,22 +6,15 @@ from typing import Any
 from stages.actions import Action, FlagAction, NotifyAction
 from stages.checks import Check, Source
 from stages.criteria.base import Criterion
+from stages.gates import Gate
 from stages.kinds.base import Stage
 from stages.kinds.exposure import DrainSection, ExposureStage, ExposureStep
-from stages.plan import (
-    DisableAction,
-    EscalationStep,
-    Gate,
-    News,
-    Notify,
-    PlanSpec,
-    SetAction,
-    SuccessCriterion,
-    Trigger,
-    WatchPhaseSection,
-)
+from stages.notify import EscalationStep, News, Notify
+from stages.plan import PlanSpec, WatchPhaseSection
 from stages.problems import Path, listed, suggestion
 from stages.review.view import Finding, View
+from stages.success import SuccessCriterion
+from stages.triggers import DisableAction, SetAction, Trigger
 from stages.walk import Place
 
 _DECLARED = {

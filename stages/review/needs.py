@@ -6,12 +6,13 @@ from typing import Any
 
 from stages.actions import SqlAction
 from stages.checks import Source
+from stages.gates import Gate
 from stages.kinds.base import Stage
 from stages.kinds.exposure import DrainSection
 from stages.kinds.migration import MigrationStage
-from stages.plan import Gate, SuccessCriterion
 from stages.promql import InvalidQuery, lookback_seconds
 from stages.review.view import Finding, View
+from stages.success import SuccessCriterion
 from stages.walk import Place
 
 _MEASURED = (Source, DrainSection, SuccessCriterion)

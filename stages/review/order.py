@@ -11,9 +11,10 @@ from stages.actions import FlagAction
 from stages.flag_spec import ABSENT, FlagChange, FlagSpec, change_value, declared_change
 from stages.kinds.base import Stage
 from stages.kinds.exposure import ExposureStage, ExposureStep
-from stages.plan import EnvironmentSection, PlanSpec, SetAction, WatchPhaseSection
+from stages.plan import EnvironmentSection, PlanSpec, WatchPhaseSection
 from stages.problems import Path, listed, suggestion
 from stages.review.view import Finding, View
+from stages.triggers import SetAction
 from stages.values import format_duration
 from stages.walk import Place
 from stages.windows import Freeze, Window

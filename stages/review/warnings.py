@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 
 from stages.criteria.threshold import Threshold
+from stages.gates import Gate
 from stages.kinds.base import names
 from stages.kinds.exposure import ExposureStage
-from stages.plan import Gate, Trigger
 from stages.review.view import Finding, View
+from stages.triggers import Trigger
 
 
 def warnings(view: View) -> Iterator[Finding]:

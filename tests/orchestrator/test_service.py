@@ -20,7 +20,7 @@ from orchestrator.service import Service, Submission
 from stages.checks import Check, Source, Standing
 from stages.criteria.base import Measurement, MeasurementState, SeriesValue
 from stages.flag_spec import FlagChange
-from stages.plan import Channel
+from stages.notify import Channel
 from tests.orchestrator.core.drive import plan_of
 
 ANN = Actor("ann", "admin")

@@ -10,7 +10,7 @@ from orchestrator.adapters.secrets import Secrets
 from orchestrator.core.effect import Notice, NoticeSeverity
 from orchestrator.errors import Permanent, Temporary
 from orchestrator.ports import Scene
-from stages.plan import Channel
+from stages.notify import Channel
 from tests.support.http_server import ScriptedServer, answer, dead_url, hang
 
 SCENE = Scene("r1", "production")

@@ -1,7 +1,15 @@
 """Events as they are written and read back."""
 
 from orchestrator.core.effect import Effect
-from orchestrator.core.events import EVENT_TYPES, EffectRequested, Paused, RollbackNode, RollbackStarted, from_json, to_json
+from orchestrator.core.events import (
+    EVENT_TYPES,
+    EffectRequested,
+    Paused,
+    RollbackNode,
+    RollbackStarted,
+    from_json,
+    to_json,
+)
 from stages.checks import HttpRequest
 from stages.effects import CallHttp, RunCommand, RunSql, SetFlag, TargetKind
 

@@ -210,3 +210,35 @@ def test_success_is_judged_after_the_end_and_leaves_the_outcome_as_it_is() -> No
     drive.run_until(lambda: bool(drive.state.success), step=60)
     assert drive.state.outcome == "promoted"
     assert drive.state.success["time"]["standing"] == "no"
+
+
+def test_an_action_is_verified_before_the_next_one_and_a_clear_no_is_on_fail() -> None:
+    verify = [{"name": "answers", "command": ["./answers.sh"]}]
+    stage = {"name": "deploy", "kind": "steps", "before": [{"command": ["./one.sh"], "undo": ["./one-back.sh"], "verify": verify}],
+             "steps": [{"command": ["./two.sh"], "undo": "none"}]}  # fmt: skip
+    drive = Drive({"stages": [stage]})
+    drive.checks["answers"] = Standing.UNKNOWN
+    drive.advance(120)
+    assert drive.holds() == {"effect_failing"}
+    assert [effect.label for effect in drive.performed] == ["run ./one.sh"]
+    drive.checks["answers"] = Standing.NO
+    drive.run_until(lambda: drive.state.ended)
+    assert drive.state.outcome == "rolled_back"
+    assert [effect.label for effect in drive.performed] == ["run ./one.sh", "run ./one.sh back"]
+
+
+def test_the_verify_of_a_file_that_was_applied_before_is_asked_only_where_the_plan_says_always() -> None:
+    asked = {"name": "empty", "sql": "select count(*) from a", "expect": {"number": "== 0"}}
+    stage = {"name": "schema", "kind": "migration", "database": "sqlite:///x",
+             "migrations": [{"up": "1.sql", "irreversible": "data", "verify": [asked]}]}  # fmt: skip
+    drive = Drive({"stages": [stage]}, {"1.sql": "create table a (x)"})
+    drive.world["schema:production/1.sql"] = {"applied": True}
+    drive.checks["empty"] = Standing.NO
+    drive.run_until(lambda: drive.state.ended)
+    assert drive.state.outcome == "promoted"
+    stage["migrations"][0]["verify_always"] = True  # type: ignore[index]
+    drive = Drive({"stages": [stage]}, {"1.sql": "create table a (x)"})
+    drive.world["schema:production/1.sql"] = {"applied": True}
+    drive.checks["empty"] = Standing.NO
+    drive.run_until(lambda: drive.state.ended)
+    assert drive.state.outcome == "rolled_back"

@@ -1,0 +1,27 @@
+"""Gates as they are written: criteria that must hold before a step is left."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from stages.criteria import AnyCriterion
+from stages.values import Duration, Environments, Part
+
+
+class Hold(Part):
+    """How long an inconclusive hold may last, and what comes then."""
+
+    deadline: Duration = 86400.0
+    then: Literal["escalate", "rollback"] = "escalate"
+
+
+class Gate(Part):
+    """Criteria that must hold before a step is left, judged every look."""
+
+    every: Duration = Field(default=15.0, gt=0)
+    alpha: float | None = Field(default=None, gt=0, lt=1)
+    warmup: Duration = 0.0
+    criteria: tuple[AnyCriterion, ...] = Field(min_length=1)
+    on_fail: Literal["rollback", "pause"] = "rollback"
+    hold: Hold = Hold()
+    environments: Environments = ()
