@@ -157,10 +157,6 @@ def _paused_on_fail(data: Json, reason: str) -> str:
     return f"{data.get('what')} failed, and the plan wants a person to decide" + (f": {reason}" if reason else "")
 
 
-def _act_refused(data: Json, reason: str) -> str:
-    return f"{data.get('label')}: {reason}"
-
-
 def _act_finished(data: Json, _reason: str) -> str | None:
     return f"{data.get('label')}: nothing to change" if data.get("skipped") else None
 
@@ -262,7 +258,6 @@ _TELLING: dict[str, Told] = {
     "HoldCleared": _released,
     "ActStarted": _words("{label}: begins"),
     "ActFinished": _act_finished,
-    "ActRefused": _act_refused,
     "ActRefused": _act_refused,
     "StageEnded": _words("stage {stage} {how}"),
     "PointOfNoReturnPassed": _words("point of no return passed with {stage}"),
