@@ -125,7 +125,13 @@ def _add_beginning(commands: Commands) -> None:
     start.add_argument("--yes", action="store_true", help="do not ask before another run is superseded")
     _with_reason(start, required=False)
 
-    validate = _command(commands, "validate", "plans.validate", "Say everything that is wrong with a plan, at once.")
+    validate = _command(
+        commands, "validate", "plans.validate", "Say everything that is wrong with a plan, at once.",
+        """
+        The document first (exit code 2). Then, without changing anything: flags are looked up, queries tried, and what
+        would not come back is named (exit code 1 if something is in the way).
+        """,
+    )  # fmt: skip
     _with_variables(validate)
     validate.add_argument("--offline", action="store_true", help="look at the document alone, ask nobody")
     _with_output(validate)

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.cli.client import Json
-from orchestrator.cli.output import note, show
+from orchestrator.cli.output import note, printable, show
+from orchestrator.cli.settings import state_dir, store_url
+from orchestrator.cli.show import problem_line
 from orchestrator.errors import InvalidPlan, UsageError
 
 if TYPE_CHECKING:
@@ -64,12 +66,20 @@ def warn(plan: "LoadedPlan") -> None:
 
 
 def validate(arguments: Namespace) -> int:
+    """0: nothing stands in the way. 1: the document is valid, and would not get far now. 2: it is not valid."""
     plan = load(arguments.plan, arguments.settings)
-    problem_of = [
-        {name: getattr(one, name) for name in ("file", "line", "column", "path", "message")} for one in plan.warnings
-    ]
-    program = plan.to_program()
-    found: Json = {
+    found = _described(plan)
+    if not arguments.offline:
+        found["findings"] = _rehearsed(plan, arguments.plan)
+    show(found, arguments.output, _as_text)
+    bad = sum(one["level"] == "error" for one in found.get("findings", ()))
+    if bad:
+        note(f"rollout: the plan is valid, but {bad} thing{' is' if bad == 1 else 's are'} not as it needs")
+    return 1 if bad else 0
+
+
+def _described(plan: "LoadedPlan") -> Json:
+    return {
         "plan": plan.name,
         "digest": plan.digest,
         "valid": True,
@@ -81,26 +91,38 @@ def validate(arguments: Namespace) -> int:
                     for stage in environment.stages
                 ],
             }
-            for environment in program.environments
+            for environment in plan.to_program().environments
         ],
         "files": sorted(plan.files),
-        "warnings": problem_of,
+        "warnings": [
+            {name: getattr(one, name) for name in ("file", "line", "column", "path", "message")}
+            for one in plan.warnings
+        ],
     }
-    if arguments.output == "table":
-        warn(plan)
-    show(found, arguments.output, _as_text)
-    return 0
+
+
+def _rehearsed(plan: "LoadedPlan", file: str) -> list[Json]:
+    import asyncio
+    from dataclasses import asdict
+
+    from orchestrator.app import Settings, rehearse_plan
+
+    program = plan.to_program(str(Path(file).absolute().parent))
+    found = asyncio.run(rehearse_plan(Settings(store_url(), state_dir()), program))
+    return [{**asdict(one), "level": str(one.level)} for one in found]
 
 
 def _as_text(found: Json) -> str:
-    lines = [f"plan {found['plan']} is valid (digest {found['digest'][:12]})"]
+    lines = [f"plan {printable(found['plan'])} is valid (digest {found['digest'][:12]})"]
     for environment in found["environments"]:
-        lines.append(f"  {environment['name']}")
+        lines.append(f"  {printable(environment['name'])}")
         for stage in environment["stages"]:
             steps = f": {', '.join(stage['steps'])}" if stage["steps"] else ""
-            lines.append(f"    {stage['name']} ({stage['kind']}){steps}")
+            lines.append(printable(f"    {stage['name']} ({stage['kind']}){steps}"))
     if found["files"]:
-        lines.append(f"  files that travel along: {', '.join(found['files'])}")
+        lines.append(printable(f"  files that travel along: {', '.join(found['files'])}"))
+    lines += [f"warning: {printable(problem_line(one))}" for one in found["warnings"]]
+    lines += [printable(f"{one['level']}: {one['where']}: {one['sentence']}") for one in found.get("findings", ())]
     return "\n".join(lines)
 
 

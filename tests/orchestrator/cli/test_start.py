@@ -136,6 +136,21 @@ def test_a_valid_plan_is_shown_as_it_was_understood(cli: Cli, plan: Path) -> Non
     assert "raise (monitoring): 5%, 50%" in cli("validate", str(plan), "--offline").out
 
 
+def test_a_plan_is_held_against_the_world_without_changing_it(cli: Cli, plan: Path, free_port: int) -> None:
+    said = cli("validate", str(plan), "--output", "json")
+    assert said.code == 0, said.err
+    assert any("beta" in one["where"] and "does not exist yet" in one["sentence"] for one in said.json["findings"])
+    gate = f"""\
+  prometheus: {{url: "http://127.0.0.1:{free_port}", timeout: 1s}}
+  gates: {{ok: {{criteria: [{{name: errors, query: errors, pass: "< 1", for: 5s}}]}}}}
+"""
+    plan.write_text(PLAN.replace("bake: 3s", "bake: 3s, gate: ok") + gate)
+    said = cli("validate", str(plan))
+    assert said.code == (1 if "error: " in said.out else 0)
+    assert "errors" in said.out
+    assert cli("validate", str(plan), "--offline").code == 0
+
+
 def test_the_schema_is_json_schema(cli: Cli) -> None:
     schema = cli("schema").json
     assert schema["type"] == "object"

@@ -45,8 +45,8 @@ def test_an_entry_without_its_fields_is_told_all_the_same(kind: str) -> None:
     ),
 )
 def test_steps_are_named_where_the_run_goes(stage: int, step: int, leg: str, sentence: str | None) -> None:
-    data = {"phase": "running", "leg": leg, "environment": "production", "stage": stage, "step": step}
-    assert told("LegEntered", **data) == sentence
+    data: dict[str, Any] = {"phase": "running", "leg": leg, "environment": "production", "stage": stage, "step": step}
+    assert Teller(STAGES).tell(entry("LegEntered", **data)) == sentence
 
 
 def test_environments_are_named_where_there_are_several() -> None:
