@@ -21,9 +21,9 @@ from orchestrator.core.events import (
     TargetResolved,
     WaitingAnswered,
 )
-from orchestrator.core.fold import trigger_item
 from orchestrator.core.gates import evidence_of, open_watch_phases, watched_seconds
 from orchestrator.core.moment import Moment
+from orchestrator.core.names import trigger_item
 from orchestrator.core.phases import COMMANDS, CommandName, Leg, Phase, Reason
 from orchestrator.core.state import PERSON, Pin, State, Waiting
 from orchestrator.core.watching import view_of

@@ -7,9 +7,9 @@ moves only when nothing holds; the rules above it (triggers, gates) have had the
 from orchestrator.core import entry, gates, rollback
 from orchestrator.core.events import Event, GateFailed, LegEntered, OnFailPaused, PointOfNoReturnPassed, StageEnded
 from orchestrator.core.evidence import Progress
-from orchestrator.core.fold import step_walk
 from orchestrator.core.gates import baseline, evidence_of, judge_gates
 from orchestrator.core.moment import Moment
+from orchestrator.core.names import step_walk
 from orchestrator.core.phases import Leg, Phase, Reason
 from orchestrator.core.questions import Scope, all_settled, holds_of, record_answers, refusal
 from orchestrator.core.state import State

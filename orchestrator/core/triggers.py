@@ -15,10 +15,10 @@ from orchestrator.core.events import (
     TriggerRearmed,
     WaitingOpened,
 )
-from orchestrator.core.fold import trigger_item
 from orchestrator.core.forward import next_stage
 from orchestrator.core.gates import trigger_key, watched_triggers
 from orchestrator.core.moment import Moment
+from orchestrator.core.names import trigger_item
 from orchestrator.core.phases import Phase, Reason
 from orchestrator.core.state import PERSON, Pin, State
 from orchestrator.core.walk import is_walked, next_events

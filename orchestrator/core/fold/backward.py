@@ -1,0 +1,89 @@
+"""Folding the way back."""
+
+from dataclasses import replace
+from typing import Any
+
+from orchestrator.core import events as ev
+from orchestrator.core.fold.handler import Handler
+from orchestrator.core.phases import Phase, Reason
+from orchestrator.core.state import (
+    Hold,
+    NodeState,
+    Rollback,
+    State,
+    put,
+)
+
+
+def _rollback_started(state: State, event: ev.RollbackStarted, at: float) -> State:
+    rollback = Rollback(
+        cause=event.cause,
+        by=event.by,
+        reason=event.reason,
+        since=at,
+        scope=event.scope,
+        nodes={node.id: NodeState(node) for node in event.nodes},
+        left=event.left,
+        with_schema=event.with_schema,
+    )
+    voided = {
+        target: replace(entry, void=True) if entry.effect.node is None else entry
+        for target, entry in state.outstanding.items()
+    }
+    holds = {key: hold for key, hold in state.holds.items() if key[0] is Reason.UNKNOWN_OUTCOME}
+    waiting = {key: item for key, item in state.waiting.items() if not (item.open and item.blocking)}
+    started = replace(state, rollback=rollback, outstanding=voided, holds=holds, waiting=waiting)
+    if event.scope:
+        return started
+    return replace(started, phase=Phase.ROLLING_BACK, leg=None, entered_at=at, entry_at=at, answers={})
+
+
+def _nodes_added(state: State, event: ev.NodesAdded, at: float) -> State:
+    """More nodes; what was verified before them is verified once more."""
+    assert state.rollback is not None
+    added = {node.id: NodeState(node) for node in event.nodes}
+    with_schema = state.rollback.with_schema or event.with_schema
+    rollback = replace(state.rollback, nodes={**state.rollback.nodes, **added}, with_schema=with_schema)
+    return replace(state, rollback=rollback)
+
+
+def _node_started(state: State, event: ev.NodeStarted, at: float) -> State:
+    return _with_node(state, event.node, started_at=at)
+
+
+def _node_finished(state: State, event: ev.NodeFinished, at: float) -> State:
+    return _with_node(state, event.node, result=event.result, detail=event.detail, effect=None)
+
+
+def _with_node(state: State, node: str, **changes: Any) -> State:
+    assert state.rollback is not None
+    changed = replace(state.rollback.nodes[node], **changes)
+    return replace(state, rollback=replace(state.rollback, nodes=put(state.rollback.nodes, node, changed)))
+
+
+def _rollback_finished(state: State, event: ev.RollbackFinished, at: float) -> State:
+    """A partial rollback is through: its stages' touches are forgotten, for their targets stand as before them."""
+    assert state.rollback is not None
+    stages = [stage.name for stage in state.environment.stages]
+    undone = {f"{state.cursor.environment}/{name}" for name in stages[stages.index(event.scope) :]}
+    targets = {
+        key: replace(target, touches={k: v for k, v in target.touches.items() if k not in undone})
+        for key, target in state.targets.items()
+    }
+    hold = Hold(Reason.PAUSED, event.scope, at, event.by, f"stage {event.scope} and all after it were rolled back")
+    return replace(
+        state,
+        rollback=None,
+        targets=targets,
+        evidence_from=at,
+        holds=put(state.holds, (Reason.PAUSED, "run"), hold),
+    )
+
+
+HANDLERS: dict[type[ev.Event], Handler] = {
+    ev.RollbackStarted: _rollback_started,
+    ev.NodesAdded: _nodes_added,
+    ev.NodeStarted: _node_started,
+    ev.NodeFinished: _node_finished,
+    ev.RollbackFinished: _rollback_finished,
+}

@@ -1,0 +1,162 @@
+"""Folding targets, effects and the walks through lists of acts."""
+
+from dataclasses import replace
+
+from orchestrator.core import events as ev
+from orchestrator.core.fold.handler import Handler
+from orchestrator.core.names import step_walk
+from orchestrator.core.phases import Leg
+from orchestrator.core.state import (
+    GateRef,
+    Outstanding,
+    State,
+    TargetState,
+    Touch,
+    Walk,
+    drop,
+    put,
+)
+
+
+def walks_of_step(state: State) -> tuple[str, ...]:
+    cursor = state.cursor
+    stage = state.environment.stages[cursor.stage]
+    return (step_walk(cursor.environment, stage.name, cursor.step),)
+
+
+def _target_observed(state: State, event: ev.TargetObserved, at: float) -> State:
+    target = TargetState(
+        id=event.target,
+        kind=event.kind,
+        title=event.title,
+        environment=event.environment,
+        stage=event.stage,
+        before=event.value,
+        existed=event.existed,
+        value=event.value,
+    )
+    changed_at = put(state.changed_at, event.target, at)
+    return replace(state, targets=put(state.targets, event.target, target), changed_at=changed_at)
+
+
+def _effect_requested(state: State, event: ev.EffectRequested, at: float) -> State:
+    effect = event.effect
+    count = state.effect_count + 1
+    target = state.targets[effect.target]
+    key = f"{effect.environment}/{effect.stage}"
+    if effect.node is None and key not in target.touches:
+        target = replace(target, touches=put(target.touches, key, Touch(target.value, effect.undo, count)))
+    elif effect.node is None:
+        target = replace(target, touches=put(target.touches, key, replace(target.touches[key], order=count)))
+    nodes = state.rollback
+    if effect.node is not None and nodes is not None:
+        node = replace(nodes.nodes[effect.node], effect=effect.id, started_at=nodes.nodes[effect.node].started_at or at)
+        nodes = replace(nodes, nodes=put(nodes.nodes, effect.node, node))
+    return replace(
+        state,
+        effect_count=count,
+        targets=put(state.targets, effect.target, target),
+        outstanding=put(state.outstanding, effect.target, Outstanding(effect, at)),
+        first_effect_at=state.first_effect_at if state.first_effect_at is not None else at,
+        rollback=nodes,
+    )
+
+
+def _effect_failed(state: State, event: ev.EffectFailed, at: float) -> State:
+    entry = state.outstanding[event.target]
+    entry = replace(
+        entry,
+        failing=event.detail,
+        failing_since=entry.failing_since if entry.failing_since is not None else at,
+        unknown=event.state == "unknown",
+    )
+    return replace(state, outstanding=put(state.outstanding, event.target, entry))
+
+
+def _effect_finished(state: State, event: ev.EffectFinished, at: float) -> State:
+    entry = state.outstanding[event.target]
+    state = replace(state, outstanding=drop(state.outstanding, event.target))
+    target = state.targets[event.target]
+    if event.observed is not None and event.state != "refused":
+        target = replace(target, value=event.observed)
+    target = replace(target, cut_short=event.state == "cancelled")
+    state = replace(
+        state,
+        targets=put(state.targets, event.target, target),
+        changed_at=put(state.changed_at, event.target, at),
+        restores=drop(state.restores, event.target),
+    )
+    if entry.effect.node is not None:
+        return _node_effect_finished(state, entry, event, at)
+    if entry.effect.walk is None or entry.void:
+        return state
+    if event.state == "cancelled":
+        return state  # nothing was changed by it; the act is decided anew
+    walk = state.walk(entry.effect.walk)
+    if event.state == "done":
+        state = exposure_changed(state, entry, at)
+        return replace(state, walks=put(state.walks, entry.effect.walk, next_act(walk)))
+    failed = replace(walk, failed=f"{entry.effect.label}: {event.detail}")
+    return replace(state, walks=put(state.walks, entry.effect.walk, failed))
+
+
+def exposure_changed(state: State, entry: Outstanding, at: float) -> State:
+    """A raise that is done brings its own step's gate into force, from now on."""
+    step = state.step
+    if step is None or step.exposure_flag is None or state.leg is not Leg.ACTING:
+        return state
+    if entry.effect.walk != walks_of_step(state)[0]:
+        return state
+    return replace(state, gate_ref=GateRef(state.cursor, at, state.seq + 1))
+
+
+def next_act(walk: Walk, *, skipped: bool = False) -> Walk:
+    return replace(walk, done=walk.done + 1, started_at=None, failed=None, skipped=skipped)
+
+
+def _node_effect_finished(state: State, entry: Outstanding, event: ev.EffectFinished, at: float) -> State:
+    rollback = state.rollback
+    assert rollback is not None and entry.effect.node is not None
+    node = rollback.nodes[entry.effect.node]
+    if entry.effect.walk is not None and event.state == "done":
+        state = replace(state, walks=put(state.walks, entry.effect.walk, next_act(state.walk(entry.effect.walk))))
+        node = replace(node, effect=None, failures=0, failed_at=None)
+    elif event.state == "done":
+        node = replace(node, result="done", effect=None, detail=event.detail)
+    else:
+        node = replace(node, effect=None, failures=node.failures + 1, failed_at=at, detail=event.detail)
+    return replace(state, rollback=replace(rollback, nodes=put(rollback.nodes, entry.effect.node, node)))
+
+
+def _act_refused(state: State, event: ev.ActRefused, at: float) -> State:
+    failed = replace(state.walk(event.walk), failed=f"{event.label}: {event.reason}")
+    return replace(state, walks=put(state.walks, event.walk, failed))
+
+
+def _act_started(state: State, event: ev.ActStarted, at: float) -> State:
+    return replace(state, walks=put(state.walks, event.walk, replace(state.walk(event.walk), started_at=at)))
+
+
+def _act_finished(state: State, event: ev.ActFinished, at: float) -> State:
+    walk = next_act(state.walk(event.walk), skipped=event.skipped)
+    state = replace(state, walks=put(state.walks, event.walk, walk))
+    step = state.step
+    if (
+        step is None
+        or step.exposure_flag is None
+        or state.leg is not Leg.ACTING
+        or event.walk != walks_of_step(state)[0]
+    ):
+        return state
+    return replace(state, gate_ref=GateRef(state.cursor, at, state.seq + 1))
+
+
+HANDLERS: dict[type[ev.Event], Handler] = {
+    ev.TargetObserved: _target_observed,
+    ev.EffectRequested: _effect_requested,
+    ev.EffectFailed: _effect_failed,
+    ev.EffectFinished: _effect_finished,
+    ev.ActStarted: _act_started,
+    ev.ActFinished: _act_finished,
+    ev.ActRefused: _act_refused,
+}

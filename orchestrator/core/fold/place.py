@@ -1,0 +1,120 @@
+"""Folding where a run stands, and what comes after its end."""
+
+from dataclasses import replace
+
+from orchestrator.core import events as ev
+from orchestrator.core.fold.handler import BrokenJournal, Handler
+from orchestrator.core.phases import Leg, Phase, is_allowed, name_of
+from orchestrator.core.state import (
+    Cursor,
+    GateRef,
+    NoReturn,
+    NoticeState,
+    State,
+    put,
+)
+
+
+def _leg_entered(state: State, event: ev.LegEntered, at: float) -> State:
+    target = (Phase(event.phase), Leg(event.leg) if event.leg else None)
+    if not is_allowed(state.place, target):
+        raise BrokenJournal(f"no way leads from {name_of(state.place)} to {name_of(target)}")
+    cursor = Cursor(event.environment, event.stage, event.step)
+    opens_entry = target[1] is Leg.ENTERING or target[0] is not state.phase
+    moved = replace(
+        state,
+        phase=target[0],
+        leg=target[1],
+        cursor=cursor,
+        entered_at=at,
+        entered_seq=state.seq + 1,
+        entry_at=at if opens_entry else state.entry_at,
+        answers={} if opens_entry else state.answers,
+        watch_credit_seconds=0.0 if target[0] is Phase.WATCHING else state.watch_credit_seconds,
+        walked_at=at if target[0] is Phase.WATCHING else state.walked_at,
+    )
+    if target[1] is Leg.BAKING and _judges_here(moved):
+        return replace(moved, gate_ref=GateRef(cursor, at, state.seq + 1))
+    return moved
+
+
+def _judges_here(state: State) -> bool:
+    """Whether entering the bake begins to judge a gate that no change of exposure has brought into force."""
+    step = state.step
+    if step is None or not step.gate:
+        return False
+    return state.gate_ref is None or state.gate_ref.cursor != state.cursor
+
+
+def _stage_ended(state: State, event: ev.StageEnded, at: float) -> State:
+    ended = replace(state, stages=put(state.stages, (event.environment, event.stage), event.how))
+    ref = state.gate_ref
+    if event.how == "cut" and ref is not None and ref.cursor.environment == event.environment:
+        stages = state.program.environment(event.environment).stages
+        if stages[ref.cursor.stage].name == event.stage:
+            return replace(ended, gate_ref=None)  # the gate of a cut stage is judged no more
+    return ended
+
+
+def _environment_passed(state: State, event: ev.EnvironmentPassed, at: float) -> State:
+    return replace(state, environments_passed=(*state.environments_passed, event.environment), gate_ref=None)
+
+
+def _no_return(state: State, event: ev.PointOfNoReturnPassed, at: float) -> State:
+    return replace(state, no_return=NoReturn(event.environment, event.stage, at, state.effect_count, event.values))
+
+
+def _run_ended(state: State, event: ev.RunEnded, at: float) -> State:
+    return replace(
+        state,
+        phase=Phase.ENDED,
+        leg=None,
+        outcome=event.outcome,
+        ended_at=at,
+        exceptions=event.exceptions,
+        holds={},
+        waiting={key: item for key, item in state.waiting.items() if not item.blocking or not item.open},
+        outstanding={},
+    )
+
+
+def _stop_requested(state: State, event: ev.StopRequested, at: float) -> State:
+    voided = {target: replace(entry, void=True) for target, entry in state.outstanding.items()}
+    return replace(state, stop_requested=event.by, outstanding=voided)
+
+
+def _success_judged(state: State, event: ev.SuccessJudged, at: float) -> State:
+    entry = {"standing": event.standing, "detail": event.detail, "value": event.value, "at": at}
+    return replace(state, success=put(state.success, event.name, entry))
+
+
+def _notice_requested(state: State, event: ev.NoticeRequested, at: float) -> State:
+    return replace(state, notices=put(state.notices, event.notice.key, NoticeState(event.notice, at)))
+
+
+def _notice_delivered(state: State, event: ev.NoticeDelivered, at: float) -> State:
+    known = state.notices[event.key]
+    return replace(state, notices=put(state.notices, event.key, replace(known, settled=True)))
+
+
+def _acknowledged(state: State, event: ev.Acknowledged, at: float) -> State:
+    return replace(state, acknowledged_at=at)
+
+
+def _gate_failed(state: State, event: ev.GateFailed, at: float) -> State:
+    return state
+
+
+HANDLERS: dict[type[ev.Event], Handler] = {
+    ev.LegEntered: _leg_entered,
+    ev.StageEnded: _stage_ended,
+    ev.PointOfNoReturnPassed: _no_return,
+    ev.GateFailed: _gate_failed,
+    ev.Acknowledged: _acknowledged,
+    ev.EnvironmentPassed: _environment_passed,
+    ev.RunEnded: _run_ended,
+    ev.StopRequested: _stop_requested,
+    ev.SuccessJudged: _success_judged,
+    ev.NoticeRequested: _notice_requested,
+    ev.NoticeDelivered: _notice_delivered,
+}
