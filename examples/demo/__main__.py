@@ -168,7 +168,7 @@ def show(world: World, teller: Teller) -> bool:
 
 def wait_by_hand(world: World) -> Never:
     """A controller beside the service, until somebody presses Ctrl-C."""
-    world.processes.start("serve", world.rollout("serve", "--listen", f"127.0.0.1:{world.controller_port}"))
+    world.serve()
     settings = "\n".join(f"    export {name}={value}" for name, value in {**world.settings, **world.urls}.items())
     urls = world.urls
     print(BY_HAND.format(settings=settings, prometheus=urls["PROMETHEUS_URL"], service=urls["APP_URL"]), flush=True)

@@ -67,10 +67,16 @@ class World:
         python = [sys.executable, "-m"]
         service = ["examples.demo.service", "--port", port, "--database", database, "--flags", flags]
         self.processes.start("service", [*python, *service])
-        self._wait("service", self._healthy)
+        self._wait("service", lambda: self._answers(f"{self.urls['APP_URL']}/health"))
         self.processes.start("traffic", [*python, "examples.demo.traffic", "--port", port])
         self.processes.start("prometheus", self._prometheus(prometheus))
         self._wait("prometheus", self._scraped)
+
+    def serve(self) -> None:
+        """A controller that stays, instead of one inside each `rollout start`."""
+        address = f"127.0.0.1:{self.controller_port}"
+        self.processes.start("controller", self.rollout("serve", "--listen", address))
+        self._wait("controller", lambda: self._answers(f"http://{address}/healthz"))
 
     def stop(self) -> None:
         self.processes.stop()
@@ -105,8 +111,8 @@ class World:
             "--log.level=warn",
         ]
 
-    def _healthy(self) -> bool:
-        with _open(f"{self.urls['APP_URL']}/health", timeout=5) as answer:
+    def _answers(self, url: str) -> bool:
+        with _open(url, timeout=5) as answer:
             return bool(answer.status == 200)
 
     def _scraped(self) -> bool:
