@@ -126,6 +126,7 @@ def _world(settings: Settings, store: FlagStore, reader: "SourceReader") -> Worl
         messenger=WebhookMessenger(reader.http, reader.clock),
         flags=board,
         kill_switch=kill_switch,
+        secrets=reader.http.secrets,
     )
 
 

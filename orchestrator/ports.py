@@ -116,7 +116,9 @@ class Journal(Protocol):
     another version, and writes nothing then; what it returned is durable. Reading tolerates concurrent appends.
     """
 
-    async def start(self, new: NewRun, epoch: int, at: float, events: Sequence[Event], summary: Mapping[str, Json]) -> list[Recorded]:
+    async def start(
+        self, new: NewRun, epoch: int, at: float, events: Sequence[Event], summary: Mapping[str, Json]
+    ) -> list[Recorded]:
         """Raises ``TargetBusy`` if an active run holds one of the claims, ``Conflict`` if the name is taken."""
         ...
 
@@ -283,6 +285,14 @@ class Messenger(Protocol):
         ...
 
 
+class SecretSource(Protocol):
+    def resolve(self, value: TextOrSecret, directory: str | None = None) -> str:
+        """The text itself, or what the reference leads to; relative files are relative to *directory*. Raises
+        ``Permanent``, which names the reference.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """Everything outside, behind one door for the runner; tests and the simulation bring their own."""
@@ -295,3 +305,4 @@ class World:
     messenger: Messenger
     flags: FlagStore
     kill_switch: KillSwitch
+    secrets: SecretSource | None = None

@@ -5,17 +5,22 @@ paper: what would stay, and why. Nothing here starts, writes or runs a command.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from orchestrator.core.events import PlanDocument
 from orchestrator.errors import RolloutError
-from orchestrator.ports import Scene, World, scene_of
+from orchestrator.ports import Scene, SecretSource, World, scene_of
 from stages.criteria.base import Measurement, MeasurementState, Memory, Verdict
 from stages.criteria.threshold import Threshold, judge
 from stages.effects import ObserveFlag, TargetKind
 from stages.flag_spec import percentage_of
+from stages.plan import StagedRollout
+from stages.problems import Mark, Problem, problem
 from stages.step import Act, EnvironmentProgram, Program
+from stages.values import SecretRef
+from stages.walk import places
 
 MOST_AT_ONCE = 8
 
@@ -114,7 +119,9 @@ async def _schema(environment: EnvironmentProgram, world: World, scene: Scene) -
             found.append(Finding(Level.ERROR, where, f"its database can't be looked at: {error}"))
             continue
         if act.is_done(seen.value):
-            found.append(Finding(Level.NOTE, where, "it was applied before; it is skipped, and never undone by this run"))
+            found.append(
+                Finding(Level.NOTE, where, "it was applied before; it is skipped, and never undone by this run")
+            )
     return found
 
 
@@ -147,3 +154,17 @@ def _policy(on_rollback: str) -> str | None:
     if on_rollback == "down":
         return None
     return "somebody is asked" if on_rollback == "ask" else "the schema stays unless somebody asks for it"
+
+
+def missing_secrets(documents: Sequence[PlanDocument], secrets: SecretSource, directory: str | None) -> list[Problem]:
+    """References to secrets that lead nowhere where this controller runs, each once."""
+    found: dict[str, Problem] = {}
+    for document in documents:
+        for place in places(StagedRollout.model_validate(document.plan)):
+            if not isinstance(place.part, SecretRef) or not place.is_for(document.environment):
+                continue
+            try:
+                secrets.resolve(place.part, directory)
+            except RolloutError as error:
+                found.setdefault(f"{place.path}", problem(Mark("the plan"), place.path, str(error)))
+    return list(found.values())

@@ -20,7 +20,7 @@ from orchestrator.core.commands import Actor, Command
 from orchestrator.core.events import InheritedTarget, PlanDocument, RunStarted, to_json
 from orchestrator.core.fold import begin, fold
 from orchestrator.core.phases import CommandName, Phase
-from orchestrator.core.rollback import targets_to_return
+from orchestrator.core.returns import targets_to_return
 from orchestrator.core.state import State
 from orchestrator.core.view import iso, status, summary
 from orchestrator.errors import Conflict, Fenced, Forbidden, NotFound, Refused, RolloutError, StoreError, TargetBusy
@@ -36,9 +36,10 @@ from orchestrator.ports import (
     RunRow,
     World,
 )
-from orchestrator.rehearsal import Finding, Level, rehearse
+from orchestrator.rehearsal import Finding, Level, missing_secrets, rehearse
 from orchestrator.runner import Runner
 from stages.flag_spec import ABSENT, FlagChange, change_value, percentage_of, to_document, to_value
+from stages.problems import InvalidPlan
 from stages.step import Program
 
 log = structlog.get_logger()
@@ -303,11 +304,21 @@ class Service(Reading):
         _require(actor, "operator", "starting a run")
         async with self._starting:
             if submission.supersede is not None:
+                self._require_secrets(submission)
                 return await self._supersede(submission, actor), True
             for row in await self.journal.rows(active=True):
                 if (row.plan, row.digest) == (submission.plan, submission.digest):
                     return row.run, False
+            self._require_secrets(submission)
             return await self._begin(_started(submission, actor)), True
+
+    def _require_secrets(self, submission: Submission) -> None:
+        """Nothing is started that would find out half-way that it can't log in."""
+        if self.world.secrets is None:
+            return
+        problems = missing_secrets(submission.documents, self.world.secrets, submission.directory)
+        if problems:
+            raise InvalidPlan(problems)
 
     async def rehearse(self, program: Program) -> Findings:
         """What the plan would meet: its targets in other runs' hands, and what ``rehearsal`` finds."""
