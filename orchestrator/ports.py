@@ -38,7 +38,7 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """An event in its place: ``seq`` counts from 1 without a gap; ``hash`` chains it to the one before (hex SHA-256)."""
+    """An event in its place: ``seq`` counts from 1, ``hash`` (hex SHA-256) chains it to the one before."""
 
     run: str
     seq: int
@@ -75,7 +75,7 @@ class NewRun:
 
 @dataclass(frozen=True, slots=True)
 class FlagWrite:
-    """Write *document* if the stored one still has *expected* version (None: it must not exist). The store numbers it."""
+    """Write *document* if the stored one has the *expected* version (None: there is none). The store numbers it."""
 
     document: FlagDocument
     expected: Version | None

@@ -24,14 +24,16 @@ from orchestrator.core.afterwards import is_settled
 from orchestrator.core.asks import Ask, CheckAsk, MeasureAsk, ObserveAsk, SuccessAsk
 from orchestrator.core.backward import backoff_seconds
 from orchestrator.core.commands import Actor, Command, accept
-from orchestrator.core.decide import accumulate, decide, scopes
+from orchestrator.core.decide import decide
 from orchestrator.core.effect import Effect, EffectState, Notice, Outcome
 from orchestrator.core.events import EffectFailed, EffectFinished, Event, NoticeDelivered
 from orchestrator.core.fold import apply, fold
 from orchestrator.core.moment import Moment
 from orchestrator.core.questions import questions
 from orchestrator.core.state import Outstanding, State
+from orchestrator.core.timing import accumulate
 from orchestrator.core.view import summary
+from orchestrator.core.wanted import scopes
 from orchestrator.errors import Conflict, Fenced, Permanent, RolloutError, StoreError, Temporary
 from orchestrator.ports import Answer, Batch, Journal, Recorded, Scene, World, scene_of
 from stages.checks import Source, Standing

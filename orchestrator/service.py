@@ -328,8 +328,8 @@ class Service(Reading):
             runner = self._runners.get(row.run)
             if runner is None or (row.plan, row.digest) == (program.name, program.digest):
                 continue
-            for claim in sorted(claims.keys() & runner.state.program.claims().keys()):
-                found.append(Finding(Level.ERROR, claims[claim], f"the active run {row.run} holds it"))
+            shared = sorted(claims.keys() & runner.state.program.claims().keys())
+            found += [Finding(Level.ERROR, claims[claim], f"the active run {row.run} holds it") for claim in shared]
         return found + await rehearse(program, self.world)
 
     async def _begin(self, started: RunStarted, inherits_from: str | None = None) -> str:

@@ -106,7 +106,7 @@ def _refuse_other_names(path: str, headers: Headers) -> None:
         raise Forbidden(f"Without a token this page answers to localhost only, not to {name[:100]!r}.")
 
 
-# --- roles -----------------------------------------------------------------------------------------------------------
+# --- roles ------------------------------------------------------------------------------------------------------------
 
 _BEARER = HTTPBearer(auto_error=False, description="A token of this server; its role decides what it may do.")
 

@@ -16,7 +16,7 @@ EnvironmentName = Annotated[str, Field(min_length=1, max_length=200)]
 NO_REASON = "no reason given"
 
 
-# --- received --------------------------------------------------------------------------------------------------------
+# --- received ---------------------------------------------------------------------------------------------------------
 
 
 class SubmissionBody(Part):
@@ -74,7 +74,7 @@ class LiftBody(Part):
     confirm: Annotated[bool, Field(description="Without it, only what would happen is answered.")] = False
 
 
-# --- answered --------------------------------------------------------------------------------------------------------
+# --- answered ---------------------------------------------------------------------------------------------------------
 
 
 class Answered(BaseModel):

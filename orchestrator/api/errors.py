@@ -128,7 +128,7 @@ def _of_framework(error: HTTPException) -> Failure:
     return Failure(status, name, error.detail, headers=error.headers or {})
 
 
-# --- bodies and parameters that are not as they must be --------------------------------------------------------------
+# --- bodies and parameters that are not as they must be ---------------------------------------------------------------
 
 
 def _invalid(errors: Iterable[Mapping[str, Any]]) -> Failure:
@@ -160,7 +160,7 @@ def _sentence(error: Mapping[str, Any]) -> str:
             return message.removeprefix("Value error, ").removesuffix(".")
 
 
-# --- registered with the framework -----------------------------------------------------------------------------------
+# --- registered with the framework ------------------------------------------------------------------------------------
 
 
 async def _answer(request: Request, error: Exception) -> Response:

@@ -6,12 +6,13 @@ Each ask has a key; the shell has at most one of a key under way. What comes bac
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from orchestrator.core import afterwards, backward, decide, gates
+from orchestrator.core import afterwards, backward, gates
 from orchestrator.core.evidence import Look
 from orchestrator.core.moment import OBSERVATION_LASTS_SECONDS, Moment
 from orchestrator.core.questions import is_due, questions
 from orchestrator.core.state import NodeState
 from orchestrator.core.walk import current_act
+from orchestrator.core.wanted import scopes, unseen_flags, walks_under_way
 from stages.checks import Check
 from stages.criteria.threshold import Threshold
 from stages.effects import Observation, ObserveFlag, TargetKind
@@ -83,7 +84,7 @@ def next_at(m: Moment) -> float | None:
     return min((at for at in times if at > m.now), default=None)
 
 
-# --- looks --------------------------------------------------------------------------------------------------------------
+# --- looks ------------------------------------------------------------------------------------------------------------
 
 
 def _criteria(m: Moment) -> Iterator[tuple[str, Threshold, float, float]]:
@@ -133,17 +134,17 @@ def _catch_up(look: Look, now: float, every: float) -> float:
     return look.at + max(every, gap / MOST_CATCH_UP_LOOKS)
 
 
-# --- checks -------------------------------------------------------------------------------------------------------------
+# --- checks -----------------------------------------------------------------------------------------------------------
 
 
 def _checks(m: Moment) -> Iterator[CheckAsk]:
-    for scope in decide.scopes(m):
+    for scope in scopes(m):
         for question in questions(scope):
             if is_due(m, question):
                 yield CheckAsk(question.key, question.check, scope.since)
 
 
-# --- looks at targets ---------------------------------------------------------------------------------------------------
+# --- looks at targets -------------------------------------------------------------------------------------------------
 
 
 def _observations(m: Moment) -> list[ObserveAsk]:
@@ -160,7 +161,7 @@ def _wanted_observations(m: Moment) -> Iterator[tuple[str, Observation, float]]:
     """Target, how to look at it, and the oldest look that would still do."""
     state = m.state
     recent = m.now - OBSERVATION_LASTS_SECONDS
-    for target in decide.unseen_flags(state):
+    for target in unseen_flags(state):
         yield target, _flag(target), recent
     for act in _acts_under_way(m):
         target_of_act = act.target
@@ -190,7 +191,7 @@ def _flags_watched(m: Moment) -> list[str]:
 
 
 def _acts_under_way(m: Moment) -> Iterator[Act]:
-    for key, acts in decide.walks_under_way(m):
+    for key, acts in walks_under_way(m):
         act = current_act(m.state, key, acts)
         if act is not None:
             yield act

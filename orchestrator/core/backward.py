@@ -20,7 +20,7 @@ from orchestrator.core.events import (
     WaitingAnswered,
     WaitingOpened,
 )
-from orchestrator.core.moment import Moment
+from orchestrator.core.moment import Moment, request
 from orchestrator.core.phases import Reason
 from orchestrator.core.questions import Scope, all_settled, holds_of, record_answers
 from orchestrator.core.rollback import (
@@ -76,7 +76,7 @@ def events(m: Moment) -> list[Event]:
     return _finish(m)
 
 
-# --- acts: before, after, answer ----------------------------------------------------------------------------------------
+# --- acts: before, after, answer --------------------------------------------------------------------------------------
 
 
 def _acts(m: Moment, node: NodeState) -> list[Event]:
@@ -98,7 +98,7 @@ def _is_backing_off(m: Moment, node: NodeState) -> bool:
     return node.failed_at is not None and m.now - node.failed_at < backoff_seconds(node.failures)
 
 
-# --- flags --------------------------------------------------------------------------------------------------------------
+# --- flags ------------------------------------------------------------------------------------------------------------
 
 
 def _exposure(m: Moment, node: NodeState) -> list[Event]:
@@ -133,7 +133,7 @@ def _with_pinned_changes(state: State, target: TargetState, standing: dict[str, 
     """*standing* with what a firing trigger wants of the flag, in case its action has not been performed yet."""
     value = standing
     environment = state.program.environment(target.environment)
-    for (fired_in, trigger), _ in state.fired.items():
+    for fired_in, trigger in state.fired:
         if fired_in != target.environment:
             continue
         for act in environment.trigger_acts.get(trigger, ()):
@@ -162,7 +162,7 @@ def _set(m: Moment, node: NodeState, target: TargetState, standing: Json, wanted
     if standing == wanted:
         return [NodeFinished(node=node.node.id, result="as_it_was")]
     return [
-        m.request(
+        request(
             Target(target.id, target.kind, target.title),
             set_flag(target.environment, target, wanted),
             f"{target.title} back",
@@ -176,7 +176,7 @@ def _set(m: Moment, node: NodeState, target: TargetState, standing: Json, wanted
     ]
 
 
-# --- settle and drain ---------------------------------------------------------------------------------------------------
+# --- settle and drain -------------------------------------------------------------------------------------------------
 
 
 def _settle(m: Moment, node: NodeState) -> list[Event]:
@@ -189,7 +189,8 @@ def _settle(m: Moment, node: NodeState) -> list[Event]:
 
 def drain_criterion(state: State, node: RollbackNode) -> Threshold:
     stage = state.program.environment(node.environment).stage(node.stage)
-    assert stage is not None and stage.drain is not None
+    assert stage is not None
+    assert stage.drain is not None
     drain = stage.drain
     return Threshold.model_validate(
         {"name": f"queue of {node.stage}", "query": drain.query, "pass": drain.until, "source": drain.source}
@@ -208,7 +209,7 @@ def _drain(m: Moment, node: NodeState) -> list[Event]:
     return []
 
 
-# --- everything else that was touched -----------------------------------------------------------------------------------
+# --- everything else that was touched ---------------------------------------------------------------------------------
 
 
 def _target(state: State, node: NodeState) -> TargetState:
@@ -230,7 +231,7 @@ def _undo(m: Moment, node: NodeState) -> list[Event]:
             return _left_as_drifted(m, node, target, seen.value)
     assert node.node.undo is not None
     return [
-        m.request(
+        request(
             Target(target.id, target.kind, target.title),
             node.node.undo,
             f"{target.title} back",
@@ -279,7 +280,7 @@ def _no_return(m: Moment, node: NodeState) -> list[Event]:
     return []  # a person resolves it; holds() says so
 
 
-# --- verify, questions --------------------------------------------------------------------------------------------------
+# --- verify, questions ------------------------------------------------------------------------------------------------
 
 
 def verify_scope(state: State, node: NodeState) -> Scope:
@@ -389,7 +390,7 @@ _WORK: dict[str, Work] = {
 }
 
 
-# --- the end, and why nothing moves ---------------------------------------------------------------------------------
+# --- the end, and why nothing moves -----------------------------------------------------------------------------------
 
 
 def _finish(m: Moment) -> list[Event]:

@@ -81,7 +81,7 @@ def _check_phase(state: State, command: Command) -> None:
     raise Refused(f"{state.run} is {where}, and {command.command} makes no sense there; what works: {would_work}")
 
 
-# --- pause, resume, stop ------------------------------------------------------------------------------------------------
+# --- pause, resume, stop ----------------------------------------------------------------------------------------------
 
 
 def _pause(m: Moment, command: Command, actor: Actor) -> list[Event]:
@@ -138,23 +138,15 @@ def _decide_pins(m: Moment, command: Command, actor: Actor) -> list[Event]:
     events: list[Event] = []
     if m.held:
         events.append(Resumed(by=actor.name, reason=command.reason))
-    for pin in pins:
-        events.append(
-            PinDecided.model_validate(
-                {
-                    "type": "PinDecided",
-                    "flag": pin.flag,
-                    "environment": pin.environment,
-                    "source": pin.source,
-                    "decision": command.pin,
-                    "by": actor.name,
-                    "reason": command.reason,
-                }
-            )
-        )
+    events += [_pin_decided(pin, command, actor) for pin in pins]
     if command.pin == "release":
         events += _reenter(m, pins[0], actor, command.reason)
     return events
+
+
+def _pin_decided(pin: Pin, command: Command, actor: Actor) -> Event:
+    decided = {"flag": pin.flag, "environment": pin.environment, "source": pin.source, "decision": command.pin}
+    return PinDecided.model_validate({**decided, "by": actor.name, "reason": command.reason})
 
 
 def _stage_index_of(state: State, flag: str) -> int | None:
@@ -169,9 +161,8 @@ def _check_releasable(state: State, pin: Pin) -> None:
         return
     name = state.environment.stages[index].name
     if index < state.cursor.stage or state.phase is Phase.WATCHING or state.is_cut(pin.environment, name):
-        raise Refused(
-            f"stage {name} of {_flag_name(pin.flag)} is behind the run and is not entered again: the pin can only be kept"
-        )
+        flag = _flag_name(pin.flag)
+        raise Refused(f"stage {name} of {flag} is behind the run and is not entered again: the pin can only be kept")
 
 
 def _reenter(m: Moment, pin: Pin, actor: Actor, reason: str) -> list[Event]:
@@ -199,7 +190,7 @@ def _stop(m: Moment, command: Command, actor: Actor) -> list[Event]:
     return [StopRequested(by=actor.name, reason=command.reason)]
 
 
-# --- answers of people --------------------------------------------------------------------------------------------------
+# --- answers of people ------------------------------------------------------------------------------------------------
 
 
 def _approve(m: Moment, command: Command, actor: Actor) -> list[Event]:
@@ -222,7 +213,7 @@ def _trigger_yes(m: Moment, item: Waiting, actor: Actor, reason: str) -> list[Ev
     for (environment, name), fired in m.state.fired.items():
         if trigger_item(environment, name, fired.count) == item.item:
             why = f"trigger {name}: {fired.detail}" + (f" ({reason})" if reason else "")
-            return [rollback.plan(m.state, cause="trigger", reason=why, by=actor.name)]
+            return [rollback.plan(m.state, rollback.Why("trigger", why, actor.name))]
     return []
 
 
@@ -281,7 +272,7 @@ def _approval_of(state: State, item: Waiting) -> Approval | None:
     return None
 
 
-# --- advance ------------------------------------------------------------------------------------------------------------
+# --- advance ----------------------------------------------------------------------------------------------------------
 
 
 def _advance(m: Moment, command: Command, actor: Actor) -> list[Event]:
@@ -324,7 +315,7 @@ def _watched(m: Moment, what: str, until: float, actor: Actor, reason: str) -> E
     return Advanced(what=what, evidence=evidence, watched_seconds=until, by=actor.name, reason=reason)
 
 
-# --- rollback, resolve ----------------------------------------------------------------------------------------------------
+# --- rollback, resolve ------------------------------------------------------------------------------------------------
 
 
 def _rollback(m: Moment, command: Command, actor: Actor) -> list[Event]:
@@ -337,9 +328,7 @@ def _rollback(m: Moment, command: Command, actor: Actor) -> list[Event]:
         return _rollback_stage(m, command, actor)
     if state.phase is Phase.CHECKING and not any(target.touched for target in state.targets.values()):
         return [RunEnded(outcome="rolled_back", by=actor.name, reason=command.reason)]
-    return [
-        rollback.plan(state, cause="command", reason=command.reason, by=actor.name, with_schema=command.with_schema)
-    ]
+    return [rollback.plan(state, rollback.Why("command", command.reason, actor.name), with_schema=command.with_schema)]
 
 
 def _add_schema(m: Moment, command: Command, actor: Actor) -> list[Event]:
@@ -371,7 +360,7 @@ def _rollback_stage(m: Moment, command: Command, actor: Actor) -> list[Event]:
     wall = state.no_return
     if wall is not None and wall.environment == state.cursor.environment and wall.stage in suffix:
         raise Refused(f"stage {wall.stage} is a point of no return; no rollback leads across it")
-    return [rollback.plan(state, cause="command", reason=command.reason, by=actor.name, scope=command.stage)]
+    return [rollback.plan(state, rollback.Why("command", command.reason, actor.name), scope=command.stage)]
 
 
 def _resolve(m: Moment, command: Command, actor: Actor) -> list[Event]:
@@ -412,7 +401,7 @@ def _resolvable(state: State) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-# --- fire, ack ------------------------------------------------------------------------------------------------------------
+# --- fire, ack --------------------------------------------------------------------------------------------------------
 
 
 def _fire(m: Moment, command: Command, actor: Actor) -> list[Event]:
@@ -427,9 +416,7 @@ def _fire(m: Moment, command: Command, actor: Actor) -> list[Event]:
     events: list[Event] = [triggers.fired_event(state, trigger, by_hand, by=actor.name, reason=command.reason)]
     if trigger.then == "rollback" and trigger.ask is None:
         why = f"trigger {trigger.name}, fired by hand: {command.reason}"
-        events.append(
-            rollback.plan(state, cause="trigger", reason=why, by=actor.name, flags_of_triggers=(trigger.name,))
-        )
+        events.append(rollback.plan(state, rollback.Why("trigger", why, actor.name), flags_of_triggers=(trigger.name,)))
     return events
 
 

@@ -18,9 +18,10 @@ folded state has outstanding.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import count
 
-from orchestrator.core import afterwards, backward, entry, forward, gates, notices, rollback, triggers, watching
+from orchestrator.core import afterwards, backward, entry, forward, notices, rollback, triggers, watching
 from orchestrator.core.events import (
     EffectRequested,
     Event,
@@ -30,18 +31,17 @@ from orchestrator.core.events import (
     RunEnded,
     WaitingAnswered,
 )
-from orchestrator.core.evidence import Evidence, add_up
+from orchestrator.core.evidence import Evidence
 from orchestrator.core.moment import Moment
 from orchestrator.core.phases import Leg, Phase, Reason
-from orchestrator.core.questions import Scope, due_at, questions
-from orchestrator.core.state import NodeState, State
-from orchestrator.core.walk import observed, verify_scope
+from orchestrator.core.state import State
+from orchestrator.core.timing import wake_at
+from orchestrator.core.walk import observed
+from orchestrator.core.wanted import is_over, unseen_flags
 from stages.actions import Site
 from stages.actions.flag import FlagAction
-from stages.actions.passive import WaitAction
 from stages.step import Act
 
-TICK_SECONDS = 15.0
 Holds = dict[tuple[Reason, str], str]
 
 
@@ -64,26 +64,22 @@ def decide(state: State, evidence: Evidence, now: float) -> Decision:
 
 def _numbered(state: State, events: list[Event]) -> tuple[Event, ...]:
     """Effects get the run's next numbers, in the order in which they are asked for."""
-    numbered: list[Event] = []
-    count = state.effect_count
-    for event in events:
-        if isinstance(event, EffectRequested):
-            count += 1
-            effect = event.effect.model_copy(update={"id": f"{state.run}-e{count}"})
-            event = event.model_copy(update={"effect": effect})  # noqa: PLW2901 - the same event, with its number
-        numbered.append(event)
-    return tuple(numbered)
+    numbers = count(state.effect_count + 1)
+    return tuple(
+        _with_id(event, f"{state.run}-e{next(numbers)}") if isinstance(event, EffectRequested) else event
+        for event in events
+    )
 
 
-# --- the rules ----------------------------------------------------------------------------------------------------------
+def _with_id(event: EffectRequested, effect_id: str) -> EffectRequested:
+    return event.model_copy(update={"effect": event.effect.model_copy(update={"id": effect_id})})
+
+
+# --- the rules --------------------------------------------------------------------------------------------------------
 
 
 def _ended(m: Moment) -> list[Event]:
     return [*afterwards.events(m), *notices.events(m)] if m.state.ended else []
-
-
-def _is_over(m: Moment) -> bool:
-    return m.state.ended or m.state.stop_requested is not None
 
 
 def _stopping(m: Moment) -> list[Event]:
@@ -96,46 +92,48 @@ def _stopping(m: Moment) -> list[Event]:
 
 
 def _world(m: Moment) -> list[Event]:
-    return [] if _is_over(m) else triggers.world_rule(m)
+    return [] if is_over(m) else triggers.world_rule(m)
 
 
 def _reversing(m: Moment) -> list[Event]:
     """A reverse run begins with its way back."""
     state = m.state
-    if _is_over(m) or state.started.reverses is None or state.rollback is not None:
+    if is_over(m) or state.started.reverses is None or state.rollback is not None:
         return []
     return [
         rollback.plan(
-            state, cause="reverse", by=state.author, reason=state.started.reason, with_schema=state.started.with_schema
+            state,
+            rollback.Why("reverse", state.started.reason, state.author),
+            with_schema=state.started.with_schema,
         )
     ]
 
 
 def _rolling_back(m: Moment) -> list[Event]:
-    if _is_over(m) or m.state.rollback is None:
+    if is_over(m) or m.state.rollback is None:
         return []
     return [*triggers.act_rule(m), *backward.events(m)]
 
 
 def _triggers(m: Moment) -> list[Event]:
-    if _is_over(m) or not m.state.forward:
+    if is_over(m) or not m.state.forward:
         return []
     return triggers.fire_rule(m) or triggers.act_rule(m) or triggers.ask_rule(m)
 
 
 def _gate(m: Moment) -> list[Event]:
-    return [] if _is_over(m) else forward.gate_rule(m)
+    return [] if is_over(m) else forward.gate_rule(m)
 
 
 def _deadlines(m: Moment) -> list[Event]:
-    """Approvals and holds whose time is over, where the plan says that this rolls back; manual items' times end in no."""
-    if _is_over(m) or m.state.rollback is not None:
+    """Approvals and holds whose time is over, where the plan says that this rolls back."""
+    if is_over(m) or m.state.rollback is not None:
         return []
     for item in m.state.waiting.values():
-        if item.open and item.blocking and item.until is not None and m.now >= item.until and item.kind == "approval":
-            if _approval_rolls_back(m.state, item.item):
-                answered = WaitingAnswered(item=item.item, answer="timeout", reason="nobody approved in time")
-                return [answered, *_back_or_over(m, "approval", f"{item.text}: nobody approved in time")]
+        is_late = item.open and item.kind == "approval" and item.until is not None and m.now >= item.until
+        if is_late and _approval_rolls_back(m.state, item.item):
+            answered = WaitingAnswered(item=item.item, answer="timeout", reason="nobody approved in time")
+            return [answered, *_back_or_over(m, "approval", f"{item.text}: nobody approved in time")]
     hold = m.state.holds.get((Reason.INCONCLUSIVE, m.reached_gate.name))
     if hold is not None and m.state.forward and m.reached_gate.name in m.state.environment.gates:
         terms = m.state.environment.gates[m.reached_gate.name].hold
@@ -155,16 +153,16 @@ def _approval_rolls_back(state: State, item: str) -> bool:
 def _back_or_over(m: Moment, cause: rollback.Cause, reason: str) -> list[Event]:
     if m.state.phase is Phase.CHECKING:
         return [RunEnded(outcome="rolled_back", reason=reason)]
-    return [rollback.plan(m.state, cause=cause, reason=reason)]
+    return [rollback.plan(m.state, rollback.Why(cause, reason))]
 
 
 def _cuts(m: Moment) -> list[Event]:
-    return [] if _is_over(m) else triggers.cut_rule(m)
+    return [] if is_over(m) else triggers.cut_rule(m)
 
 
 def _holds(m: Moment) -> list[Event]:
     """The holds that follow from state and evidence, written down where they differ from those that stand."""
-    if _is_over(m):
+    if is_over(m):
         return []
     wanted = derived_holds(m)
     events: list[Event] = []
@@ -218,28 +216,19 @@ def _is_raised(state: State, target: str) -> bool:
 
 def _effect_holds(m: Moment) -> Holds:
     found: Holds = {}
-    for target, entry in m.state.outstanding.items():
-        words = f"{entry.effect.label}: {entry.failing}"
-        if entry.unknown and not entry.void:
+    for target, one in m.state.outstanding.items():
+        words = f"{one.effect.label}: {one.failing}"
+        if one.unknown and not one.void:
             found[(Reason.UNKNOWN_OUTCOME, target)] = words
-        elif entry.failing is not None and not entry.void:
-            reason = Reason.UNDO_FAILING if entry.effect.node is not None else Reason.EFFECT_FAILING
+        elif one.failing is not None and not one.void:
+            reason = Reason.UNDO_FAILING if one.effect.node is not None else Reason.EFFECT_FAILING
             found[(reason, target)] = words
     return found
 
 
-def unseen_flags(state: State) -> tuple[str, ...]:
-    """Flags of the plan that were not observed yet in the environment where the run stands."""
-    if state.rollback is not None or state.phase not in (Phase.CHECKING, Phase.RUNNING):
-        return ()
-    environment = state.cursor.environment
-    wanted = (f"flag:{environment}/{key}" for key in state.environment.flags)
-    return tuple(target for target in wanted if target not in state.targets)
-
-
 def _observe_flags(m: Moment) -> list[Event]:
     """The run's first act in an environment: every flag of the plan is looked at, before anything is changed."""
-    if _is_over(m):
+    if is_over(m):
         return []
     found: list[Event] = []
     for target in unseen_flags(m.state):
@@ -253,7 +242,7 @@ def _observe_flags(m: Moment) -> list[Event]:
 
 def _leg(m: Moment) -> list[Event]:
     state = m.state
-    if _is_over(m) or state.rollback is not None:
+    if is_over(m) or state.rollback is not None:
         return []
     if state.phase is Phase.CHECKING:
         return _checking(m)
@@ -296,123 +285,3 @@ _LADDER: tuple[Callable[[Moment], list[Event]], ...] = (
     _leg,
     _notes,
 )
-
-
-# --- time ---------------------------------------------------------------------------------------------------------------
-
-
-def accumulate(state: State, evidence: Evidence, now: float) -> Evidence:
-    """Bake and watch as of *now*: passing time since the last call is added. To be called before every ``decide``."""
-    m = Moment(state, evidence, now)
-    longest = longest_gap_seconds(m)
-    if state.phase is Phase.RUNNING and state.leg is Leg.BAKING:
-        bake = add_up(evidence.bake, gates.bake_key(state), forward.bake_counts(m), now, longest)
-        return replace(evidence, bake=bake)
-    if state.phase is Phase.WATCHING:
-        watch = add_up(evidence.watch, gates.watch_key(state), watching.counts(m), now, longest)
-        return replace(evidence, watch=watch)
-    return evidence
-
-
-def longest_gap_seconds(m: Moment) -> float:
-    """How much time between two moments counts as observed: two looks of the slowest gate, or two ticks."""
-    names = gates.watched_gates(m.state, m.evidence)
-    every = [gate.every for _, gate in gates.gates_named(m.state, names)]
-    return 2 * max([*every, TICK_SECONDS]) + gates.LOOK_GRACE_SECONDS
-
-
-def walks_under_way(m: Moment) -> list[tuple[str, tuple[Act, ...]]]:
-    """Every list of acts that is being walked now, with its key."""
-    state = m.state
-    current = forward.walk_of_leg(state) if state.forward else None
-    found = [current] if current is not None else []
-    found += [(key, acts) for key, acts, _ in triggers.walks(state)]
-    if state.rollback is not None:
-        found += [
-            (node.node.id, rollback.acts_of_node(state, node.node))
-            for node in backward.ready_nodes(state)
-            if node.node.kind in backward.ACT_KINDS
-        ]
-    return found
-
-
-def scopes(m: Moment) -> list[Scope]:
-    """All checks that are to be asked now."""
-    if _is_over(m):
-        return []
-    verifying = [verify_scope(m.state, key, acts) for key, acts in walks_under_way(m)]
-    return [scope for scope in verifying if scope is not None] + _scopes_of_place(m)
-
-
-def _scopes_of_place(m: Moment) -> list[Scope]:
-    state = m.state
-    if state.rollback is not None:
-        return backward.scopes(m)
-    if state.phase is Phase.CHECKING:
-        return entry.active_scopes(m)
-    if state.phase is Phase.WATCHING:
-        return watching.scopes(m)
-    return forward.scopes(m)
-
-
-def wake_at(m: Moment) -> float | None:
-    """The next time at which waiting alone may change something. Answers and commands wake a run by themselves."""
-    state = m.state
-    times = [*notices.due_times(m), *_waiting_times(m), *_walk_times(m)]
-    if state.ended:
-        times += [at for one in afterwards.open_success(state) if (at := afterwards.success_due_at(state, one))]
-        return min((at for at in times if at > m.now), default=None)
-    times += [at for scope in scopes(m) for one in questions(scope) if (at := due_at(m, one)) is not None]
-    times += _leg_times(m)
-    times.append(m.now + TICK_SECONDS)
-    return min(at for at in times if at > m.now)
-
-
-def _waiting_times(m: Moment) -> list[float]:
-    return [item.until for item in m.state.waiting.values() if item.open and item.until is not None]
-
-
-def _walk_times(m: Moment) -> list[float]:
-    """Ends of waits, of settling, and of back-offs."""
-    state = m.state
-    times: list[float] = []
-    walks = walks_under_way(m)
-    if state.rollback is not None:
-        times += [at for node in backward.ready_nodes(state) for at in _node_times(node)]
-    for key, acts in walks:
-        walk = state.walk(key)
-        if walk.started_at is not None and walk.done < len(acts) and isinstance(acts[walk.done].action, WaitAction):
-            times.append(walk.started_at + acts[walk.done].action.wait)  # type: ignore[attr-defined]
-    times += [fired.at + triggers.CONTINUE_LIMIT_SECONDS for fired in state.fired.values()]
-    return times
-
-
-def _node_times(node: NodeState) -> list[float]:
-    times = []
-    if node.started_at is not None and node.node.seconds is not None:
-        times.append(node.started_at + node.node.seconds)
-    if node.started_at is not None and node.node.kind == "before":
-        times.append(node.started_at + rollback.BEFORE_LIMIT_SECONDS)
-    if node.failed_at is not None:
-        times.append(node.failed_at + backward.backoff_seconds(node.failures))
-    return times
-
-
-def _leg_times(m: Moment) -> list[float]:
-    state = m.state
-    times: list[float] = []
-    if state.leg in (Leg.SETTLING, Leg.FINISHING) and state.stage is not None:
-        times.append(state.entered_at + state.stage.settle_seconds)
-    if state.leg is Leg.BAKING and m.evidence.bake.counting and state.step is not None:
-        progress = forward.bake_progress(m)
-        times.append(m.now + max(state.step.bake.min_seconds - progress.seconds, 0.0))
-    if state.phase is Phase.WATCHING and m.evidence.watch.counting:
-        left = state.environment.watch_seconds - gates.watched_seconds(state, m.evidence)
-        times.append(m.now + max(left, 0.0))
-    window = m.closed_window()
-    if window is not None and (opens := window.opens_at(m.now)) is not None:
-        times.append(opens)
-    for hold in state.holds.values():
-        if hold.reason is Reason.INCONCLUSIVE and hold.item in state.environment.gates:
-            times.append(hold.since + state.environment.gates[hold.item].hold.deadline)
-    return times

@@ -7,7 +7,7 @@ from stages.values import Json, Part
 
 
 class EffectState(StrEnum):
-    """What came of performing an effect. Only DONE and REFUSED are outcomes; the others are answered by looking again."""
+    """What came of performing an effect. DONE and REFUSED are outcomes; the others are answered by looking again."""
 
     DONE = "done"
     REFUSED = "refused"  # cleanly and for good: nothing was changed

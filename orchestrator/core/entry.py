@@ -102,7 +102,7 @@ def _checks_settled(m: Moment) -> bool:
 
 def _approvals_given(m: Moment) -> bool:
     return all(
-        approval_is_given(m, guard.approval, item_of(m.state, guard), m.state.entry_at)
+        approval_is_given(m, item_of(m.state, guard), m.state.entry_at)
         for guard in guards(m.state)
         if guard.approval is not None
     )

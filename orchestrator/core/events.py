@@ -95,7 +95,7 @@ class WaitingOpened(Event):
 
 
 class WaitingAnswered(Event):
-    """One person's answer. ``closes`` says whether the item is decided by it; a reject of an approval is not final."""
+    """One person's answer. ``closes``: the item is decided by it (a reject of an approval is not final)."""
 
     type: Literal["WaitingAnswered"] = "WaitingAnswered"
     item: str
@@ -399,13 +399,13 @@ class NoticeDelivered(Event):
 
 
 AnyEvent = Annotated[
-    Union[  # noqa: UP007 - a tuple of classes that is also listed below
+    Union[  # noqa: UP007 - its members are asked for below
         RunStarted, LegEntered, CheckAnswered, WaitingOpened, WaitingAnswered, HoldSet, HoldCleared, TargetObserved,
-        EffectRequested, EffectFailed, EffectFinished, ActStarted, ActFinished, ActRefused, StageEnded, PointOfNoReturnPassed,
-        GateFailed, OnFailPaused, TriggerFired, TriggerRearmed, PinDecided, DriftFound, DriftGone, KillSwitched,
-        Paused, Resumed, StepReentered, Advanced, TargetResolved, Acknowledged, RollbackStarted, NodesAdded, NodeStarted,
-        NodeFinished, RollbackFinished, EnvironmentPassed, RunEnded, StopRequested, SuccessJudged, NoticeRequested,
-        NoticeDelivered,
+        EffectRequested, EffectFailed, EffectFinished, ActStarted, ActFinished, ActRefused, StageEnded,
+        PointOfNoReturnPassed, GateFailed, OnFailPaused, TriggerFired, TriggerRearmed, PinDecided, DriftFound,
+        DriftGone, KillSwitched, Paused, Resumed, StepReentered, Advanced, TargetResolved, Acknowledged, RollbackStarted, NodesAdded,
+        NodeStarted, NodeFinished, RollbackFinished, EnvironmentPassed, RunEnded, StopRequested, SuccessJudged,
+        NoticeRequested, NoticeDelivered,
     ],
     Field(discriminator="type"),
 ]  # fmt: skip

@@ -105,9 +105,7 @@ def note_look(evidence: Evidence, key: str, measurement: Measurement, judgement:
     return replace(evidence, looks=put(evidence.looks, key, look))
 
 
-def note_asked(  # noqa: PLR0913 - an answer with its two times
-    evidence: Evidence, key: str, standing: Standing, detail: str, at: float, since: float
-) -> Evidence:
+def note_asked(evidence: Evidence, key: str, standing: Standing, detail: str, at: float, since: float) -> Evidence:
     """*since*: when the entry opened that the question belongs to; what was asked before is another question."""
     known = evidence.asked.get(key)
     first_at = known.first_at if known is not None and known.at >= since else at

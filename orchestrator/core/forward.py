@@ -88,7 +88,7 @@ def failed(m: Moment, what: str, reason: str) -> list[Event]:
     stage = stage_of(m.state)
     if stage.on_fail == "pause":
         return [OnFailPaused(what=what, reason=reason)]
-    return [rollback.plan(m.state, cause="on_fail", reason=reason)]
+    return [rollback.plan(m.state, rollback.Why("on_fail", reason))]
 
 
 def gate_rule(m: Moment) -> list[Event]:
@@ -117,14 +117,14 @@ def gate_failed(m: Moment, view: gates.GateView) -> list[Event]:
     )
     if view.on_fail == "pause":
         return [event, OnFailPaused(what=f"gate {view.name}", reason=sentence)]
-    return [event, rollback.plan(m.state, cause="gate", reason=sentence, evidence=evidence_of(view))]
+    return [event, rollback.plan(m.state, rollback.Why("gate", sentence, evidence=evidence_of(view)))]
 
 
 def _is_killed(state: State) -> bool:
     return state.cursor.environment in state.killed
 
 
-# --- entering and preparing ---------------------------------------------------------------------------------------------
+# --- entering and preparing -------------------------------------------------------------------------------------------
 
 
 def entering(m: Moment) -> list[Event]:
@@ -182,7 +182,7 @@ def preparing_holds(m: Moment) -> Holds:
     return found
 
 
-# --- acting, settling ---------------------------------------------------------------------------------------------------
+# --- acting, settling -------------------------------------------------------------------------------------------------
 
 
 def _walk(m: Moment, key: str, acts: tuple[Act, ...]) -> list[Event]:
@@ -284,7 +284,7 @@ def settling_holds(m: Moment) -> Holds:
     return holds_of(m, scope, Reason.EFFECT_FAILING)
 
 
-# --- baking, finishing --------------------------------------------------------------------------------------------------
+# --- baking, finishing ------------------------------------------------------------------------------------------------
 
 
 def bake_progress(m: Moment) -> Progress:

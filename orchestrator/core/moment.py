@@ -9,7 +9,7 @@ from orchestrator.core.gates import GateView, judge_gates, reached_gates
 from orchestrator.core.phases import Phase, Reason
 from orchestrator.core.state import State
 from stages.criteria.base import Verdict
-from stages.effects import CallHttp, RunCommand, RunSql, SetFlag, Target
+from stages.effects import Operation, Target
 from stages.values import Json
 from stages.windows import Window
 
@@ -71,34 +71,18 @@ class Moment:
     def closed_window(self) -> Window | None:
         return next((window for window in self.windows() if not window.is_open(self.now)), None)
 
-    def request(
-        self,
-        target: Target,
-        operation: SetFlag | RunSql | RunCommand | CallHttp,
-        label: str,
-        *,
-        undo: SetFlag | RunSql | RunCommand | CallHttp | None = None,
-        before: Json = None,
-        environment: str = "",
-        stage: str = "",
-        walk: str | None = None,
-        node: str | None = None,
-        attempt: int = 1,
-        reason: str = "",
-    ) -> Event:
-        """The durable intent for one operation. ``decide`` numbers it when all that is requested together is known."""
-        effect = Effect(
-            id="",
-            target=target.id,
-            target_kind=target.kind,
-            label=label,
-            operation=operation,
-            undo=undo,
-            before=before,
-            environment=environment or self.state.cursor.environment,
-            stage=stage,
-            walk=walk,
-            node=node,
-            attempt=attempt,
-        )
-        return EffectRequested(effect=effect, reason=reason)
+
+def request(target: Target, operation: Operation, label: str, *, reason: str = "", **fields: Json) -> Event:
+    """The durable intent for one operation; *fields* are those of ``Effect``. ``decide`` gives it its number when all
+    that is requested together is known."""
+    effect = Effect.model_validate(
+        {
+            "id": "",
+            "target": target.id,
+            "target_kind": target.kind,
+            "label": label,
+            "operation": operation,
+            **fields,
+        }
+    )
+    return EffectRequested(effect=effect, reason=reason)

@@ -148,7 +148,7 @@ def name_of(place: Place) -> str:
 
 
 def diagram() -> str:
-    """The transition table as a Mermaid state diagram: the legs inside ``running``, and what all of them share outside."""
+    """The transition table in Mermaid: the legs inside ``running``, and what all of them share outside."""
     shared = _edges_of_all_legs()
     inner = [edge for edge in TRANSITIONS if edge.source in RUNNING_LEGS and edge.target in RUNNING_LEGS]
     outer = [edge for edge in TRANSITIONS if edge not in inner and (edge.target, edge.when) not in shared]

@@ -110,9 +110,9 @@ def record_answers(m: Moment, scope: Scope) -> list[Event]:
         if stored is not None and stored.at >= asked.at:
             continue
         known = answer_of(m, question)
-        if known is not None and known.standing is asked.standing:
-            if known.detail == asked.detail or asked.standing is Standing.YES:
-                continue
+        says_the_same = known is not None and known.standing is asked.standing
+        if says_the_same and (asked.standing is Standing.YES or (known and known.detail == asked.detail)):
+            continue
         events.append(
             CheckAnswered(
                 item=scope.item,
@@ -194,7 +194,7 @@ def waiting_words(item: Waiting | None, text: str) -> str:
     return text
 
 
-# --- approvals ----------------------------------------------------------------------------------------------------------
+# --- approvals --------------------------------------------------------------------------------------------------------
 
 
 def approval_item(guard: Guard) -> str:
@@ -205,7 +205,7 @@ def who_may(approval: Approval) -> tuple[str, ...]:
     return approval.any_of + approval.all_of
 
 
-def approval_is_given(m: Moment, approval: Approval, item: str, since: float) -> bool:
+def approval_is_given(m: Moment, item: str, since: float) -> bool:
     waiting = m.state.waiting.get(item)
     return waiting is not None and waiting.since >= since and waiting.answer == "approve"
 

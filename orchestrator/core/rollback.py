@@ -13,17 +13,24 @@ Nodes, and what each waits for:
     after      rollback.after, a stage's own after that stage's undos
     verify     rollback.verify
     question   asked once exposure has settled; a yes adds nodes
-
-A target goes back to what it was before the run first touched it; if a point of no return was passed since, to what it
-was then; in a partial rollback, to what it was when the first undone stage touched it.
 """
 
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from orchestrator.core.events import CONTROLLER, RollbackNode, RollbackStarted
-from orchestrator.core.phases import Phase
-from orchestrator.core.state import State, TargetState, Touch
+from orchestrator.core.returns import (
+    Return,
+    behind_the_wall,
+    flags_of,
+    schema_policy,
+    schema_stays,
+    stage_index_of,
+    targets_to_return,
+    undone_touches,
+    what_stays,
+)
+from orchestrator.core.state import State, TargetState
 from stages.effects import SetFlag, TargetKind
 from stages.flag_spec import ABSENT
 from stages.kinds.base import acts
@@ -36,139 +43,45 @@ BEFORE_LIMIT_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Return:
-    """One target and where it goes back to."""
+class Why:
+    """What set a rollback off, in a word and a sentence, who asked for it, and on which evidence."""
 
-    target: TargetState
-    touch: Touch
-    wanted: Json
-    environment: str
-    stage: str  # the stage whose touch is undone
-    stage_index: int
+    cause: Cause
+    reason: str
+    by: str = CONTROLLER
+    evidence: Json = None
 
 
 def plan(
     state: State,
-    cause: Cause,
-    reason: str,
+    why: Why,
     *,
-    by: str = CONTROLLER,
     scope: str = "",
     with_schema: bool = False,
-    evidence: Json = None,
     flags_of_triggers: tuple[str, ...] = (),
 ) -> RollbackStarted:
     """The whole way back as one event. *flags_of_triggers*: triggers firing in this very decision, whose flags are
     pinned and so go to their safer value even if the run never touched them."""
-    pinned = _flags_of(state, flags_of_triggers)
+    pinned = flags_of(state, flags_of_triggers)
     returns = targets_to_return(state, scope, pinned)
-    builder = _Builder(state, scope, with_schema, pinned)
+    builder = _Graph(state, scope, with_schema, pinned)
     nodes = builder.build(returns)
     return RollbackStarted(
-        by=by,
-        reason=reason,
-        cause=cause,
+        by=why.by,
+        reason=why.reason,
+        cause=why.cause,
         scope=scope,
         with_schema=with_schema,
         nodes=nodes,
         left=tuple(what_stays(state, returns, scope, with_schema)),
-        evidence=evidence,
+        evidence=why.evidence,
     )
-
-
-# --- which targets go back, and to what -----------------------------------------------------------------------------
-
-
-def _flags_of(state: State, triggers: tuple[str, ...]) -> frozenset[str]:
-    acts = [act for name in triggers for act in state.environment.trigger_acts.get(name, ())]
-    targets = [act.target for act in acts]
-    return frozenset(target.id for target in targets if target is not None and target.kind is TargetKind.FLAG)
-
-
-def targets_to_return(state: State, scope: str, pinned: frozenset[str] = frozenset()) -> list[Return]:
-    """What goes back, in the order in which it was last touched. Schema is among it; whether it moves is asked later."""
-    pinned |= {pin.flag for pin in state.pins.values()}
-    found = [_return_of(state, target, scope, pinned) for target in state.targets.values()]
-    return sorted((entry for entry in found if entry is not None), key=lambda entry: entry.touch.order)
-
-
-def _return_of(state: State, target: TargetState, scope: str, pinned: frozenset[str]) -> Return | None:
-    touches = _undone_touches(state, target, scope)
-    if not touches:
-        if target.kind is TargetKind.FLAG and target.id in pinned and not scope and _may_return(state, target):
-            stage = target.stage
-            return Return(target, Touch(target.before, None, 0), target.before, target.environment, stage, 0)
-        return None
-    first_key, first = min(touches.items(), key=lambda item: item[1].order)
-    newest = max(touches.values(), key=lambda touch: touch.order)
-    environment, _, stage = first_key.partition("/")
-    wanted = first.value if scope or _crossed(state, target) else target.before
-    moved = Touch(wanted, first.undo, newest.order)
-    return Return(target, moved, wanted, environment, stage, _stage_index(state, environment, stage))
-
-
-def _may_return(state: State, target: TargetState) -> bool:
-    return target.environment not in state.environments_passed
-
-
-def _undone_touches(state: State, target: TargetState, scope: str) -> dict[str, Touch]:
-    """The touches that this rollback takes back."""
-    if not _may_return(state, target):
-        return {}
-    names = [stage.name for stage in state.program.environment(state.cursor.environment).stages]
-    wall = _wall(state)
-    found = {}
-    for key, touch in target.touches.items():
-        environment, _, stage = key.partition("/")
-        if touch.order <= wall:
-            continue
-        if scope and (environment != state.cursor.environment or stage not in names[names.index(scope) :]):
-            continue
-        found[key] = touch
-    return found
-
-
-def _wall(state: State) -> int:
-    """The order number of the newest point of no return; touches up to it stay. Below every order if there is none."""
-    if (current := _unmarked_wall(state)) is not None:
-        return current
-    return state.no_return.order if state.no_return is not None else -2_000_000
-
-
-def _unmarked_wall(state: State) -> int | None:
-    """A stage that is a point of no return and has begun counts as passed, though its step is not over."""
-    if state.phase is not Phase.RUNNING or state.cursor.stage >= len(state.environment.stages):
-        return None
-    stage = state.environment.stages[state.cursor.stage]
-    key = f"{state.cursor.environment}/{stage.name}"
-    begun = [target.touches[key].order for target in state.targets.values() if key in target.touches]
-    return max(begun) if stage.point_of_no_return and begun else None
-
-
-def _crossed(state: State, target: TargetState) -> bool:
-    """Whether a point of no return lies between this target's first touch and now."""
-    return target.first_touch.order <= _wall(state)
-
-
-def _stage_index(state: State, environment: str, stage: str) -> int:
-    names = [entry.name for entry in state.program.environment(environment).stages]
-    return names.index(stage) if stage in names else len(names)
-
-
-def behind_the_wall(state: State) -> list[TargetState]:
-    """Targets that stay because a point of no return was passed after they were last touched."""
-    wall = _wall(state)
-    return [
-        target
-        for target in state.targets.values()
-        if target.touched and target.environment not in state.environments_passed and target.last_order <= wall
-    ]
 
 
 # --- the graph --------------------------------------------------------------------------------------------------------
 
 
-class _Builder:
+class _Graph:
     """Collects the nodes of one rollback; the order of the methods is the order of the graph."""
 
     def __init__(self, state: State, scope: str, with_schema: bool, pinned: frozenset[str] = frozenset()) -> None:
@@ -193,7 +106,7 @@ class _Builder:
         self._parameters(flags, settled)
         self._undo(others, settled)
         self._no_return()
-        self._schema(schema, settled)
+        self.add_schema(schema, settled)
         self._questions(sections, schema, settled)
         self._after(sections, others)
         self._verify(sections)
@@ -214,7 +127,7 @@ class _Builder:
         touched |= {
             tuple(key.partition("/")[::2])  # type: ignore[misc]
             for entry in returns
-            for key in _undone_touches(self.state, entry.target, self.scope)
+            for key in undone_touches(self.state, entry.target, self.scope)
         }
         found: list[tuple[EnvironmentProgram, StageProgram | None, RollbackProgram]] = []
         for environment in reversed(self.state.program.environments):
@@ -313,15 +226,14 @@ class _Builder:
             names = ", ".join(target.title for target in stays)
             self._add("no_return", "no_return", self.state.cursor.environment, detail=names)
 
-    def _schema(self, schema: list[Return], settled: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+    def add_schema(self, schema: list[Return], settled: dict[str, tuple[str, ...]]) -> None:
         """Schema goes back only where it is opted in, after every undo, last touched first."""
         waits = self._ids("undo") + tuple(node for nodes in settled.values() for node in nodes)
         moved: list[str] = []
         for entry in sorted(schema, key=lambda one: one.touch.order, reverse=True):
-            if self.with_schema or schema_policy(self.state, entry) == "down":
-                if schema_stays(self.state, entry, by_person=self.with_schema) is None:
-                    moved.append(self._undo_node("schema", entry, (*waits, *moved[-1:])))
-        return tuple(moved)
+            opted_in = self.with_schema or schema_policy(self.state, entry) == "down"
+            if opted_in and schema_stays(self.state, entry) is None:
+                moved.append(self._undo_node("schema", entry, (*waits, *moved[-1:])))
 
     def _questions(
         self,
@@ -341,7 +253,8 @@ class _Builder:
         asked = {(entry.environment, entry.stage) for entry in schema if schema_policy(self.state, entry) == "ask"}
         for environment_name, stage_name in sorted(asked) if not self.with_schema else ():
             program = self.state.program.environment(environment_name).stage(stage_name)
-            assert program is not None and program.schema_question is not None
+            assert program is not None
+            assert program.schema_question is not None
             self._add(
                 f"question:{environment_name}/{stage_name}/schema", "question", environment_name, stage=stage_name,
                 after=waits, seconds=program.schema_question.timeout, detail=program.schema_question.question,
@@ -382,12 +295,12 @@ class _Builder:
 
     def _rank(self, entry: Return) -> tuple[int, int]:
         """The last stage that touched the flag: its exposure is what later and earlier stages wait for."""
-        keys = _undone_touches(self.state, entry.target, self.scope) or {
+        keys = undone_touches(self.state, entry.target, self.scope) or {
             f"{entry.environment}/{entry.stage}": entry.touch
         }
         places = [key.partition("/") for key in keys]
         return max(
-            (self._environment_rank(environment), _stage_index(self.state, environment, stage))
+            (self._environment_rank(environment), stage_index_of(self.state, environment, stage))
             for environment, _, stage in places
         )
 
@@ -396,58 +309,13 @@ class _Builder:
         return stage.settle_seconds if stage is not None else 30.0
 
 
-def schema_policy(state: State, entry: Return) -> str:
-    """keep, down or ask. An action's own ``down`` is its plan's word; what was taken over from another plan stays."""
-    stage = state.program.environment(entry.environment).stage(entry.stage)
-    if stage is not None and stage.kind == "migration":
-        return stage.on_rollback
-    is_inherited = any(one.id == entry.target.id for one in state.started.inherited)
-    return "keep" if is_inherited and state.started.supersedes is not None else "down"
-
-
-def schema_stays(state: State, entry: Return, *, by_person: bool) -> str | None:
-    """Why a schema target never goes back, or not by itself; None if it may."""
-    stage = state.program.environment(entry.environment).stage(entry.stage)
-    reason = stage.irreversible.get(entry.target.id) if stage is not None else None
-    if reason is not None:
-        return reason
-    if entry.touch.undo is None:
-        return "the plan declares no way back"
-    return None
-
-
 def schema_nodes(state: State, after: tuple[str, ...]) -> tuple[RollbackNode, ...]:
     """Nodes for all schema that can go back, for a person's late yes."""
-    builder = _Builder(state, "", with_schema=True)
+    builder = _Graph(state, "", with_schema=True)
     known = state.rollback.nodes if state.rollback is not None else {}
     schema = [entry for entry in targets_to_return(state, "") if entry.target.kind is TargetKind.SCHEMA]
-    builder._schema([entry for entry in schema if f"schema:{entry.target.id}" not in known], {"": after})  # noqa: SLF001
+    builder.add_schema([entry for entry in schema if f"schema:{entry.target.id}" not in known], {"": after})
     return tuple(builder.nodes)
-
-
-def what_stays(state: State, returns: list[Return], scope: str, with_schema: bool) -> list[str]:
-    """What will not come back, and why, in words: shown before a start, at a rollback and in the report."""
-    found: list[str] = []
-    for entry in returns:
-        if entry.target.kind is TargetKind.SCHEMA:
-            reason = schema_stays(state, entry, by_person=with_schema)
-            if reason is None and not with_schema and schema_policy(state, entry) != "down":
-                reason = "the schema stays unless somebody asks for it"
-            if reason is not None:
-                found.append(f"{entry.target.title} stays: {reason}")
-        elif entry.target.kind is not TargetKind.FLAG and entry.touch.undo is None:
-            found.append(f"{entry.target.title} stays: the plan declares no way back")
-        elif entry.target.kind is TargetKind.FLAG and not entry.target.existed:
-            found.append(f"{entry.target.title} was not there before; it stays, disabled at 0 %")
-    if not scope:
-        passed = state.environments_passed
-        found += [
-            f"{target.title} stays: {target.environment} had passed its watch"
-            for target in state.targets.values()
-            if target.touched and target.environment in passed
-        ]
-        found += [f"{target.title} stays: it lies behind a point of no return" for target in behind_the_wall(state)]
-    return found
 
 
 def acts_of_node(state: State, node: RollbackNode) -> tuple[Act, ...]:

@@ -17,7 +17,7 @@ from orchestrator.core.events import (
 )
 from orchestrator.core.forward import next_stage
 from orchestrator.core.gates import trigger_key, watched_triggers
-from orchestrator.core.moment import Moment
+from orchestrator.core.moment import Moment, request
 from orchestrator.core.names import trigger_item
 from orchestrator.core.phases import Phase, Reason
 from orchestrator.core.state import PERSON, Pin, State
@@ -48,9 +48,7 @@ def _rollback(m: Moment, trigger: Trigger) -> Event:
     look = m.evidence.looks[trigger_key(m.state.cursor.environment, trigger)]
     return rollback.plan(
         m.state,
-        cause="trigger",
-        reason=f"trigger {trigger.name}: {look.sentence}",
-        evidence=_evidence(m, trigger),
+        rollback.Why("trigger", f"trigger {trigger.name}: {look.sentence}", evidence=_evidence(m, trigger)),
         flags_of_triggers=(trigger.name,),
     )
 
@@ -97,7 +95,7 @@ def _rearm(m: Moment) -> list[Event]:
     return events
 
 
-# --- the actions of what fired ------------------------------------------------------------------------------------------
+# --- the actions of what fired ----------------------------------------------------------------------------------------
 
 
 def walks(state: State) -> list[tuple[str, tuple[Act, ...], str]]:
@@ -167,7 +165,7 @@ def ask_rule(m: Moment) -> list[Event]:
     return []
 
 
-# --- pins and cuts ------------------------------------------------------------------------------------------------------
+# --- pins and cuts ----------------------------------------------------------------------------------------------------
 
 
 def cut_rule(m: Moment) -> list[Event]:
@@ -202,7 +200,7 @@ def _is_undone_trigger(state: State, pin: Pin) -> bool:
     return any(f"trigger {name}" == pin.source for _, _, name in walks(state))
 
 
-# --- drift and the kill latch -------------------------------------------------------------------------------------------
+# --- drift and the kill latch -----------------------------------------------------------------------------------------
 
 
 def world_rule(m: Moment) -> list[Event]:
@@ -220,7 +218,8 @@ def _restore(m: Moment) -> list[Event]:
         if flag not in m.state.outstanding:
             operation = SetFlag(environment=target.environment, key=flag.partition("/")[2], value=wanted)
             title = f"{target.title} released"
-            found.append(m.request(Target(flag, target.kind, target.title), operation, title, stage=target.stage))
+            where = {"environment": target.environment, "stage": target.stage}
+            found.append(request(Target(flag, target.kind, target.title), operation, title, **where))
     return found
 
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from orchestrator.core import forward, gates, watching
 from orchestrator.core.backward import ready_nodes
-from orchestrator.core.decide import scopes
 from orchestrator.core.evidence import Evidence
 from orchestrator.core.gates import GateView, judge_gates
 from orchestrator.core.moment import Moment
 from orchestrator.core.phases import Leg, Phase
-from orchestrator.core.rollback import targets_to_return, what_stays
+from orchestrator.core.returns import targets_to_return, what_stays
 from orchestrator.core.state import State
+from orchestrator.core.wanted import scopes
 from stages.effects import TargetKind
 from stages.flag_spec import percentage_of
 
@@ -197,7 +197,7 @@ def stays(state: State) -> list[str]:
     return what_stays(state, targets_to_return(state, ""), "", with_schema=False)
 
 
-# --- what comes next ----------------------------------------------------------------------------------------------------
+# --- what comes next --------------------------------------------------------------------------------------------------
 
 
 def upcoming(m: Moment) -> Json:

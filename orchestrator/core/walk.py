@@ -14,7 +14,7 @@ from orchestrator.core.events import (
     TargetObserved,
     WaitingOpened,
 )
-from orchestrator.core.moment import Moment
+from orchestrator.core.moment import Moment, request
 from orchestrator.core.phases import Reason
 from orchestrator.core.questions import Scope, all_settled, holds_of, record_answers, refusal, waiting_words
 from orchestrator.core.state import State, TargetState
@@ -97,7 +97,7 @@ def _wait(m: Moment, key: str, index: int, action: WaitAction) -> list[Event]:
 
 
 def _manual(m: Moment, key: str, index: int, action: ManualAction) -> list[Event]:
-    item = manual_item(m.state, key, index)
+    item = manual_item(key, index)
     waiting = m.state.waiting.get(item)
     if waiting is None:
         return [WaitingOpened(item=item, kind="manual", text=action.manual, who=action.by, optional=action.optional)]
@@ -108,7 +108,7 @@ def _manual(m: Moment, key: str, index: int, action: ManualAction) -> list[Event
     return []
 
 
-def manual_item(state: State, key: str, index: int) -> str:
+def manual_item(key: str, index: int) -> str:
     return f"{key}#{index + 1}"
 
 
@@ -157,7 +157,7 @@ def _request(m: Moment, key: str, act: Act, target: Target, known: TargetState, 
     if done:
         return [ActFinished(walk=key, index=walk.done, label=act.label, skipped=True)]
     return [
-        m.request(
+        request(
             target,
             operation,
             act.label,
@@ -185,7 +185,7 @@ def walk_holds(m: Moment, key: str, acts: tuple[Act, ...]) -> dict[tuple[Reason,
     if act is None:
         return {}
     if isinstance(act.action, ManualAction):
-        item = manual_item(m.state, key, m.state.walk(key).done)
+        item = manual_item(key, m.state.walk(key).done)
         waiting = m.state.waiting.get(item)
         if waiting is not None and waiting.open:
             return {(Reason.MANUAL, item): waiting_words(waiting, act.action.manual)}

@@ -66,7 +66,7 @@ def _failed_check(m: Moment) -> list[Event]:
         reason = f"watch {phase.name}: {said_no}"
         if phase.on_fail == "pause":
             return [OnFailPaused(what=f"watch {phase.name}", reason=reason)]
-        return [rollback.plan(m.state, cause="on_fail", reason=reason)]
+        return [rollback.plan(m.state, rollback.Why("on_fail", reason))]
     return []
 
 

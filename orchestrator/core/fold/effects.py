@@ -116,7 +116,8 @@ def next_act(walk: Walk, *, skipped: bool = False) -> Walk:
 
 def _node_effect_finished(state: State, entry: Outstanding, event: ev.EffectFinished, at: float) -> State:
     rollback = state.rollback
-    assert rollback is not None and entry.effect.node is not None
+    assert rollback is not None
+    assert entry.effect.node is not None
     node = rollback.nodes[entry.effect.node]
     if entry.effect.walk is not None and event.state == "done":
         state = replace(state, walks=put(state.walks, entry.effect.walk, next_act(state.walk(entry.effect.walk))))

@@ -15,12 +15,13 @@ from orchestrator.core import asks as ask_rules
 from orchestrator.core import evidence as ev
 from orchestrator.core.asks import CheckAsk, MeasureAsk, ObserveAsk, SuccessAsk
 from orchestrator.core.commands import Actor, Command, accept
-from orchestrator.core.decide import accumulate, decide
+from orchestrator.core.decide import decide
 from orchestrator.core.effect import Effect, EffectState, Outcome
 from orchestrator.core.events import Event, PlanDocument, RunStarted
 from orchestrator.core.fold import apply, begin
 from orchestrator.core.moment import Moment
 from orchestrator.core.state import State
+from orchestrator.core.timing import accumulate
 from orchestrator.core.view import status
 from orchestrator.runner import outcome_events
 from stages.checks import Standing

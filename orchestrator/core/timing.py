@@ -1,0 +1,100 @@
+"""Time: how passing time adds up, and when waiting alone may change something."""
+
+from dataclasses import replace
+
+from orchestrator.core import afterwards, backward, forward, gates, notices, rollback, triggers, watching
+from orchestrator.core.evidence import Evidence, add_up
+from orchestrator.core.moment import Moment
+from orchestrator.core.phases import Leg, Phase, Reason
+from orchestrator.core.questions import due_at, questions
+from orchestrator.core.state import NodeState, State
+from orchestrator.core.wanted import scopes, walks_under_way
+from stages.actions.passive import WaitAction
+
+TICK_SECONDS = 15.0
+
+
+def accumulate(state: State, evidence: Evidence, now: float) -> Evidence:
+    """Bake and watch as of *now*: passing time since the last call is added. To be called before every ``decide``."""
+    m = Moment(state, evidence, now)
+    longest = longest_gap_seconds(m)
+    if state.phase is Phase.RUNNING and state.leg is Leg.BAKING:
+        bake = add_up(evidence.bake, gates.bake_key(state), forward.bake_counts(m), now, longest)
+        return replace(evidence, bake=bake)
+    if state.phase is Phase.WATCHING:
+        watch = add_up(evidence.watch, gates.watch_key(state), watching.counts(m), now, longest)
+        return replace(evidence, watch=watch)
+    return evidence
+
+
+def longest_gap_seconds(m: Moment) -> float:
+    """How much time between two moments counts as observed: two looks of the slowest gate, or two ticks."""
+    names = gates.watched_gates(m.state, m.evidence)
+    every = [gate.every for _, gate in gates.gates_named(m.state, names)]
+    return 2 * max([*every, TICK_SECONDS]) + gates.LOOK_GRACE_SECONDS
+
+
+def wake_at(m: Moment) -> float | None:
+    """The next time at which waiting alone may change something. Answers and commands wake a run by themselves."""
+    state = m.state
+    times = [*notices.due_times(m), *_waiting_times(m), *_walk_times(m)]
+    if state.ended:
+        times += [at for one in afterwards.open_success(state) if (at := afterwards.success_due_at(state, one))]
+        return min((at for at in times if at > m.now), default=None)
+    times += [at for scope in scopes(m) for one in questions(scope) if (at := due_at(m, one)) is not None]
+    times += _leg_times(m)
+    times.append(m.now + TICK_SECONDS)
+    return min(at for at in times if at > m.now)
+
+
+def _waiting_times(m: Moment) -> list[float]:
+    return [item.until for item in m.state.waiting.values() if item.open and item.until is not None]
+
+
+def _walk_times(m: Moment) -> list[float]:
+    """Ends of waits, of settling, and of back-offs."""
+    state = m.state
+    times: list[float] = []
+    walks = walks_under_way(m)
+    if state.rollback is not None:
+        times += [at for node in backward.ready_nodes(state) for at in _node_times(node)]
+    for key, acts in walks:
+        walk = state.walk(key)
+        if walk.started_at is not None and walk.done < len(acts) and isinstance(acts[walk.done].action, WaitAction):
+            times.append(walk.started_at + acts[walk.done].action.wait)  # type: ignore[attr-defined]
+    times += [fired.at + triggers.CONTINUE_LIMIT_SECONDS for fired in state.fired.values()]
+    return times
+
+
+def _node_times(node: NodeState) -> list[float]:
+    times = []
+    if node.started_at is not None and node.node.seconds is not None:
+        times.append(node.started_at + node.node.seconds)
+    if node.started_at is not None and node.node.kind == "before":
+        times.append(node.started_at + rollback.BEFORE_LIMIT_SECONDS)
+    if node.failed_at is not None:
+        times.append(node.failed_at + backward.backoff_seconds(node.failures))
+    return times
+
+
+def _leg_times(m: Moment) -> list[float]:
+    state = m.state
+    times: list[float] = []
+    if state.leg in (Leg.SETTLING, Leg.FINISHING) and state.stage is not None:
+        times.append(state.entered_at + state.stage.settle_seconds)
+    if state.leg is Leg.BAKING and m.evidence.bake.counting and state.step is not None:
+        progress = forward.bake_progress(m)
+        times.append(m.now + max(state.step.bake.min_seconds - progress.seconds, 0.0))
+    if state.phase is Phase.WATCHING and m.evidence.watch.counting:
+        left = state.environment.watch_seconds - gates.watched_seconds(state, m.evidence)
+        times.append(m.now + max(left, 0.0))
+    window = m.closed_window()
+    if window is not None and (opens := window.opens_at(m.now)) is not None:
+        times.append(opens)
+    terms = state.environment.gates
+    times += [
+        hold.since + terms[hold.item].hold.deadline
+        for hold in state.holds.values()
+        if hold.reason is Reason.INCONCLUSIVE and hold.item in terms
+    ]
+    return times
