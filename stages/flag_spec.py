@@ -98,5 +98,5 @@ def merge_changes(first: FlagChange, second: FlagChange) -> FlagChange:
 
 
 def safer_value(one: Mapping[str, Any], other: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
-    """The safer of two values: disabled if either is, the lower percentage, the targets in both, *before*'s parameters."""
+    """The safer of two: disabled if either is, the lower percentage, the targets in both, *before*'s parameters."""
     return to_value(safer_document(to_document(one), to_document(other), to_document(before)))

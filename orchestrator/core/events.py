@@ -168,7 +168,7 @@ class ActStarted(Event):
 
 
 class ActFinished(Event):
-    """One act of a list (a step's, before, after, a trigger's) is done. ``skipped`` if it would have changed nothing."""
+    """One act of a list (a step's, a trigger's ...) is done. ``skipped`` if it would have changed nothing."""
 
     type: Literal["ActFinished"] = "ActFinished"
     walk: str
@@ -403,7 +403,8 @@ AnyEvent = Annotated[
         RunStarted, LegEntered, CheckAnswered, WaitingOpened, WaitingAnswered, HoldSet, HoldCleared, TargetObserved,
         EffectRequested, EffectFailed, EffectFinished, ActStarted, ActFinished, ActRefused, StageEnded,
         PointOfNoReturnPassed, GateFailed, OnFailPaused, TriggerFired, TriggerRearmed, PinDecided, DriftFound,
-        DriftGone, KillSwitched, Paused, Resumed, StepReentered, Advanced, TargetResolved, Acknowledged, RollbackStarted, NodesAdded,
+        DriftGone, KillSwitched, Paused, Resumed, StepReentered, Advanced, TargetResolved, Acknowledged,
+        RollbackStarted, NodesAdded,
         NodeStarted, NodeFinished, RollbackFinished, EnvironmentPassed, RunEnded, StopRequested, SuccessJudged,
         NoticeRequested, NoticeDelivered,
     ],
