@@ -56,6 +56,7 @@ async def hosted(bound: socket.socket, token_file: Path | None = None) -> AsyncI
     from orchestrator.api.server import is_loopback, serving, url_of
     from orchestrator.api.tokens import Token, TokenStore, new_secret
     from orchestrator.app import Settings, build
+    from orchestrator.cli.snapshots import Keeper
     from orchestrator.errors import UsageError
     from orchestrator.service import local_actor
 
@@ -66,13 +67,17 @@ async def hosted(bound: socket.socket, token_file: Path | None = None) -> AsyncI
         secret, owner = new_secret(), local_actor()
         tokens = tokens.plus(Token.of(secret, owner.name, owner.role))
         controller = await build(Settings(store_url(), state_dir()))
+        keeper = Keeper(controller.service)
         try:
             address = Address(url_of(bound), secret, os.getpid())
-            async with serving(create_app(controller.service, tokens, is_loopback(bound)), bound):
+            app = create_app(controller.service, tokens, is_loopback(bound))
+            async with serving(app, bound), keeper.keeping():
                 with _noted(address):
                     yield Hosted(controller, address)
         finally:
-            await controller.close(GRACE_SECONDS)
+            await controller.service.close(GRACE_SECONDS)
+            await keeper.look()  # what was noted while it closed
+            await controller.close()
 
 
 @contextlib.contextmanager

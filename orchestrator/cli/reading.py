@@ -6,9 +6,8 @@ import time
 from argparse import Namespace
 
 from orchestrator.cli import show as text
-from orchestrator.cli.client import Json
 from orchestrator.cli.output import show
-from orchestrator.cli.sources import HOW_TO_START, Source, StoreSource, entries, open_source
+from orchestrator.cli.sources import HOW_TO_START, Json, Source, StoreSource, entries, open_source
 from orchestrator.errors import RolloutError
 
 FOLLOW_EVERY_SECONDS = 0.5

@@ -3,13 +3,14 @@
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from orchestrator.cli.client import Client, Json
-from orchestrator.cli.settings import find_controller, state_dir, store_url
+from orchestrator.cli.settings import Address, find_controller, state_dir, store_url
 from orchestrator.errors import NotFound, RolloutError, UsageError
 
 if TYPE_CHECKING:
+    from orchestrator.cli.client import Client
     from orchestrator.service import Reading
 
+Json = dict[str, Any]
 T = TypeVar("T")
 
 HOW_TO_START = (
@@ -38,6 +39,11 @@ class StoreSource:
     """The store of this machine, while no controller runs. Runs that have not ended hold ``no_controller``."""
 
     def status(self, run: str) -> Json:
+        from orchestrator.cli import snapshots
+
+        return snapshots.find(run) or self._folded(run)
+
+    def _folded(self, run: str) -> Json:
         async def look(reading: "Reading") -> Json:
             return await reading.status(await reading.resolve_name(run))
 
@@ -104,15 +110,21 @@ def _read(look: "Callable[[Reading], Awaitable[T]]") -> T:
 
 def open_source(server: str | None) -> Source:
     address = find_controller(server)
-    return Client(address) if address is not None else StoreSource()
+    return StoreSource() if address is None else _client(address)
 
 
-def open_client(server: str | None) -> Client:
+def _client(address: Address) -> "Client":
+    from orchestrator.cli.client import Client  # reading the store needs no HTTP
+
+    return Client(address)
+
+
+def open_client(server: str | None) -> "Client":
     """For commands that change something."""
     address = find_controller(server)
     if address is None:
         raise RolloutError(HOW_TO_START)
-    return Client(address)
+    return _client(address)
 
 
 def entries(source: Source, run: str) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
     from orchestrator.journal.sqlite import ReadingStore, SqliteStore
+    from orchestrator.journal.sqlite.glance import Glance
 
 
 def open_store(url: str) -> SqliteStore:
@@ -27,6 +28,13 @@ def open_reading(url: str) -> ReadingStore:
     from orchestrator.journal.sqlite import open_reading as open_sqlite
 
     return open_sqlite(store_path(url))
+
+
+def glance_at(url: str) -> list[Glance]:
+    """The runs of a store and how far each has come, newest first; quick. Raises NotFound if there is no store."""
+    from orchestrator.journal.sqlite.glance import glance
+
+    return glance(store_path(url))
 
 
 def store_path(url: str) -> Path:

@@ -10,7 +10,6 @@ from typing import Final
 import apsw
 
 from orchestrator.errors import NotFound, StoreError
-from orchestrator.journal.rules import FIRST_GENERATION
 from orchestrator.journal.sqlite.faults import as_store_error
 
 APPLICATION_ID: Final = 0x526F6C6C  # "Roll": tells `file` and us whose database this is
@@ -175,6 +174,8 @@ def _make_durable(connection: apsw.Connection, path: Path) -> None:
 
 
 def _migrate(connection: apsw.Connection, number: int, script: str) -> None:
+    from orchestrator.journal.rules import FIRST_GENERATION  # which brings along more than whoever reads needs
+
     connection.execute("BEGIN EXCLUSIVE")
     try:
         connection.execute(script)
