@@ -47,7 +47,9 @@ _OPPOSITE: dict[str, str] = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "==": "
 class Part(BaseModel):
     """Base of everything that is written in a plan: immutable, no unknown fields, written back as it was read."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, ser_json_inf_nan="strings")
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, ser_json_inf_nan="strings", defer_build=True
+    )
 
 
 def parse_duration(value: Any) -> Any:

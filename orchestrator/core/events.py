@@ -6,7 +6,7 @@ when each was appended. An event is never changed once released; new fields get 
 
 from typing import Annotated, Literal, Union, get_args
 
-from pydantic import Field, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from orchestrator.core.effect import Effect, EffectState, Notice
 from stages.checks import Standing
@@ -412,7 +412,7 @@ AnyEvent = Annotated[
 ]  # fmt: skip
 
 EVENT_TYPES: tuple[type[Event], ...] = get_args(get_args(AnyEvent)[0])
-_EVENT: TypeAdapter[Event] = TypeAdapter(AnyEvent)
+_EVENT: TypeAdapter[Event] = TypeAdapter(AnyEvent, config=ConfigDict(defer_build=True))
 SCHEMA_VERSION = 1
 
 

@@ -7,6 +7,7 @@ next one.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -158,11 +159,13 @@ def prune(evidence: Evidence, check_items: frozenset[str], effects: frozenset[st
     return replace(evidence, asked=asked, retries=retries)
 
 
-_ADAPTER: TypeAdapter[Any] = TypeAdapter(Evidence)
+@cache
+def _adapter() -> TypeAdapter[Any]:
+    return TypeAdapter(Evidence)  # built when it is first used: reading commands never do
 
 
 def to_text(evidence: Evidence) -> str:
-    return str(_ADAPTER.dump_json(evidence).decode())
+    return str(_adapter().dump_json(evidence).decode())
 
 
 def from_text(text: str | None) -> Evidence:
@@ -170,7 +173,7 @@ def from_text(text: str | None) -> Evidence:
     if not text:
         return Evidence()
     try:
-        evidence: Evidence = _ADAPTER.validate_json(text)
+        evidence: Evidence = _adapter().validate_json(text)
     except ValueError:
         return Evidence()
     return evidence
