@@ -65,6 +65,10 @@ class StoreError(RolloutError):
     http_status = 503
 
 
+class StoreHeld(StoreError):
+    """Another controller holds the store."""
+
+
 class Temporary(RolloutError):
     """It did not work now and may work later."""
 

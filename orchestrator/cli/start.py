@@ -15,7 +15,7 @@ from orchestrator.cli.client import Client, Json
 from orchestrator.cli.output import note
 from orchestrator.cli.settings import Address, find_controller
 from orchestrator.cli.watching import Follower, Signals, farewell, watch_and_ask
-from orchestrator.errors import RolloutError, StoreError
+from orchestrator.errors import RolloutError, StoreHeld
 
 LOCKED_SECONDS = 5.0
 
@@ -34,7 +34,7 @@ def start(arguments: Namespace) -> int:
         return _detached(submission, arguments)
     try:
         return _embedded(submission, arguments)
-    except StoreError:
+    except StoreHeld:
         address = _one_that_starts()
         if address is None:
             raise
@@ -47,7 +47,7 @@ def _may_supersede(arguments: Namespace) -> bool:
 
 
 def _one_that_starts() -> Address | None:
-    """The store is locked: another controller of this user may be about to serve it."""
+    """Whoever holds the store may be about to serve it."""
     from orchestrator.cli.detach import wait_for_controller
 
     return wait_for_controller(LOCKED_SECONDS)

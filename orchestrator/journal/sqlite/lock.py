@@ -10,12 +10,12 @@ import os
 import time
 from pathlib import Path
 
-from orchestrator.errors import StoreError
+from orchestrator.errors import StoreError, StoreHeld
 
 
 class FileLock:
     def __init__(self, path: Path) -> None:
-        """Raises StoreError if another controller holds it. The file then says which: its pid and when it began."""
+        """Raises StoreHeld if another controller holds it. The file then says which: its pid and when it began."""
         self.path = path
         try:
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -28,7 +28,7 @@ class FileLock:
         except BlockingIOError:
             holder = self._holder()
             os.close(self._file)
-            raise StoreError(_held(path, holder)) from None
+            raise StoreHeld(_held(path, holder)) from None
         except OSError as problem:
             os.close(self._file)
             raise StoreError(f"The lock {path} can't be taken: {problem.strerror}; use a local disk.") from None
