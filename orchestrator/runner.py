@@ -119,6 +119,7 @@ class Runner:
         self._deliveries: dict[str, _Delivery] = {}
         self._saved_at = world.clock.monotonic()
         self._saved: ev.Evidence = self.evidence
+        self._wake_at: float | None = None  # what the newest decision that had nothing to say asked for
         self._closing = False
 
     # --- from outside ---------------------------------------------------------------------------------------------
@@ -193,7 +194,7 @@ class Runner:
             return
         now = self.world.clock.now()
         moment = Moment(self.state, self.evidence, now)
-        times = [at for at in (decide(self.state, self.evidence, now).wake_at, ask_rules.next_at(moment)) if at]
+        times = [at for at in (self._wake_at, ask_rules.next_at(moment)) if at]
         times += [retry.due_at for key, retry in self.evidence.retries.items() if key in self._effect_ids()]
         times += [delivery.due_at for delivery in self._deliveries.values()]
         later = [at - now for at in times if at > now]
@@ -209,8 +210,10 @@ class Runner:
         for _ in range(MOST_ROUNDS):
             now = self.world.clock.now()
             self.evidence = accumulate(self.state, self.evidence, now)
-            spoken = decide(self.state, self.evidence, now).events
+            decision = decide(self.state, self.evidence, now)
+            spoken = decision.events
             if not spoken:
+                self._wake_at = decision.wake_at
                 return
             await self._append(spoken)
         raise RolloutError(f"{self.run}: decisions chase each other; the last was {spoken[0].type_name}")

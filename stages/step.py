@@ -212,7 +212,10 @@ class Program:
     directory: str | None = None
 
     def environment(self, name: str) -> EnvironmentProgram:
-        return next(entry for entry in self.environments if entry.name == name)
+        for entry in self.environments:  # asked at every turn of every rule; a plain loop is the fastest here
+            if entry.name == name:
+                return entry
+        raise KeyError(name)
 
     def claims(self) -> dict[str, str]:
         """What no other active run may share with this one: claim -> title of the target."""
