@@ -120,8 +120,8 @@ _PROBABILITIES: dict[Fault, Span] = {
     Fault.DUPLICATES: (0.5, 1.0),
 }
 _SPANS: dict[Fault, tuple[int, Span]] = {  # how many at most, and how long
-    Fault.BAD_DATA: (6, (10.0, 300.0)),
-    Fault.OUTAGE: (2, (30.0, 600.0)),
+    Fault.BAD_DATA: (6, (10.0, 200.0)),
+    Fault.OUTAGE: (2, (30.0, 300.0)),
     Fault.SPIKES: (5, (5.0, 120.0)),
     Fault.CHECKS: (6, (10.0, 400.0)),
     Fault.STORE: (3, (2.0, 90.0)),
@@ -142,7 +142,7 @@ def draw_faults(seed: int) -> Faults:
     random = Random(f"faults/{seed}")
     share = random.choice((0.0, 0.15, 0.3, 0.5))
     kinds = frozenset(kind for kind in Fault if random.random() < min(_RARE.get(kind, 1.0), share))
-    heals_at = random.choice((300.0, 900.0, 1800.0))
+    heals_at = random.choice((150.0, 400.0, 900.0))
     faults = Faults(kinds, heals_at, seed)
     for kind in sorted(kinds):
         if kind in _PROBABILITIES:

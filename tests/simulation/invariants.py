@@ -1,2 +1,274 @@
-def check(simulation):
-    return []
+"""What must always hold, checked after a seed from its journals and from the world's own log.
+
+Nothing here asks the core: each rule reads events and what the world remembers, and says in one sentence what is not
+so. ``CHECKS`` is the list; a rule takes the whole simulation or one run's story.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from orchestrator.core import events as ev
+from orchestrator.core.fold import fold
+from orchestrator.journal import chain
+from orchestrator.ports import Recorded
+from stages.effects import repeatable
+from tests.simulation.journal import Story, is_forward
+
+if TYPE_CHECKING:
+    from tests.simulation.run import Simulation
+
+Complaints = Iterator[str]
+AFTER_THE_END = (
+    ev.SuccessJudged, ev.WaitingOpened, ev.WaitingAnswered, ev.NoticeRequested, ev.NoticeDelivered, ev.Acknowledged,
+)  # fmt: skip
+
+
+def check(simulation: "Simulation") -> list[str]:
+    from tests.simulation import exposure, restored
+
+    found: list[str] = []
+    stories = [story_of(simulation, run) for run in simulation.runs]
+    for story in stories:
+        for rule in (*RULES, *exposure.RULES, *restored.RULES):
+            found += [f"{story.run}: {words}" for words in rule(simulation, story)]
+    for whole in (_commands, _ran_once, _versions):
+        found += whole(simulation)
+    return found
+
+
+def story_of(simulation: "Simulation", run: str) -> Story:
+    records = simulation.store._runs[run].events
+    started = records[0].event
+    assert isinstance(started, ev.RunStarted)
+    return Story(run, records, dict(started.documents[0].plan["spec"]))
+
+
+# --- the journal itself -------------------------------------------------------------------------------------------------
+
+
+def _chain(_: "Simulation", story: Story) -> Complaints:
+    broken = chain.verify(story.records)
+    if broken is not None:
+        yield f"the chain breaks at event {broken}"
+
+
+def _folds(simulation: "Simulation", story: Story) -> Complaints:
+    """What the last controller held is what the journal says."""
+    state = fold((record.event, record.at) for record in story.records)
+    service = simulation.service
+    runner = service._runners.get(story.run) if service is not None else None
+    if runner is not None and runner.state != state:
+        yield "the state in memory is not the fold of the journal"
+
+
+def _ends(simulation: "Simulation", story: Story) -> Complaints:
+    if story.ended is None:
+        last = story.records[-1]
+        yield f"it never ended; its last event is {last.event.type_name} (seq {last.seq})"
+        return
+    end = next(story.of(ev.RunEnded))
+    for record in story.records[end.seq :]:
+        if not isinstance(record.event, AFTER_THE_END):
+            yield f"{record.event.type_name} (seq {record.seq}) stands after the end"
+    if not any(simulation.store._runs[story.run].row.run == holder for holder, _ in simulation.store._claims.values()):
+        return
+    yield "it ended and still holds claims"
+
+
+# --- order and what stops it --------------------------------------------------------------------------------------------
+
+
+def _order(_: "Simulation", story: Story) -> Complaints:
+    """Steps in order, none twice unless a pin was released, none skipped."""
+    stages = story.plan["stages"]
+    environments = [document.environment for document in story.started.documents]
+    newest = (-1, -1, -1)
+    reentered = False
+    ended: set[tuple[str, str]] = set()
+    for record in story.records:
+        event = record.event
+        if isinstance(event, ev.StageEnded):
+            ended.add((event.environment, event.stage))
+        elif isinstance(event, ev.StepReentered):
+            reentered = True
+        elif isinstance(event, ev.LegEntered) and event.leg == "acting":
+            place = (environments.index(event.environment), event.stage, event.step)
+            if place < newest or (place == newest and not reentered):
+                yield f"step {place} is entered after {newest} (seq {record.seq})"
+            missing = [
+                stage["name"] for stage in stages[: event.stage] if (event.environment, stage["name"]) not in ended
+            ]
+            if missing:
+                yield f"stage {event.stage} is entered though {missing} is not over (seq {record.seq})"
+            same = newest[:2] == place[:2]
+            if place[2] > (newest[2] + 1 if same else 0):
+                yield f"step {place} follows {newest}: one was skipped (seq {record.seq})"
+            newest, reentered = place, False
+    if story.ended is not None and story.ended.outcome == "promoted":
+        everything = {(environment, stage["name"]) for environment in environments for stage in stages}
+        if everything - ended:
+            yield f"it was promoted without {sorted(everything - ended)}"
+
+
+def _acts_once(_: "Simulation", story: Story) -> Complaints:
+    """An act of the plan's own way is done once; again only after its step was entered anew, or tried anew."""
+    done: dict[tuple[str, str], int] = {}
+    walks: dict[str, str] = {}
+    for record in story.records:
+        event = record.event
+        if isinstance(event, ev.StepReentered):
+            done = {}
+        elif isinstance(event, ev.EffectRequested):
+            walks[event.effect.id] = f"{event.effect.walk}|{event.effect.label}"
+        elif isinstance(event, ev.EffectFinished) and event.state == "done" and not walks[event.effect].startswith("None"):
+            key = (walks[event.effect], event.target)
+            if key in done and not walks[event.effect].startswith(("trigger", "answer", "question", "before:", "after:")):
+                yield f"{event.target} was acted on twice in {walks[event.effect]} (seq {record.seq}, {done[key]})"
+            done[key] = record.seq
+
+
+def _back_is_back(_: "Simulation", story: Story) -> Complaints:
+    """Rolling back never turns forward."""
+    back = story.whole_rollback
+    if back is None:
+        return
+    for record in story.records[back.seq :]:
+        if isinstance(record.event, ev.LegEntered | ev.StageEnded | ev.EnvironmentPassed) or is_forward(record):
+            yield f"{record.event.type_name} (seq {record.seq}) after the way back began"
+    if story.ended is not None and story.ended.outcome == "promoted":
+        yield "it was promoted though the way back had begun"
+
+
+def _paused(_: "Simulation", story: Story) -> Complaints:
+    """No forward intent between a pause and a resume, nor after a stop."""
+    paused = stopped = cut = False
+    for record in story.records:
+        event = record.event
+        match event:
+            case ev.Paused() | ev.OnFailPaused() | ev.RollbackFinished():
+                paused = True
+            case ev.Resumed():
+                paused = False
+            case ev.StopRequested():
+                stopped = True
+            case ev.StageEnded():
+                cut = event.how == "cut"
+            case ev.LegEntered():
+                if (paused and not (cut and event.leg in (None, "entering"))) and "released" not in event.reason:
+                    yield f"{event.phase}.{event.leg} is entered while paused (seq {record.seq})"
+            case _:
+                pass
+        if paused and is_forward(record):
+            yield f"an effect is asked for while paused (seq {record.seq})"
+        if stopped and isinstance(event, ev.EffectRequested):
+            yield f"an effect is asked for after the stop (seq {record.seq})"
+
+
+def _windows(simulation: "Simulation", story: Story) -> Complaints:
+    from stages.windows import Window
+
+    for record in story.records:
+        if not is_forward(record):
+            continue
+        assert isinstance(record.event, ev.EffectRequested)
+        written = [story.plan.get("window")]
+        kind, _, rest = str(record.event.effect.walk).partition(":")
+        _, name, *number = rest.split("/")
+        stage = next(one for one in story.plan["stages"] if one["name"] == name)
+        written.append(stage.get("window"))
+        if kind == "step" and "steps" in stage and "flag" in stage:
+            written.append(stage["steps"][int(number[0])].get("window"))
+        for window in written:
+            if window is not None and not Window.model_validate(window).is_open(record.at):
+                yield f"an effect is asked for outside its window (seq {record.seq})"
+
+
+def _guards(simulation: "Simulation", story: Story) -> Complaints:
+    """An approval that guards an entry was given by somebody else than the author before the entry was left."""
+    approved = {
+        record.event.item: record
+        for record in story.of(ev.WaitingAnswered)
+        if isinstance(record.event, ev.WaitingAnswered) and record.event.answer == "approve"
+    }
+    for record in story.of(ev.LegEntered):
+        event = record.event
+        assert isinstance(event, ev.LegEntered)
+        if event.leg not in ("preparing", "acting"):
+            continue
+        stage = story.stage(event.stage)
+        wanted: list[tuple[str, dict[str, object]]] = []
+        if event.leg == "preparing" and "approval" in stage:
+            wanted.append((f"approval:{event.environment}/stage:{stage['name']}", stage["approval"]))
+        step = story.step(event.stage, event.step)
+        if "approval" in step and (event.leg == "preparing" or event.step > 0):
+            item = f"approval:{event.environment}/step:{stage['name']}/{event.step + 1}"
+            wanted.append((item, step["approval"]))
+        for item, approval in wanted:
+            yield from _approved(story, record, item, approval, approved)
+
+
+def _approved(
+    story: Story, record: Recorded, item: str, approval: dict[str, object], approved: dict[str, Recorded]
+) -> Complaints:
+    answer = approved.get(item)
+    if answer is None or answer.seq > record.seq:
+        yield f"seq {record.seq} passes {item}, which nobody approved"
+        return
+    people = {
+        one.event.by
+        for one in story.of(ev.WaitingAnswered)
+        if isinstance(one.event, ev.WaitingAnswered)
+        and one.event.item == item
+        and one.event.answer == "approve"
+        and not one.event.closes
+    }
+    if "author" in people:
+        yield f"the author approved {item}"
+    if len(people) < int(str(approval.get("count", 1))):
+        yield f"seq {record.seq} passes {item} with {len(people)} approvals"
+
+
+# --- effects and commands -----------------------------------------------------------------------------------------------
+
+
+def _ran_once(simulation: "Simulation") -> Complaints:
+    once = {
+        record.event.effect.id
+        for run in simulation.runs
+        for record in simulation.store._runs[run].events
+        if isinstance(record.event, ev.EffectRequested) and not repeatable(record.event.effect.operation)
+    }
+    for effect, count in simulation.world.log.ran.items():
+        if effect in once and count > 1:
+            yield f"{effect} can be neither repeated nor probed, and was carried out {count} times"
+
+
+def _commands(simulation: "Simulation") -> Complaints:
+    """An acknowledged command is in the journal; the same key is answered alike; what it forbids did not happen."""
+    answers: dict[str, object] = {}
+    for sent in simulation.sent:
+        if sent.answer is None:
+            continue
+        known = answers.setdefault(sent.key, sent.answer)
+        if known != sent.answer:
+            yield f"{sent.key} was answered with {known} and with {sent.answer}"
+        if sent.answer.get("run_started") is not None:
+            continue
+        records = simulation.store._runs[sent.run].events
+        written = [record for record in records if record.event.by == sent.actor]
+        if not written and int(str(sent.answer["seq"])) > 0:
+            yield f"{sent.actor}'s {sent.command} was accepted, and the journal of {sent.run} does not know it"
+        elif written and sent.answer["seq"] not in [record.seq for record in written]:
+            yield f"{sent.actor}'s {sent.command} was answered with seq {sent.answer['seq']}, written at {written[0].seq}"
+
+
+def _versions(simulation: "Simulation") -> Complaints:
+    for place, records in simulation.store._history.items():
+        versions = [record.document.version for record in records]
+        if any(later <= earlier for earlier, later in zip(versions, versions[1:], strict=False)):
+            yield f"the version of {place} goes back: {versions}"
+
+
+RULES: tuple[Callable[["Simulation", Story], Complaints], ...] = (
+    _chain, _folds, _ends, _order, _acts_once, _back_is_back, _paused, _windows, _guards,
+)  # fmt: skip

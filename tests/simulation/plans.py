@@ -115,8 +115,8 @@ class _Drawing:
         return found
 
     def window(self) -> Spec:
-        begin = START + self.random.uniform(-600, 2400)
-        end = begin + self.random.choice((120, 600, 1500))
+        begin = START + self.random.uniform(-300, 1200)
+        end = begin + self.random.choice((60, 300, 600))
         return {"timezone": "UTC", "deny": [{"from": _moment(begin), "to": _moment(end)}]}
 
     def guards(self, probability: float) -> Spec:

@@ -33,6 +33,7 @@ from tests.simulation.world import SimulatedWorld
 T = TypeVar("T")
 ENDS_WITHIN_SECONDS = 3 * 3600.0  # after the faults are over
 STORE_RETRY_SECONDS = 1.0
+REAL_NEW_NAME = service_module.new_name
 
 
 class Gone(Exception):
@@ -175,6 +176,7 @@ class Simulation:
     lives: list[str] = field(default_factory=list)  # how each ended
     violations: list[str] = field(default_factory=list)
     runs: list[str] = field(default_factory=list)
+    durable_at: dict[tuple[str, int], float] = field(default_factory=dict)  # (run, seq) -> virtual time
     over: bool = False
 
     def __post_init__(self) -> None:
@@ -191,7 +193,10 @@ class Simulation:
 
     # --- what is durable ---
 
-    def new_name(self, plan: str) -> str:
+    def new_name(self, plan: str, key: str | None = None) -> str:
+        """As the service's own: from the key where there is one, else a new one (here counted, not drawn)."""
+        if key is not None:
+            return REAL_NEW_NAME(plan, key)
         self._names += 1
         return f"{plan}-{self._names}"
 
@@ -205,6 +210,7 @@ class Simulation:
 
     def note_durable(self, records: Sequence[Recorded]) -> None:
         for record in records:
+            self.durable_at[(record.run, record.seq)] = self.now
             match record.event:
                 case TargetObserved():
                     self._observed.add((record.run, record.event.target))
@@ -233,6 +239,10 @@ class Simulation:
         if scene.run in self._ended:
             return f"{effect.id} was performed after the end of {scene.run}"
         return None
+
+    @property
+    def all_ended(self) -> bool:
+        return bool(self.runs) and all(run in self._ended for run in self.runs)
 
     # --- lives ---
 

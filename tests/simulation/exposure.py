@@ -1,0 +1,174 @@
+"""Invariants of exposure: what the world answered before a percentage rose, how long it was good, what fired.
+
+The world's own record is asked, never the core's evidence. A criterion's *answers* are those of its query in its
+environment; good is what its bounds call a pass.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from orchestrator.core import events as ev
+from orchestrator.ports import Recorded
+from stages.flag_spec import percentage_of
+from tests.simulation.journal import Spec, Story, finished, place_of, seconds
+from tests.simulation.world import Asked
+
+if TYPE_CHECKING:
+    from tests.simulation.run import Simulation
+
+Complaints = Iterator[str]
+GRACE_SECONDS = 5.0 + 21.0  # what a look may be late by, and the longest that a query takes here
+
+
+def _true_time(simulation: "Simulation", record: Recorded) -> float:
+    return simulation.durable_at[(record.run, record.seq)]
+
+
+def _answers(simulation: "Simulation", environment: str, query: str) -> list[Asked]:
+    return [one for one in simulation.world.log.asked if one.environment == environment and one.query == query]
+
+
+def _is_fine(answer: Asked, criterion: Spec) -> bool:
+    return answer.verdict == "good" or (answer.verdict == "none" and criterion.get("empty") == "pass")
+
+
+def raises(simulation: "Simulation", story: Story) -> Complaints:
+    """A percentage is asked to rise only while the gate last reached was just seen passing, or after an advance."""
+    reached: dict[str, tuple[int, int]] = {}
+    overridden: dict[str, bool] = {}
+    cut: set[tuple[str, str]] = set()
+    for record in story.records:
+        event = record.event
+        match event:
+            case ev.LegEntered() if event.leg == "baking":
+                if reached.get(event.environment) != place_of(event):
+                    reached[event.environment], overridden[event.environment] = place_of(event), False
+            case ev.StageEnded() if event.how == "cut":
+                cut.add((event.environment, event.stage))
+            case ev.Advanced():
+                overridden = dict.fromkeys(reached, True)
+            case ev.EffectRequested() if _rises(event):
+                environment = event.effect.environment
+                if environment in reached:
+                    place = reached[environment]
+                    if (environment, story.stage(place[0])["name"]) not in cut:
+                        words = f"(seq {record.seq}) {event.effect.label}"
+                        yield from _gate_was_fine(simulation, story, record, place, overridden[environment], words)
+            case _:
+                pass
+
+
+def _rises(event: ev.EffectRequested) -> bool:
+    """Whether a step of an exposure stage raises its flag."""
+    effect = event.effect
+    if effect.node is not None or not str(effect.walk).startswith("step:") or effect.operation.op != "set_flag":
+        return False
+    before = effect.before if isinstance(effect.before, dict) else None
+    return percentage_of(effect.operation.value) > percentage_of(before)
+
+
+def _gate_was_fine(  # noqa: PLR0917 - one sentence of many parts
+    simulation: "Simulation", story: Story, record: Recorded, place: tuple[int, int], overridden: bool, words: str
+) -> Complaints:
+    now = _true_time(simulation, record)
+    assert isinstance(record.event, ev.EffectRequested)
+    for gate, criterion in story.criteria_of(story.gates_of(*place)):
+        answers = [one for one in _answers(simulation, record.event.effect.environment, criterion["query"]) if one.at <= now]
+        newest = answers[-1] if answers else None
+        if newest is not None and newest.verdict == "bad" and not criterion.get("for"):
+            yield f"{words} rises while {criterion['name']} fails"
+        elif overridden:
+            continue
+        elif newest is None or not _is_fine(newest, criterion):
+            yield f"{words} rises though {criterion['name']} was last {newest.verdict if newest else 'never asked'}"
+        elif now - newest.at > 2 * seconds(gate["every"]) + GRACE_SECONDS:
+            yield f"{words} rises though {criterion['name']} was last asked {now - newest.at:.0f} s ago"
+
+
+def bakes(simulation: "Simulation", story: Story) -> Complaints:
+    """A step is left only after its gate was seen passing for as long as the plan asks."""
+    since: dict[tuple[str, int, int], float] = {}
+    baking: tuple[str, int, int] | None = None
+    fresh_from, advanced, cut = 0.0, False, False
+    for record in story.records:
+        event, at = record.event, _true_time(simulation, record)
+        match event:
+            case ev.Advanced():
+                advanced = True
+            case ev.StageEnded():
+                cut = event.how == "cut"
+            case ev.StepReentered():
+                fresh_from, cut = at, True
+            case ev.KillSwitched() if not event.on:
+                fresh_from = at
+            case ev.LegEntered():
+                here = (event.environment, event.stage, event.step)
+                if baking is not None and not advanced and not cut and event.leg != "baking":
+                    begin = max(since[baking], fresh_from)
+                    yield from _was_baked(simulation, story, baking, (begin, at), record.seq)
+                if event.leg in ("acting", "baking"):
+                    since[here] = at if event.leg == "acting" else since.get(here, at)
+                baking, cut = (here if event.leg == "baking" else None), False
+                advanced = False
+            case ev.RollbackStarted() if not event.scope:
+                return
+            case _:
+                pass
+
+
+def _was_baked(
+    simulation: "Simulation", story: Story, place: tuple[str, int, int], span: tuple[float, float], seq: int
+) -> Complaints:
+    environment, stage, step = place
+    wanted = story.bake_seconds(environment, stage, step)
+    criteria = story.criteria_of(story.gates_of(stage, step))
+    begin, end = span
+    if end - begin < wanted - 0.01:
+        yield f"step {place} asks for {wanted:g} s of bake and is left after {end - begin:.1f} s (seq {seq})"
+        return
+    for gate, criterion in criteria:
+        passing = _passing_seconds(simulation, environment, criterion, seconds(gate["every"]), span)
+        if passing < wanted - 0.01:
+            yield (
+                f"step {place} asks for {wanted:g} s of bake; {criterion['name']} was good for {passing:.1f} s (seq {seq})"
+            )
+
+
+def _passing_seconds(
+    simulation: "Simulation", environment: str, criterion: Spec, every: float, span: tuple[float, float]
+) -> float:
+    """How long at most: from each good answer to the next answer, as far as a look is fresh."""
+    answers = [one for one in _answers(simulation, environment, criterion["query"]) if span[0] <= one.at <= span[1]]
+    total = 0.0
+    for index, answer in enumerate(answers):
+        following = answers[index + 1].at if index + 1 < len(answers) else span[1]
+        if _is_fine(answer, criterion):
+            total += min(following - answer.at, 2 * every + GRACE_SECONDS)
+    return total
+
+
+def nothing_missing_decides(simulation: "Simulation", story: Story) -> Complaints:
+    """What fails a gate or fires a trigger was measured bad, just now; missing data alone is not."""
+    triggers = {trigger["name"]: trigger for trigger in story.plan.get("triggers", ())}
+    for record in story.of(ev.GateFailed, ev.TriggerFired):
+        event, now = record.event, _true_time(simulation, record)
+        if isinstance(event, ev.TriggerFired):
+            trigger = triggers[event.trigger]
+            criteria = [(trigger, trigger)] if event.by == "controller" else []
+        else:
+            assert isinstance(event, ev.GateFailed)
+            criteria = story.criteria_of((event.gate,))
+        if criteria and not any(_was_bad(simulation, event.environment, *pair, now) for pair in criteria):
+            yield f"{event.type_name} (seq {record.seq}) though nothing was measured bad"
+
+
+def _was_bad(simulation: "Simulation", environment: str, gate: Spec, criterion: Spec, now: float) -> bool:
+    """Within the time that looks and retries of the store may take."""
+    if isinstance(criterion.get("on_missing"), dict):
+        return True
+    window = 3 * seconds(gate["every"]) + GRACE_SECONDS + seconds(criterion.get("for", "0s")) + 120.0
+    answers = _answers(simulation, environment, criterion["query"])
+    return any(one.verdict == "bad" and now - window <= one.at <= now for one in answers)
+
+
+RULES = (raises, bakes, nothing_missing_decides)

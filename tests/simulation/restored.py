@@ -1,0 +1,99 @@
+"""Invariants of the way back: after ``rolled_back`` everything stands as it did before, but for what is listed."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.core import events as ev
+from stages.flag_spec import ABSENT, percentage_of, to_value
+from tests.simulation.journal import Story
+from tests.simulation.world import Change
+
+if TYPE_CHECKING:
+    from tests.simulation.run import Simulation
+
+Complaints = Iterator[str]
+
+
+def everything_is_back(simulation: "Simulation", story: Story) -> Complaints:
+    if story.ended is None or story.ended.outcome != "rolled_back" or story.whole_rollback is None:
+        return
+    titles = _titles(story)
+    for target, title in titles.items():
+        if any(title in words for words in story.ended.exceptions):
+            continue
+        before = _before(simulation, story, target)
+        if before is None:
+            continue  # this run never changed it
+        stands = _stands(simulation, story, target)
+        if target.startswith("flag:"):
+            yield from _flag_is_back(simulation, story, target, before[0], stands)
+        elif stands != before[0]:
+            yield f"rolled back, but {target} stands at {stands!r}; it was {before[0]!r} and no exception names it"
+
+
+def _titles(story: Story) -> dict[str, str]:
+    found = {one.id: one.title for one in story.started.inherited}
+    for record in story.of(ev.TargetObserved):
+        assert isinstance(record.event, ev.TargetObserved)
+        found[record.event.target] = record.event.title
+    return found
+
+
+def _changes(simulation: "Simulation", target: str) -> list[Change]:
+    return [change for change in simulation.world.log.changes if change.target == target]
+
+
+def _family(simulation: "Simulation", story: Story) -> set[str]:
+    """The run and those whose targets it took over."""
+    found, runs = {story.run}, {run: simulation.store._runs[run].events[0].event for run in simulation.runs}
+    before: Any = runs[story.run]
+    while (older := before.supersedes or before.reverses) is not None:
+        found.add(older)
+        before = runs[older]
+    return found
+
+
+def _before(simulation: "Simulation", story: Story, target: str) -> tuple[Any] | None:
+    """Before the first change on the way forward; what only actions of a rollback touched stays as they left it."""
+    family = _family(simulation, story)
+    forward = {
+        record.event.effect.id
+        for run in family
+        for record in simulation.store._runs[run].events
+        if isinstance(record.event, ev.EffectRequested) and record.event.effect.node is None
+    }
+    own = [change for change in _changes(simulation, target) if change.run in family]
+    return (own[0].before,) if any(change.effect in forward for change in own) else None
+
+
+def _stands(simulation: "Simulation", story: Story, target: str) -> Any:
+    """After the run's own last change; what others did afterwards is theirs."""
+    family = _family(simulation, story)
+    own = [change for change in _changes(simulation, target) if change.run in family]
+    return own[-1].after
+
+
+def _flag_is_back(simulation: "Simulation", story: Story, target: str, before: Any, stands: Any) -> Complaints:
+    """A flag that nobody else touched is what it was; any other is no more exposed than it was."""
+    was = before if before is not None else dict(ABSENT)
+    if percentage_of(stands) > percentage_of(was):
+        yield f"rolled back, but {target} stands at {percentage_of(stands):g} %; it was {percentage_of(was):g} %"
+    family = _family(simulation, story)
+    own = [change for change in _changes(simulation, target) if change.run in family]
+    others = [change for change in _changes(simulation, target) if change.run is None and change.at >= own[0].at]
+    pinned = any(
+        target in record.event.pins for record in story.of(ev.TriggerFired) if isinstance(record.event, ev.TriggerFired)
+    )
+    if not others and not pinned and stands != was:
+        yield f"rolled back, but {target} stands at {stands!r}; it was {was!r}"
+
+
+def the_world_agrees(simulation: "Simulation", story: Story) -> Complaints:
+    """A flag's document in the store is what the world's log says; nothing was written past it."""
+    for (environment, key), record in simulation.store._flags.items():
+        changes = _changes(simulation, f"flag:{environment}/{key}")
+        if not changes or changes[-1].after != to_value(record.document):
+            yield f"flag {environment}/{key} was written by nobody"
+
+
+RULES = (everything_is_back, the_world_agrees)
