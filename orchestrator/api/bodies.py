@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from orchestrator.core.commands import Command
 from orchestrator.core.events import PlanDocument
 from stages.flag_spec import FlagChange
 from stages.values import Part
@@ -19,7 +20,13 @@ NO_REASON = "no reason given"
 # --- received ---------------------------------------------------------------------------------------------------------
 
 
-class SubmissionBody(Part):
+class Received(Part):
+    """The framework looks at these when the routes are made, so they can't be built later, when first used."""
+
+    model_config = ConfigDict(defer_build=False)
+
+
+class SubmissionBody(Received):
     """A plan as `rollout start` sends it: read, expanded for each environment and checked where it lies."""
 
     plan: Annotated[str, Field(description="metadata.name of the plan")]
@@ -33,7 +40,7 @@ class SubmissionBody(Part):
     reason: Text = ""
 
 
-class ValidationBody(Part):
+class ValidationBody(Received):
     """A plan as it is written, and what it is written with."""
 
     text: Annotated[str, Field(description="the YAML")]
@@ -45,6 +52,8 @@ class ValidationBody(Part):
 
 class FlagPatch(FlagChange):
     """Keys that are set; what is not named stays as it is. Parameters and targets are merged by key."""
+
+    model_config = ConfigDict(defer_build=False)
 
     reason: Why
 
@@ -60,14 +69,20 @@ class FlagPatch(FlagChange):
         return FlagChange.model_construct(**{name: getattr(self, name) for name in FlagChange.model_fields})
 
 
-class KillBody(Part):
+class CommandBody(Command):
+    """What is asked of a run; `command` says which of the others count."""
+
+    model_config = ConfigDict(defer_build=False)
+
+
+class KillBody(Received):
     """May be left out altogether: a kill switch must work in a hurry."""
 
     environment: Annotated[EnvironmentName | None, Field(description="Left out: all environments.")] = None
     reason: Text = NO_REASON
 
 
-class LiftBody(Part):
+class LiftBody(Received):
     environment: Annotated[EnvironmentName | None, Field(description="Left out: the latch of all environments.")] = None
     key: Annotated[str | None, Field(description="Only this flag is let go.")] = None
     reason: Why

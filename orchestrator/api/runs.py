@@ -13,19 +13,28 @@ from fastapi.responses import Response
 from pydantic import Field, ValidationError
 
 from orchestrator.api.auth import READS, Operator
-from orchestrator.api.bodies import Accepted, Entry, Report, RunStatus, Started, SubmissionBody, refusals
+from orchestrator.api.bodies import (
+    Accepted,
+    CommandBody,
+    Entry,
+    Received,
+    Report,
+    RunStatus,
+    Started,
+    SubmissionBody,
+    refusals,
+)
 from orchestrator.api.context import context_of
 from orchestrator.api.encoding import Json
 from orchestrator.api.errors import BadRequest
 from orchestrator.api.streams import EVENT_STREAM, stream_run
 from orchestrator.core.commands import Command
 from orchestrator.errors import InvalidPlan
-from stages.values import Part
 
 router = APIRouter(prefix="/api/v1/runs", tags=["runs"])
 
 
-class Which(Part):
+class Which(Received):
     """Part of a journal."""
 
     after: Annotated[int, Field(ge=0, description="Entries with a higher seq only.")] = 0
@@ -89,7 +98,7 @@ async def show_run(run: str, request: Request) -> Response:
 @router.post("/{run}/commands", response_model=Accepted, responses=refusals(400, 404, 409, 413))
 async def command_run(
     run: str,
-    body: Command,
+    body: CommandBody,
     request: Request,
     actor: Operator,
     idempotency_key: Annotated[
