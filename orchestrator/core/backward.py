@@ -479,20 +479,25 @@ def scopes(m: Moment) -> list[Scope]:
 
 
 def resolve(state: State, target: str, taken_as: str, by: str, reason: str) -> list[Event]:
-    """A person takes a target as it is: failing undos end the run ``rollback_failed``, all else with an exception."""
+    """A person takes a target as it is: failing undos end the run ``rollback_failed``, all else with an exception.
+
+    An undo of which nobody knows whether it happened is through with ``done``; with ``not_done`` it is tried again.
+    """
     found: list[Event] = []
-    for key, node in rollback_of(state).nodes.items():
-        if node.finished or (node.node.target or key) != target:
-            continue
-        entry = state.outstanding.get(target)
-        was_unknown = entry is not None and entry.unknown
-        failing = node.failures > 0 or (entry is not None and entry.failing is not None and not entry.unknown)
-        result = "done" if was_unknown and taken_as == "done" else "given_up" if failing else "resolved"
-        found.append(NodeFinished(node=key, result=result, detail=reason, by=by, reason=reason))
+    entry = state.outstanding.get(target)
+    was_unknown = entry is not None and entry.unknown
     if target in state.targets:
-        what = f"{target} taken as it is"
+        what = f"{target} taken {taken_as.replace('_', ' ')}"
         resolved = TargetResolved.model_validate(
             {"type": "TargetResolved", "target": target, "what": what, "taken_as": taken_as, "by": by, "reason": reason}
         )
-        found.insert(0, resolved)
+        found.append(resolved)
+    if was_unknown and taken_as == "not_done":
+        return found
+    for key, node in rollback_of(state).nodes.items():
+        if node.finished or (node.node.target or key) != target:
+            continue
+        failing = node.failures > 0 or (entry is not None and entry.failing is not None and not entry.unknown)
+        result = "done" if was_unknown and taken_as == "done" else "given_up" if failing else "resolved"
+        found.append(NodeFinished(node=key, result=result, detail=reason, by=by, reason=reason))
     return found

@@ -93,7 +93,9 @@ def _kill_switched(state: State, event: ev.KillSwitched, at: float) -> State:
 
 
 def _target_resolved(state: State, event: ev.TargetResolved, at: float) -> State:
-    target = replace(state.targets[event.target], resolved=event.reason or "resolved")
+    target = state.targets[event.target]
+    if event.taken_as != "not_done":
+        target = replace(target, resolved=event.reason or "resolved")
     if event.target in state.drift:
         target = replace(target, value=state.drift[event.target])
     entry = state.outstanding.get(event.target)
@@ -104,8 +106,12 @@ def _target_resolved(state: State, event: ev.TargetResolved, at: float) -> State
         targets=put(state.targets, event.target, target),
         pins=drop(state.pins, (PERSON, event.target)),
     )
-    if entry is None or entry.effect.node is not None or entry.effect.walk is None:
-        return state  # of a node, the NodeFinished beside this event says what became
+    if entry is not None and entry.effect.node is not None and state.rollback is not None:
+        node = replace(state.rollback.nodes[entry.effect.node], effect=None)  # asked for again unless it is finished
+        rollback = replace(state.rollback, nodes=put(state.rollback.nodes, entry.effect.node, node))
+        return replace(state, rollback=rollback)
+    if entry is None or entry.effect.walk is None:
+        return state
     walk = state.walk(entry.effect.walk)
     walk = next_act(walk) if event.taken_as != "not_done" else replace(walk, failed=None, attempt=walk.attempt + 1)
     if event.taken_as != "not_done":

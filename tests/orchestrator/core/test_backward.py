@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from orchestrator.core.effect import EffectState, Outcome
+from orchestrator.core.events import EffectRequested
 from orchestrator.errors import Refused
 from stages.checks import Standing
 from stages.effects import SetFlag
@@ -101,6 +102,20 @@ def test_a_failing_undo_is_tried_again_for_ever_and_blocks_only_what_depends_on_
     drive.command("resolve", target="command:production/workers", reason="done by hand")
     drive.run_until(lambda: drive.state.ended)
     assert drive.state.outcome == "rollback_failed"
+
+
+@pytest.mark.parametrize(("taken_as", "runs"), (("not_done", 2), ("done", 1)))
+def test_an_undo_that_nobody_can_look_at_is_tried_again_only_if_it_was_not_done(taken_as: str, runs: int) -> None:
+    drive = bad_at_ten(Drive(spec(), FILES))
+    target = "command:production/workers"
+    drive.run_until(lambda: drive.state.rollback is not None)
+    drive.outcomes[target] = [Outcome(state=EffectState.UNKNOWN, detail="timed out")]
+    drive.run_until(lambda: "unknown_outcome" in drive.holds())
+    drive.command("resolve", target=target, taken_as=taken_as, reason="looked at it")
+    drive.run_until(lambda: drive.state.ended)
+    assert drive.state.outcome == "rolled_back"
+    asked = [event.effect for event in drive.events if isinstance(event, EffectRequested) and event.effect.node]
+    assert [effect.target for effect in asked].count(target) == runs
 
 
 def test_pause_stops_new_undos_and_resume_goes_on() -> None:
