@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from orchestrator.cli import ask
-from orchestrator.cli.client import Client, Json, NoController
+from orchestrator.cli.client import Client, Json, NoController, Unauthorized
 from orchestrator.cli.output import clock, duration, note, paint, printable
 from orchestrator.cli.reading import exit_code
 from orchestrator.cli.settings import find_controller
@@ -122,6 +122,11 @@ class Follower:
         except NoController as error:
             self._lost(error)
             return None
+        except Unauthorized:
+            if not self._is_own_controller():
+                raise
+            self._lost(NoController("another controller took the place of the one that was watched"))
+            return None
         if self._lost_at is not None:
             self._lost_at = None
             note("the controller answers again")
@@ -138,6 +143,10 @@ class Follower:
             sentence = self._teller.tell(entry)
             if sentence is not None:
                 self._screen.line(f"{clock(entry['time'])}Z  {printable(sentence)}")
+
+    def _is_own_controller(self) -> bool:
+        """Whether its token was left for its user, so that the one of its successor is found in the same place."""
+        return isinstance(self.source, Client) and self.source.address.pid is not None
 
     def _lost(self, error: NoController) -> None:
         now = time.monotonic()
