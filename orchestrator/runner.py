@@ -193,6 +193,8 @@ class Runner:
         if not self._inbox.empty():
             return
         now = self.world.clock.now()
+        if self._wake_at is not None and self._wake_at <= now:
+            return  # it came while the effects were started or the checkpoint was written
         moment = Moment(self.state, self.evidence, now)
         times = [at for at in (self._wake_at, ask_rules.next_at(moment)) if at]
         times += [retry.due_at for key, retry in self.evidence.retries.items() if key in self._effect_ids()]
@@ -213,7 +215,7 @@ class Runner:
             decision = decide(self.state, self.evidence, now)
             spoken = decision.events
             if not spoken:
-                self._wake_at = decision.wake_at
+                self._wake_at = decision.wake_at if decision.wake_at and decision.wake_at > now else None
                 return
             await self._append(spoken)
         raise RolloutError(f"{self.run}: decisions chase each other; the last was {spoken[0].type_name}")
