@@ -120,6 +120,7 @@ class Runner:
         self._saved_at = world.clock.monotonic()
         self._saved: ev.Evidence = self.evidence
         self._wake_at: float | None = None  # what the newest decision that had nothing to say asked for
+        self._decided_at = 0.0
         self._closing = False
 
     # --- from outside ---------------------------------------------------------------------------------------------
@@ -192,14 +193,13 @@ class Runner:
     async def _sleep(self) -> None:
         if not self._inbox.empty():
             return
-        now = self.world.clock.now()
-        if self._wake_at is not None and self._wake_at <= now:
-            return  # it came while the effects were started or the checkpoint was written
-        moment = Moment(self.state, self.evidence, now)
-        times = [at for at in (self._wake_at, ask_rules.next_at(moment)) if at]
+        # As of the decision: a time that came while effects were started or a checkpoint was written is not slept over.
+        moment = Moment(self.state, self.evidence, self._decided_at)
+        times = [at for at in (self._wake_at, ask_rules.next_at(moment)) if at is not None]
         times += [retry.due_at for key, retry in self.evidence.retries.items() if key in self._effect_ids()]
         times += [delivery.due_at for delivery in self._deliveries.values()]
-        later = [at - now for at in times if at > now]
+        now = self.world.clock.now()
+        later = [max(at - now, 0.0) for at in times if at > self._decided_at]
         delay = min([*later, LONGEST_SLEEP_SECONDS])
         try:
             async with asyncio.timeout(delay):
@@ -215,7 +215,7 @@ class Runner:
             decision = decide(self.state, self.evidence, now)
             spoken = decision.events
             if not spoken:
-                self._wake_at = decision.wake_at if decision.wake_at and decision.wake_at > now else None
+                self._wake_at, self._decided_at = decision.wake_at, now
                 return
             await self._append(spoken)
         raise RolloutError(f"{self.run}: decisions chase each other; the last was {spoken[0].type_name}")
