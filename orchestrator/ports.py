@@ -13,12 +13,10 @@ from orchestrator.core.effect import Effect, Notice, Outcome
 from orchestrator.core.events import Event
 from stages.checks import Check, Source, Standing
 from stages.criteria.base import Measurement
-from stages.effects import ObserveCommand, ObserveFlag, ObserveSql
+from stages.effects import AnyObservation
 from stages.notify import Channel
 from stages.step import Program
 from stages.values import Json, TextOrSecret
-
-AnyObservation = ObserveFlag | ObserveSql | ObserveCommand
 
 
 class Clock(Protocol):

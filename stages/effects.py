@@ -76,6 +76,27 @@ class RunCommand(Tagged):
     observe: tuple[str, ...] | None = None
 
 
+class RunBackfill(Tagged):
+    """Update a table in batches for about *slice_seconds*, from where the newest batch ended. Its own row of bookkeeping
+    moves in each batch's transaction, so it may be performed again at will.
+
+    What was observed is ``{"done": bool, "position": key | null, "rows": int, "of": int | null}``.
+    """
+
+    op: Literal["run_backfill"] = "run_backfill"
+    database: TextOrSecret
+    name: str
+    table: str
+    key: str
+    sql: str  # one UPDATE, with :from (not included) and :to (included) for the batch's keys
+    checksum: str
+    batch: int
+    rows_per_second: float | None = None
+    slice_seconds: float = 15.0
+    lock_timeout_seconds: float = 2.0
+    statement_timeout_seconds: float = 300.0
+
+
 class CallHttp(Tagged):
     """Send one request. Only an *idempotent* one is ever sent again."""
 
@@ -84,7 +105,8 @@ class CallHttp(Tagged):
     idempotent: bool = False
 
 
-Operation = Annotated[SetFlag | RunSql | RunCommand | CallHttp, Field(discriminator="op")]
+AnyOperation = SetFlag | RunSql | RunBackfill | RunCommand | CallHttp
+Operation = Annotated[AnyOperation, Field(discriminator="op")]
 
 
 class ObserveFlag(Tagged):
@@ -102,6 +124,17 @@ class ObserveSql(Tagged):
     checksum: str
 
 
+class ObserveBackfill(Tagged):
+    """How far a backfill has come, as ``RunBackfill`` observes it; nothing done yet: position null, 0 rows."""
+
+    op: Literal["observe_backfill"] = "observe_backfill"
+    database: TextOrSecret
+    name: str
+    table: str
+    key: str
+    checksum: str
+
+
 class ObserveCommand(Tagged):
     """What *argv* prints, trimmed: ``{"text": str}``."""
 
@@ -112,13 +145,19 @@ class ObserveCommand(Tagged):
     timeout_seconds: float = 60.0
 
 
-Observation = Annotated[ObserveFlag | ObserveSql | ObserveCommand, Field(discriminator="op")]
+AnyObservation = ObserveFlag | ObserveSql | ObserveBackfill | ObserveCommand
+Observation = Annotated[AnyObservation, Field(discriminator="op")]
 
 
-def repeatable(operation: SetFlag | RunSql | RunCommand | CallHttp) -> bool:
+def is_partial(operation: AnyOperation, observed: Json) -> bool:
+    """Whether an operation that went well has more to do: the same act is asked for again."""
+    return isinstance(operation, RunBackfill) and isinstance(observed, dict) and not observed.get("done")
+
+
+def repeatable(operation: AnyOperation) -> bool:
     """Whether an operation may be performed again under its id when its first outcome is unknown."""
     match operation:
-        case SetFlag() | RunSql():
+        case SetFlag() | RunSql() | RunBackfill():
             return True
         case RunCommand():
             return operation.probe is not None

@@ -7,6 +7,7 @@ from typing import Any
 
 from stages.actions import Action, CommandAction, SqlAction
 from stages.checks import Source
+from stages.kinds.backfill import BackfillStage, table_of
 from stages.kinds.migration import Migration
 from stages.problems import Path
 from stages.walk import Place
@@ -25,6 +26,8 @@ def named_files(places: Iterable[Place]) -> Iterator[tuple[str, Path]]:
             yield from _present(place.path, sql=part.sql, down=part.down)
         elif isinstance(part, Migration):
             yield from _present(place.path, up=part.up, down=part.down)
+        elif isinstance(part, BackfillStage):
+            yield from _present(place.path, update=part.update)
         elif isinstance(part, CommandAction):
             yield from _commands(place.path, command=part.command, observe=part.observe, probe=part.probe)
         elif isinstance(part, Source):
@@ -91,7 +94,18 @@ class Bundle:
 
 
 def bundle_findings(bundle: Bundle, places: Iterable[Place]) -> Iterator[tuple[Path, str]]:
+    places = tuple(places)
     for file, path in named_files(places):
         reason = bundle.add(file)
         if reason is not None:
             yield path, reason
+    for place in places:
+        if isinstance(place.part, BackfillStage) and place.part.update in bundle.files:
+            yield from _backfill(place.part, place.path, bundle)
+
+
+def _backfill(stage: BackfillStage, path: Path, bundle: Bundle) -> Iterator[tuple[Path, str]]:
+    try:
+        table_of(bundle.files[stage.update])
+    except ValueError as error:
+        yield (*path, "update"), f"{stage.update}: {error}"

@@ -12,12 +12,13 @@ from pydantic import BaseModel
 from stages.actions import ApplyAction, ImageAction, JobAction, RestartAction, ScaleAction
 from stages.criteria import Change, Compare, Latency, Ratio, Slo
 from stages.gates import Gate
+from stages.kinds.backfill import BackfillStage
 from stages.kinds.base import Stage
 from stages.kinds.exposure import QueueStage
-from stages.kinds.migration import BackfillStage, Lint, Migration, MigrationStage
+from stages.kinds.migration import Lint, Migration, MigrationStage
 from stages.kinds.version import VersionStage
 from stages.notify import Channel
-from stages.plan import Commands, EnvironmentSection, Metadata, PlanSpec, ScheduledChecks, SourceSection
+from stages.plan import Commands, EnvironmentSection, Metadata, PlanSpec, ScheduledChecks
 from stages.problems import Path
 from stages.values import SecretRef
 from stages.walk import Place
@@ -53,7 +54,6 @@ LATER: tuple[Later, ...] = (
     Later(VersionStage, "stages of kind version"),
     Later(MigrationStage, "migrations by Alembic", "alembic"),
     Later(Migration, "migrations by a command of one's own", "command"),
-    Later(Migration, "asking a migration's verify again on every run", "verify_always"),
     Later(Lint, "linting of migrations, and accepting its findings", "accept"),
     Later(Stage, "backups before a stage", "backup"),
     Later(Stage, "Kubernetes settings of a stage", "kubernetes"),
@@ -76,7 +76,6 @@ LATER: tuple[Later, ...] = (
     Later(Metadata, "namespaces", "namespace"),
     Later(Commands, "running commands in an image", "image"),
     Later(Commands, "running commands under a service account", "service_account"),
-    Later(SourceSection, "databases as named sources (name the database at the check itself)", "database"),
     Later(SecretRef, "secrets of Kubernetes (use env or file)", "secret"),
     Later(Channel, "Slack channels (use webhook)", "slack"),
     Later(Channel, "Teams channels (use webhook)", "teams"),

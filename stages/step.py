@@ -94,6 +94,7 @@ class Step:
     bake: Bake = Bake(0.0, 0.0)
     exposure_flag: str | None = None  # the flag whose exposure this step raises
     percentage: float | None = None
+    gate_from_start: bool = False  # its gate is judged while it acts, too: what fails it stops the act
 
 
 @dataclass(frozen=True, slots=True)

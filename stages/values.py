@@ -99,6 +99,19 @@ def format_duration(seconds: float) -> str:
     return "0s" if milliseconds == 0 else f"{milliseconds}ms"
 
 
+_RATE = re.compile(r"(\d+(?:\.\d+)?)/(s|m|h)")
+
+
+def parse_rate(value: str | None) -> float | None:
+    """So many a second: ``20000/s`` is 20,000, ``600/m`` is 10."""
+    if value is None:
+        return None
+    found = _RATE.fullmatch(value.strip())
+    if found is None or float(found[1]) <= 0:
+        raise ValueError(f"a rate such as 20000/s is expected, not {value!r}")
+    return float(found[1]) / SECONDS[found[2]]
+
+
 def parse_percentage(value: Any) -> Any:
     """A number from 0 to 100 in steps of 0.001."""
     if isinstance(value, bool) or not isinstance(value, int | float):

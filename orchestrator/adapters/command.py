@@ -11,8 +11,8 @@ from dataclasses import replace
 from orchestrator.adapters.process import CommandLost, CommandResult, ProcessRunner, StillRunning
 from orchestrator.core.effect import Effect, EffectState, Outcome
 from orchestrator.errors import RolloutError, Temporary
-from orchestrator.ports import AnyObservation, Scene, Seen
-from stages.effects import ObserveCommand, RunCommand
+from orchestrator.ports import Scene, Seen
+from stages.effects import AnyObservation, ObserveCommand, RunCommand
 
 OBSERVE_SECONDS = 60.0
 DETAIL_CHARACTERS = 2000

@@ -10,8 +10,8 @@ from flags.errors import InvalidFlag
 from flags.model import FlagDocument
 from orchestrator.core.effect import Effect, EffectState, Outcome
 from orchestrator.errors import Conflict, StoreError, Temporary
-from orchestrator.ports import AnyObservation, Clock, FlagRecord, FlagStore, FlagWrite, Scene, Seen
-from stages.effects import ObserveFlag, SetFlag
+from orchestrator.ports import Clock, FlagRecord, FlagStore, FlagWrite, Scene, Seen
+from stages.effects import AnyObservation, ObserveFlag, SetFlag
 from stages.flag_spec import ABSENT, to_document, to_value
 from stages.values import Json
 

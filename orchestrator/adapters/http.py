@@ -9,8 +9,8 @@ out: it is unknown, or tried again if the plan calls the request idempotent. The
 from orchestrator.adapters.http_client import HttpClient, NoAnswer, Reply, Unreachable, Unreadable, server_of
 from orchestrator.core.effect import Effect, EffectState, Outcome
 from orchestrator.errors import Permanent, RolloutError
-from orchestrator.ports import AnyObservation, Scene, Seen
-from stages.effects import CallHttp
+from orchestrator.ports import Scene, Seen
+from stages.effects import AnyObservation, CallHttp
 
 EXCERPT_CHARACTERS = 500
 PUT_OFF = (408, 425, 429)  # the server has not begun

@@ -203,7 +203,7 @@ def _must_wait(m: Moment, act: Act) -> bool:
     """Windows are asked again before each forward effect; exposure rises only while the gate lets it."""
     if m.closed_window() is not None:
         return True
-    return act.raise_ is not None and not m.may_raise
+    return (act.raise_ is not None or step_of(m.state).gate_from_start) and not m.may_raise
 
 
 def acting(m: Moment) -> list[Event]:
@@ -235,7 +235,8 @@ def acting_holds(m: Moment) -> Holds:
     found = walk_holds(m, key, acts)
     act = current_act(m.state, key, acts)
     if act is not None and act.target is not None and act.target.id not in m.state.outstanding:
-        found |= entry.window_and_gate_holds(m) if act.raise_ is not None else _window_hold(m)
+        is_gated = act.raise_ is not None or step_of(m.state).gate_from_start
+        found |= entry.window_and_gate_holds(m) if is_gated else _window_hold(m)
     return found
 
 

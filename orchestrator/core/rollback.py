@@ -99,7 +99,8 @@ class _Graph:
         self._before(sections)
         self._exposure(flags)
         moving = [entry for entry in others if entry.touch.undo is not None]
-        moving += [entry for entry in schema if self.with_schema or schema_policy(self.state, entry) != "keep"]
+        opted_in = [entry for entry in schema if self.with_schema or schema_policy(self.state, entry) != "keep"]
+        moving += [entry for entry in opted_in if schema_stays(self.state, entry) is None]
         follows = any(section.after or section.verify or section.ask for _, _, section in sections)
         pinned = any(entry.target.id in self.pinned for entry in flags)
         settled = self._settle(flags, moving) if moving or follows or pinned else {}

@@ -15,6 +15,7 @@ from orchestrator.core.phases import Leg, Phase
 from orchestrator.core.returns import targets_to_return, what_stays
 from orchestrator.core.state import State
 from orchestrator.core.wanted import scopes
+from stages.actions.backfill import BackfillAction
 from stages.effects import TargetKind
 from stages.flag_spec import percentage_of
 
@@ -152,8 +153,10 @@ def stages(state: State) -> list[Json]:
 
 
 def progress(m: Moment) -> Json | None:
-    """How much of the current bake or watch has passed, in seconds."""
+    """How much of the current bake or watch has passed, in seconds; of a backfill, in rows."""
     state = m.state
+    if state.leg is Leg.ACTING:
+        return _backfill_progress(m)
     if state.phase is Phase.RUNNING and state.leg is Leg.BAKING and state.step is not None:
         bake = state.step.bake
         return {
@@ -166,6 +169,21 @@ def progress(m: Moment) -> Json | None:
         passed = round(gates.watched_seconds(state, m.evidence), 1)
         return {"what": "watch", "passed_seconds": passed, "of_seconds": state.environment.watch_seconds}
     return None
+
+
+def _backfill_progress(m: Moment) -> Json | None:
+    """Rows filled so far, and when the rest will be, at the pace since the stage began to act."""
+    state = m.state
+    acts = state.step.acts if state.step is not None else ()
+    act = next((one for one in acts if isinstance(one.action, BackfillAction)), None)
+    target = state.targets.get(act.target.id) if act is not None and act.target is not None else None
+    if target is None or not isinstance(target.value, dict):
+        return None
+    rows, of = target.value.get("rows", 0), target.value.get("of")
+    begun = target.before.get("rows", 0) if isinstance(target.before, dict) else 0
+    pace = (rows - begun) / max(m.now - state.entered_at, 1.0)
+    eta = iso(m.now + max(of - rows, 0) / pace) if of and pace > 0 else None
+    return {"what": "backfill", "rows": rows, "of_rows": of, "rows_per_second": round(pace, 1), "ends": eta}
 
 
 def rollback(state: State) -> Json | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from stages.checks import Check
-from stages.effects import CallHttp, Observation, Operation, RunCommand, RunSql, SetFlag, Target
+from stages.effects import AnyOperation, Observation, Operation, RunCommand, Target
 from stages.values import Duration, Environments, Json, Name, Part, TextOrSecret
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Action(Part):
         return declared_undo(self, site, before)
 
 
-def declared_undo(action: Action, site: Site, before: Json) -> SetFlag | RunSql | RunCommand | CallHttp | None:
+def declared_undo(action: Action, site: Site, before: Json) -> AnyOperation | None:
     """The ``undo`` that the plan declares, with ``{before}`` replaced by what was observed."""
     if action.undo is None or action.undo == "none":
         return None

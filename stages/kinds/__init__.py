@@ -4,9 +4,10 @@ from typing import Annotated
 
 from pydantic import Field
 
+from stages.kinds.backfill import BackfillStage
 from stages.kinds.base import Context, Stage
 from stages.kinds.exposure import BatchStage, MonitoringStage, QueueStage
-from stages.kinds.migration import BackfillStage, MigrationStage
+from stages.kinds.migration import MigrationStage
 from stages.kinds.steps import StepsStage
 from stages.kinds.version import VersionStage
 

@@ -127,11 +127,3 @@ class MigrationStage(Stage):
             if reason is not None:
                 reasons[action.target(site).id] = reason
         return reasons
-
-
-class BackfillStage(Stage):
-    kind: Literal["backfill"]
-    update: str
-    key: str
-    batch: int = Field(default=1000, ge=1)
-    rate: str | None = None

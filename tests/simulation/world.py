@@ -16,10 +16,10 @@ from orchestrator.core.effect import Effect, EffectState, Notice, Outcome
 from orchestrator.errors import Permanent, Temporary
 from orchestrator.flag_board import FlagBoard
 from orchestrator.journal.kill_switch import MemoryKillSwitch
-from orchestrator.ports import AnyObservation, CheckAnswer, Clock, FlagRecord, Scene, Seen, World
+from orchestrator.ports import CheckAnswer, Clock, FlagRecord, Scene, Seen, World
 from stages.checks import Check, Source, Standing
 from stages.criteria.base import Measurement, MeasurementState, SeriesValue
-from stages.effects import CallHttp, ObserveCommand, ObserveSql, RunCommand, RunSql, SetFlag
+from stages.effects import AnyObservation, CallHttp, ObserveCommand, ObserveSql, RunCommand, RunSql, SetFlag
 from stages.flag_spec import percentage_of, to_value
 from stages.notify import Channel
 from tests.simulation.faults import Fate, Fault, Faults

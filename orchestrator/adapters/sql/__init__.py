@@ -14,8 +14,8 @@ from orchestrator.adapters.secrets import Secrets
 from orchestrator.adapters.sql.job import Job, Stop, Uncertain
 from orchestrator.core.effect import Effect, EffectState, Outcome
 from orchestrator.errors import Permanent, RolloutError, Temporary
-from orchestrator.ports import AnyObservation, Scene, Seen
-from stages.effects import ObserveSql, RunSql
+from orchestrator.ports import Scene, Seen
+from stages.effects import AnyObservation, ObserveSql, RunSql
 from stages.values import TextOrSecret
 
 MAX_ROWS = 1000

@@ -16,6 +16,7 @@ from orchestrator.core.state import (
     drop,
     put,
 )
+from stages.effects import is_partial
 
 
 def walks_of_step(state: State) -> tuple[str, ...]:
@@ -93,6 +94,8 @@ def _effect_finished(state: State, event: ev.EffectFinished, at: float) -> State
     if event.state == "cancelled":
         return state  # nothing was changed by it; the act is decided anew
     walk = state.walk(entry.effect.walk)
+    if event.state == "done" and is_partial(entry.effect.operation, event.observed):
+        return state  # the act has more to do, and asks for it
     if event.state == "done":
         state = exposure_changed(state, entry, at)
         return replace(state, walks=put(state.walks, entry.effect.walk, next_act(walk)))

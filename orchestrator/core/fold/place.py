@@ -33,15 +33,17 @@ def _leg_entered(state: State, event: ev.LegEntered, at: float) -> State:
         watch_credit_seconds=0.0 if target[0] is Phase.WATCHING else state.watch_credit_seconds,
         walked_at=at if target[0] is Phase.WATCHING else state.walked_at,
     )
-    if target[1] is Leg.BAKING and _judges_here(moved):
+    if _judges_here(moved):
         return replace(moved, gate_ref=GateRef(cursor, at, state.seq + 1))
     return moved
 
 
 def _judges_here(state: State) -> bool:
-    """Whether entering the bake begins to judge a gate that no change of exposure has brought into force."""
+    """Whether this leg begins to judge a gate that no change of exposure has brought into force."""
     step = state.step
     if step is None or not step.gate:
+        return False
+    if state.leg is not Leg.BAKING and not (state.leg is Leg.ACTING and step.gate_from_start):
         return False
     return state.gate_ref is None or state.gate_ref.cursor != state.cursor
 

@@ -242,3 +242,35 @@ def test_the_verify_of_a_file_that_was_applied_before_is_asked_only_where_the_pl
     drive.checks["empty"] = Standing.NO
     drive.run_until(lambda: drive.state.ended)
     assert drive.state.outcome == "rolled_back"
+
+
+def test_a_backfill_goes_on_slice_by_slice_while_its_gate_passes() -> None:
+    stage = {"name": "fill", "kind": "backfill", "database": "sqlite:///x", "update": "fill.sql", "key": "id", "gate": "health"}
+    files = {"fill.sql": "UPDATE a SET x = 1 WHERE id > :from AND id <= :to"}
+    drive = Drive({**GATE, "stages": [stage]}, files)
+    target = "schema:production/fill.sql"
+    drive.world[target] = {"done": False, "position": None, "rows": 0, "of": 300}
+    done = [{"done": count == 3, "position": count * 100, "rows": count * 100, "of": 300} for count in (1, 2, 3)]
+    drive.outcomes[target] = [Outcome(state=EffectState.DONE, observed=value) for value in done[:1]]
+    drive.metrics["errors"] = None
+    drive.advance(60)
+    assert drive.types().count("EffectRequested") == 0
+    assert drive.holds() == {"inconclusive"}
+    drive.outcomes[target] = [Outcome(state=EffectState.DONE, observed=value) for value in done]
+    drive.metrics["errors"] = 0.0
+    drive.run_until(lambda: drive.state.ended)
+    assert drive.types().count("EffectRequested") == 3
+    assert drive.state.outcome == "promoted"
+
+
+def test_a_failing_gate_stops_a_backfill_and_what_was_filled_stays() -> None:
+    stage = {"name": "fill", "kind": "backfill", "database": "sqlite:///x", "update": "fill.sql", "key": "id", "gate": "health"}
+    files = {"fill.sql": "UPDATE a SET x = 1 WHERE id > :from AND id <= :to"}
+    drive = Drive({**GATE, "stages": [stage]}, files)
+    target = "schema:production/fill.sql"
+    part = {"done": False, "position": 1, "rows": 1, "of": 1000}
+    drive.outcomes[target] = [Outcome(state=EffectState.DONE, observed=part) for _ in range(20)]
+    drive.metrics["errors"] = lambda one: 0.5 if one.types().count("EffectFinished") >= 3 else 0.0
+    drive.run_until(lambda: drive.state.ended)
+    assert drive.state.outcome == "rolled_back"
+    assert any("rows that were filled stay filled" in entry for entry in drive.state.exceptions)
