@@ -22,6 +22,7 @@ class TargetKind(StrEnum):
     HTTP = "http"
     WORKLOAD = "workload"
     OBJECT = "object"
+    BACKUP = "backup"  # changes nothing that would have to go back
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,10 @@ class SetFlag(Tagged):
 
 
 class RunSql(Tagged):
-    """Run one SQL file (its text travels along) and note it as applied, or as taken back for ``direction: down``."""
+    """Run one SQL file (its text travels along) and note it as applied, or as taken back for ``direction: down``.
+
+    *after* are the files of the plan that come before it, in order; *before* those that come after it.
+    """
 
     op: Literal["run_sql"] = "run_sql"
     database: TextOrSecret
@@ -60,6 +64,8 @@ class RunSql(Tagged):
     sql: str
     checksum: str
     direction: Literal["up", "down"] = "up"
+    after: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
     lock_timeout_seconds: float = 2.0
     statement_timeout_seconds: float = 300.0
 
@@ -76,6 +82,32 @@ class RunCommand(Tagged):
     observe: tuple[str, ...] | None = None
 
 
+class Alembic(Tagged):
+    """How a team's own Alembic is called: *argv*, then ``-c`` *config*, in *dir*.
+
+    *final* is where the stage ends; *revision* (``head`` or a revision's name) lies on the way there, or is the same.
+    """
+
+    argv: tuple[str, ...]
+    config: str = "alembic.ini"
+    dir: str | None = None
+    vars: dict[str, TextOrSecret] = Field(default_factory=dict)
+    revision: str
+    final: str
+    timeout_seconds: float = 300.0
+
+
+class RunAlembic(Alembic):
+    """Upgrade the database to *revision*; or, for ``down``, take back what lies above *to* (null: the base), up to
+    *revision*. *walls* are revisions that never go, with the reason.
+    """
+
+    op: Literal["run_alembic"] = "run_alembic"
+    direction: Literal["up", "down"] = "up"
+    to: str | None = None
+    walls: dict[str, str] = Field(default_factory=dict)
+
+
 class RunBackfill(Tagged):
     """Update a table in batches for about *slice_seconds*, from where the newest batch ended. Its own row of bookkeeping
     moves in each batch's transaction, so it may be performed again at will.
@@ -88,7 +120,7 @@ class RunBackfill(Tagged):
     name: str
     table: str
     key: str
-    sql: str  # one UPDATE, with :from (not included) and :to (included) for the batch's keys
+    sql: str  # one UPDATE, with :from and :to, both included, for the batch's keys
     checksum: str
     batch: int
     rows_per_second: float | None = None
@@ -105,7 +137,7 @@ class CallHttp(Tagged):
     idempotent: bool = False
 
 
-AnyOperation = SetFlag | RunSql | RunBackfill | RunCommand | CallHttp
+AnyOperation = SetFlag | RunSql | RunAlembic | RunBackfill | RunCommand | CallHttp
 Operation = Annotated[AnyOperation, Field(discriminator="op")]
 
 
@@ -116,7 +148,9 @@ class ObserveFlag(Tagged):
 
 
 class ObserveSql(Tagged):
-    """Whether a SQL file is noted as applied: ``{"applied": bool, "checksum": str | null}``."""
+    """Whether a SQL file is noted as applied: ``{"applied": bool, "checksum": str | null}``, with ``"statements": N`` if
+    only its first N ran.
+    """
 
     op: Literal["observe_sql"] = "observe_sql"
     database: TextOrSecret
@@ -145,7 +179,29 @@ class ObserveCommand(Tagged):
     timeout_seconds: float = 60.0
 
 
-AnyObservation = ObserveFlag | ObserveSql | ObserveBackfill | ObserveCommand
+class ObserveProbe(Tagged):
+    """Whether *argv* ends with exit code 0: ``{"applied": bool}``."""
+
+    op: Literal["observe_probe"] = "observe_probe"
+    argv: tuple[str, ...]
+    dir: str | None = None
+    vars: dict[str, TextOrSecret] = Field(default_factory=dict)
+    timeout_seconds: float = 60.0
+
+
+class ObserveAlembic(Alembic):
+    """At which revision the database stands: ``{"current": str | null, "pending": [str]}``, null before the first one.
+
+    *pending* are the revisions that lie between there and *revision*, in order. With *expect_current* the database must
+    stand there or at *revision*. With *guard_data_loss* a way back that drops a table or column is refused.
+    """
+
+    op: Literal["observe_alembic"] = "observe_alembic"
+    expect_current: str | None = None
+    guard_data_loss: bool = False
+
+
+AnyObservation = ObserveFlag | ObserveSql | ObserveBackfill | ObserveCommand | ObserveProbe | ObserveAlembic
 Observation = Annotated[AnyObservation, Field(discriminator="op")]
 
 
@@ -157,7 +213,7 @@ def is_partial(operation: AnyOperation, observed: Json) -> bool:
 def repeatable(operation: AnyOperation) -> bool:
     """Whether an operation may be performed again under its id when its first outcome is unknown."""
     match operation:
-        case SetFlag() | RunSql() | RunBackfill():
+        case SetFlag() | RunSql() | RunAlembic() | RunBackfill():
             return True
         case RunCommand():
             return operation.probe is not None

@@ -102,7 +102,7 @@ class TargetState:
     value: Json
     touches: Mapping[str, Touch] = field(default_factory=dict)  # by "environment/stage"; empty: never touched
     resolved: str | None = None
-    cut_short: bool = False  # its last effect was made void under way: it may stand anywhere between
+    cut_short: bool = False  # its last effect ended under way: it may stand anywhere between
 
     @property
     def touched(self) -> bool:

@@ -25,6 +25,7 @@ class Site:
     command_dir: str | None = None
     command_vars: dict[str, TextOrSecret] = field(default_factory=dict)
     command_timeout_seconds: float = 300.0
+    sql_order: tuple[str, ...] = ()  # the SQL files of a migration stage
 
 
 class Action(Part):

@@ -48,13 +48,15 @@ class SqlAction(Action):
         return ObserveSql(database=self._database(site), name=self.sql, checksum=checksum(text))
 
     def is_done(self, site: Site, current: Json) -> bool:
-        return isinstance(current, dict) and bool(current.get("applied"))
+        """A file that was applied with other contents is not: running it is refused, with the remedy."""
+        wanted = checksum(site.files[self.sql])
+        return _is_applied(current) and isinstance(current, dict) and current.get("checksum", wanted) == wanted
 
     def forward(self, site: Site, current: Json) -> Operation:
         return self._run(site, self.sql, "up")
 
     def backward(self, site: Site, before: Json) -> Operation | None:
-        if self.is_done(site, before) or self.down is None:
+        if _is_applied(before) or self.down is None:
             return declared_undo(self, site, before)
         return self._run(site, self.down, "down")
 
@@ -66,6 +68,8 @@ class SqlAction(Action):
                 "sql": site.files[path],
                 "checksum": checksum(site.files[self.sql]),
                 "direction": direction,
+                "after": _files_until(self.sql, site.sql_order) if direction == "up" else (),
+                "before": _files_until(self.sql, site.sql_order[::-1]) if direction == "up" else (),
                 "lock_timeout_seconds": self.lock_timeout,
                 "statement_timeout_seconds": self.statement_timeout,
             }
@@ -75,3 +79,11 @@ class SqlAction(Action):
         database = self.database or site.database
         assert database is not None, "a plan without a database for its SQL is refused when it is read"
         return database
+
+
+def _is_applied(seen: Json) -> bool:
+    return isinstance(seen, dict) and bool(seen.get("applied"))
+
+
+def _files_until(file: str, order: tuple[str, ...]) -> tuple[str, ...]:
+    return order[: order.index(file)] if file in order else ()

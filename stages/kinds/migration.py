@@ -98,14 +98,15 @@ class MigrationStage(Stage):
         )
 
     def steps_program(self, context: Context) -> tuple[Step, ...]:
-        site = context.site(self.name, self.database)
+        actions = self._actions()
+        site = replace(context.site(self.name, self.database), sql_order=tuple(action.sql for _, action in actions))
         steps = tuple(
             Step(
                 name=str(entry.up),
                 guard=Guard(f"step:{self.name}/{index + 1}"),
                 acts=acts((action,), site, verify_skipped=entry.verify_always),
             )
-            for index, (entry, action) in enumerate(self._actions())
+            for index, (entry, action) in enumerate(actions)
         )
         return gated_at_the_end(self, steps)
 

@@ -16,7 +16,7 @@ from orchestrator.core.state import (
     drop,
     put,
 )
-from stages.effects import is_partial
+from stages.effects import TargetKind, is_partial
 
 
 def walks_of_step(state: State) -> tuple[str, ...]:
@@ -80,7 +80,8 @@ def _effect_finished(state: State, event: ev.EffectFinished, at: float) -> State
     target = state.targets[event.target]
     if event.observed is not None and event.state != "refused":
         target = replace(target, value=event.observed)
-    target = replace(target, cut_short=event.state == "cancelled")
+    partly = event.state == "refused" and target.kind is TargetKind.SCHEMA and event.observed is not None
+    target = replace(target, cut_short=event.state == "cancelled" or partly)
     state = replace(
         state,
         targets=put(state.targets, event.target, target),
