@@ -118,6 +118,7 @@ class Runner:
         self._uncertain: set[str] = set()  # ids whose newest try may have happened
         self._deliveries: dict[str, _Delivery] = {}
         self._saved_at = world.clock.monotonic()
+        self.unwritable: str | None = None  # why the journal refuses what is to be written now
         self._saved: ev.Evidence = self.evidence
         self._wake_at: float | None = None  # what the newest decision that had nothing to say asked for
         self._decided_at = 0.0
@@ -247,12 +248,16 @@ class Runner:
     async def _write(self, batch: Batch) -> list[Recorded]:
         while True:
             try:
-                return await self.journal.append(batch)
+                recorded = await self.journal.append(batch)
             except StoreError as error:
+                self.unwritable = str(error)
                 log.warning("journal.unwritable", run=self.run, error=str(error))
                 if self._closing:
                     raise
                 await self.world.clock.sleep(STORE_AGAIN_SECONDS)
+            else:
+                self.unwritable = None
+                return recorded
 
     # --- what comes back ------------------------------------------------------------------------------------------
 

@@ -295,7 +295,7 @@ class Service(Reading):
         runner = self._runners.get(run)
         if runner is None:
             return await super().status(run)
-        return status(runner.state, runner.evidence, self.clock.now())
+        return {**status(runner.state, runner.evidence, self.clock.now()), "store_error": runner.unwritable}
 
     # --- starting -------------------------------------------------------------------------------------------------
 

@@ -3,9 +3,11 @@
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import BinaryIO
 
 from orchestrator.cli.client import Client
-from orchestrator.cli.hosting import log_file
+from orchestrator.cli.hosting import log_file, unusable_state
 from orchestrator.cli.settings import Address, find_controller, read_controller_file, state_dir
 from orchestrator.errors import RolloutError
 
@@ -16,11 +18,9 @@ EVERY_SECONDS = 0.05
 def spawn_controller(listen: str | None) -> Address:
     """Starts one and waits until it answers. Raises RolloutError with its last words if it ends instead."""
     log = log_file()
-    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     command = [sys.executable, "-P", "-m", "orchestrator", "serve", "--until-idle"]
     command += ["--listen", listen] if listen else []
-    with log.open("ab") as output:
-        log.chmod(0o600)
+    with _opened(log) as output:
         before = output.tell()
         process = subprocess.Popen(  # noqa: S603 - ourselves
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
@@ -35,6 +35,16 @@ def spawn_controller(listen: str | None) -> Address:
         time.sleep(EVERY_SECONDS)
     process.terminate()
     raise RolloutError(f"the controller in the background did not answer within {START_SECONDS:g} s; see {log}")
+
+
+def _opened(log: Path) -> BinaryIO:
+    try:
+        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        output = log.open("ab")
+    except OSError as error:
+        raise unusable_state(error) from None
+    log.chmod(0o600)
+    return output
 
 
 def _last_words(before: int) -> str:

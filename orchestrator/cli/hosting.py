@@ -16,9 +16,10 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, cast
 
 from orchestrator.cli.settings import DEFAULT_HOST, DEFAULT_PORT, Address, parse_listen, state_dir, store_url
+from orchestrator.errors import StoreError
 
 if TYPE_CHECKING:
     from orchestrator.app import Controller
@@ -144,9 +145,35 @@ def log_to(stream: TextIO) -> None:
 def log_to_file() -> Path:
     """For a controller behind a live view: ``controller.log`` of the state directory."""
     path = log_file()
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    log_to(open(path, "a", encoding="utf-8", buffering=1, opener=_private))  # noqa: SIM115 - until the end
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        stream = open(path, "a", encoding="utf-8", buffering=1, opener=_private)  # noqa: SIM115 - until the end
+    except OSError as error:
+        raise unusable_state(error) from None
+    log_to(cast(TextIO, _Dropping(stream)))
     return path
+
+
+class _Dropping:
+    """A log on a disk that may be full. What can't be written is dropped: no run stops for want of a line here."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
+def unusable_state(error: OSError) -> StoreError:
+    reason = (error.strerror or str(error)).lower()
+    return StoreError(
+        f"the state directory {state_dir()} can't be used: {reason}; mend that, or name another with ROLLOUT_STATE_DIR"
+    )
 
 
 def log_file() -> Path:

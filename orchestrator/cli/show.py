@@ -61,6 +61,8 @@ def _status_lines(found: Json) -> Iterator[str]:
         at = f" (about {clock(found['next']['at'])} UTC)" if found["next"].get("at") else ""
         yield f"  next        {printable(found['next']['what'])}{at}"
     yield from _gate_lines(found.get("gate"))
+    if found.get("store_error"):
+        yield f"  {paint('store', 'red')}       nothing can be written: {printable(found['store_error'])}"
     for hold in found.get("holds") or ():
         yield f"  {paint('holds', 'yellow')}       {_hold(hold)}"
     for item in found.get("waiting") or ():

@@ -101,6 +101,7 @@ class Follower:
         self._teller: Teller | None = None
         self._after = 0
         self._lost_at: float | None = None
+        self._store_error: str | None = None
 
     def follow(self) -> Json | None:
         """The status at the end; None if a signal came before. Raises ``NoController`` after ten minutes of silence."""
@@ -131,6 +132,7 @@ class Follower:
             self._lost_at = None
             note("the controller answers again")
         self._tell(status, entries)
+        self._tell_of_store(status.get("store_error"))
         if status["phase"] != "ended":
             self._screen.footer(footer(status))
         return status
@@ -143,6 +145,13 @@ class Follower:
             sentence = self._teller.tell(entry)
             if sentence is not None:
                 self._screen.line(f"{clock(entry['time'])}Z  {printable(sentence)}")
+
+    def _tell_of_store(self, error: str | None) -> None:
+        if (error is None) == (self._store_error is None):
+            return
+        self._store_error = error
+        self._screen.clear()
+        note(f"{self.run} stands still: {error}" if error else f"{self.run} goes on: its journal can be written again")
 
     def _is_own_controller(self) -> bool:
         """Whether its token was left for its user, so that the one of its successor is found in the same place."""
