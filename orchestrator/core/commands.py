@@ -94,7 +94,8 @@ def _pause(m: Moment, command: Command, actor: Actor) -> list[Event]:
 def _resume(m: Moment, command: Command, actor: Actor) -> list[Event]:
     if command.pin is not None:
         return _decide_pins(m, command, actor)
-    undecided = [pin for pin in m.state.undecided_pins() if _asks_now(m.state, pin)]
+    asked = m.state.undecided_pins() if m.state.rollback is None else ()  # on the way back no pin is asked about
+    undecided = [pin for pin in asked if _asks_now(m.state, pin)]
     if undecided:
         names = ", ".join(sorted({_flag_name(pin.flag) for pin in undecided}))
         raise Refused(

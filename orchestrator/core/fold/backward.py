@@ -62,12 +62,14 @@ def _with_node(state: State, node: str, **changes: Any) -> State:
 
 
 def _rollback_finished(state: State, event: ev.RollbackFinished, at: float) -> State:
-    """A partial rollback is through: its stages' touches are forgotten, for their targets stand as before them."""
+    """A partial rollback is through. Its stages' touches are forgotten where the target went back (or was taken as it
+    is); what stays, such as a schema that nobody asked for, is still the run's to take back and to list."""
     assert state.rollback is not None
     stages = [stage.name for stage in state.environment.stages]
     undone = {f"{state.cursor.environment}/{name}" for name in stages[stages.index(event.scope) :]}
+    returned = {node.node.target for node in state.rollback.nodes.values()}
     targets = {
-        key: replace(target, touches={k: v for k, v in target.touches.items() if k not in undone})
+        key: replace(target, touches={k: v for k, v in target.touches.items() if k not in undone or key not in returned})
         for key, target in state.targets.items()
     }
     hold = Hold(Reason.PAUSED, event.scope, at, event.by, f"stage {event.scope} and all after it were rolled back")
