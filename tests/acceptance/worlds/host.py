@@ -136,11 +136,11 @@ class Host:
         """The status once all *wanted* are so; ``hold="paused"`` means that this is among what holds."""
         hold = wanted.pop("hold", None)
 
-        def look() -> Json | None:
+        def look() -> Json:
             found = self.status(run)
             if found is None or (hold is not None and hold not in reasons(found)):
-                return None
-            return found if all(found[name] == value for name, value in wanted.items()) else None
+                return {}
+            return found if all(found[name] == value for name, value in wanted.items()) else {}
 
         what = f"{run} to be {wanted | ({'hold': hold} if hold else {})}"
         try:
@@ -215,10 +215,11 @@ def _command_line(pid: int) -> str:
         return ""
 
 
-def _run_named_in(child: Child) -> str | None:
+def _run_named_in(child: Child) -> str:
+    """Empty as long as it has named none."""
     for line in f"{child.errors}\n{child.output}".splitlines():
         words = line.split()
         if words[:1] == ["run"] and len(words) > 2 and words[2] in ("started", "of"):
             return words[1]
     assert child.running, f"{child} ended with {child.exit_code}: {child.errors}{child.output}"
-    return None
+    return ""
