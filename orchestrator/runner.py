@@ -36,6 +36,7 @@ from orchestrator.core.view import summary
 from orchestrator.core.wanted import scopes
 from orchestrator.errors import Conflict, Fenced, Permanent, RolloutError, StoreError, Temporary
 from orchestrator.ports import Answer, Batch, Journal, Recorded, Scene, World, scene_of
+from orchestrator.run_time import RunTime
 from stages.checks import Source, Standing
 from stages.criteria.base import Measurement, MeasurementState, Memory, memory_after_gap
 from stages.criteria.threshold import judge
@@ -110,6 +111,7 @@ class Runner:
         self.epoch = epoch
         self.state: State = fold((record.event, record.at) for record in records)
         self.evidence = ev.from_text(evidence)
+        self.time = RunTime(world.clock, self.state.at)
         self.listeners: list[Callable[[Sequence[Recorded]], None]] = []
         self._inbox: asyncio.Queue[_Performed | _Noted | _Delivered | _Commanded] = asyncio.Queue()
         self._wake = asyncio.Event()
@@ -199,7 +201,7 @@ class Runner:
         times = [at for at in (self._wake_at, ask_rules.next_at(moment)) if at is not None]
         times += [retry.due_at for key, retry in self.evidence.retries.items() if key in self._effect_ids()]
         times += [delivery.due_at for delivery in self._deliveries.values()]
-        now = self.world.clock.now()
+        now = self.time.now()
         later = [max(at - now, 0.0) for at in times if at > self._decided_at]
         delay = min([*later, LONGEST_SLEEP_SECONDS])
         try:
@@ -211,19 +213,32 @@ class Runner:
     async def _decide(self) -> None:
         spoken: tuple[Event, ...] = ()
         for _ in range(MOST_ROUNDS):
-            now = self.world.clock.now()
-            self.evidence = accumulate(self.state, self.evidence, now)
+            now = self._add_up()
             decision = decide(self.state, self.evidence, now)
             spoken = decision.events
             if not spoken:
                 self._wake_at, self._decided_at = decision.wake_at, now
                 return
-            await self._append(spoken)
+            try:
+                await self._append(spoken, keep=False)
+            except StoreError:  # what is decided when the store is back is decided on what is known then
+                self._wake_at, self._decided_at = now + STORE_AGAIN_SECONDS, now
+                return
         raise RolloutError(f"{self.run}: decisions chase each other; the last was {spoken[0].type_name}")
 
-    async def _append(self, events: Sequence[Event], answer: Answer | None = None) -> list[Recorded]:
-        """Make events durable, then fold them. A store that can't be written is tried again; the events are kept."""
-        at = self.world.clock.now()
+    def _add_up(self) -> float:
+        """Bake and watch as of now, which is returned."""
+        now = self.time.now()
+        self.evidence = ev.note_ahead(self.evidence, self.time.ahead_seconds)
+        self.evidence = accumulate(self.state, self.evidence, now, self.time.passed_seconds())
+        return now
+
+    async def _append(
+        self, events: Sequence[Event], answer: Answer | None = None, *, keep: bool = True
+    ) -> list[Recorded]:
+        """Make events durable, then fold them. With *keep* a store that can't be written is tried until it can: what
+        happened in the world must not be lost. Without, raises StoreError."""
+        at = self.time.now()
         state = self.state
         for event in events:
             state = apply(state, event, at)
@@ -238,21 +253,21 @@ class Runner:
             release=state.ended,
             answer=answer,
         )
-        recorded = await self._write(batch)
+        recorded = await self._write(batch, keep)
         self.state = state
         self._asked_for.update(entry.effect.id for entry in state.outstanding.values() if entry.since == at)
         for listener in self.listeners:
             listener(recorded)
         return recorded
 
-    async def _write(self, batch: Batch) -> list[Recorded]:
+    async def _write(self, batch: Batch, keep: bool) -> list[Recorded]:
         while True:
             try:
                 recorded = await self.journal.append(batch)
             except StoreError as error:
                 self.unwritable = str(error)
                 log.warning("journal.unwritable", run=self.run, error=str(error))
-                if self._closing:
+                if self._closing or not keep:
                     raise
                 await self.world.clock.sleep(STORE_AGAIN_SECONDS)
             else:
@@ -307,8 +322,7 @@ class Runner:
         return dict(answer.body) if answer is not None else None
 
     async def _accept(self, command: Command, actor: Actor) -> dict[str, Any]:
-        now = self.world.clock.now()
-        self.evidence = accumulate(self.state, self.evidence, now)
+        now = self._add_up()
         events = accept(Moment(self.state, self.evidence, now), command, actor)
         body = {
             "run": self.run,
@@ -316,7 +330,7 @@ class Runner:
             "accepted": True,
             "seq": self.state.seq + len(events),
         }
-        await self._append(events, Answer(command.key, body) if command.key is not None else None)
+        await self._append(events, Answer(command.key, body) if command.key is not None else None, keep=False)
         return body
 
     async def _take_outcome(self, effect: Effect, outcome: Outcome) -> None:
@@ -331,13 +345,13 @@ class Runner:
         if retry:
             count = self.evidence.retries[effect.id].count if effect.id in self.evidence.retries else 0
             delay = outcome.retry_after_seconds or backoff_seconds(count + 1)
-            self.evidence = ev.note_retry(self.evidence, effect.id, self.world.clock.now() + delay)
+            self.evidence = ev.note_retry(self.evidence, effect.id, self.time.now() + delay)
         if (
             outcome.state is EffectState.REFUSED
             and outcome.observed is not None
             and isinstance(effect.operation, SetFlag)
         ):
-            seen = ev.SeenAt(self.world.clock.now(), outcome.observed, changed_by=outcome.changed_by)
+            seen = ev.SeenAt(self.time.now(), outcome.observed, changed_by=outcome.changed_by)
             self.evidence = ev.note_seen(self.evidence, effect.target, seen)
         if events:
             await self._append(events)
@@ -349,7 +363,7 @@ class Runner:
         final = isinstance(item.failure, Permanent) or delivery.tries >= MOST_DELIVERY_TRIES
         if item.failure is not None and not final:
             wait = min(2.0**delivery.tries, DELIVERY_BACKOFF_LONGEST_SECONDS)
-            delivery.due_at = self.world.clock.now() + wait
+            delivery.due_at = self.time.now() + wait
             return
         del self._deliveries[key]
         failure = str(item.failure) if item.failure is not None else ""
@@ -361,7 +375,7 @@ class Runner:
         return scene_of(self.state.program, environment, run=self.run, stage=stage, effect_id=effect_id)
 
     def _start_effects(self) -> None:
-        now = self.world.clock.now()
+        now = self.time.now()
         for entry in list(self.state.outstanding.values()):
             effect = entry.effect
             task = self._tasks.running.get(effect.id)
@@ -402,7 +416,7 @@ class Runner:
         self._wake.set()
 
     def _start_asks(self) -> None:
-        now = self.world.clock.now()
+        now = self.time.now()
         for ask in ask_rules.asks(Moment(self.state, self.evidence, now)):
             if ask.key not in self._tasks.running:
                 self._tasks.start(ask.key, self._ask(ask))
@@ -421,25 +435,27 @@ class Runner:
         scene = self.scene(self.state.cursor.environment, self.state.stage.name if self.state.stage else "")
         match ask:
             case MeasureAsk():
-                measured = await self.world.measurer.measure(ask.criterion, scene, ask.at)
-                return lambda evidence: _judged(evidence, ask, measured)
+                wall_at = ask.at - self.time.ahead_seconds
+                measured = await self.world.measurer.measure(ask.criterion, scene, wall_at)
+                return lambda evidence: _judged(evidence, ask, measured, wall_at)
             case CheckAsk():
                 answer = await self.world.asker.ask(ask.check, scene)
-                asked_at = self.world.clock.now()
+                asked_at = self.time.now()
                 return lambda evidence: ev.note_asked(
                     evidence, ask.key, answer.standing, answer.detail, asked_at, ask.since
                 )
             case ObserveAsk():
-                asked_at = self.world.clock.now()
+                asked_at = self.time.now()
                 seen = await self.world.observers[ask.observation.op].observe(ask.observation, scene)
                 noted = ev.SeenAt(asked_at, seen.value, seen.exists, seen.changed_by)
                 return lambda evidence: ev.note_seen(evidence, ask.target, noted)
             case SuccessAsk():
-                measured = await self.world.measurer.measure(_source_of(ask), scene, ask.at)
+                at = ask.at - self.time.ahead_seconds
+                measured = await self.world.measurer.measure(_source_of(ask), scene, at)
                 return lambda evidence: ev.note_measured(evidence, ask.key, measured)
 
     def _could_not(self, ask: Ask, error: RolloutError) -> Callable[[ev.Evidence], ev.Evidence]:
-        now = self.world.clock.now()
+        now = self.time.now()
         match ask:
             case ObserveAsk():
                 seen = ev.SeenAt(now, failure=str(error), permanent=isinstance(error, Permanent))
@@ -449,13 +465,13 @@ class Runner:
                 return lambda evidence: ev.note_asked(evidence, ask.key, unknown, str(error), now, ask.since)
             case MeasureAsk():
                 measured = Measurement(MeasurementState.ERROR, ask.at, detail=str(error))
-                return lambda evidence: _judged(evidence, ask, measured)
+                return lambda evidence: _judged(evidence, ask, measured, ask.at)
             case SuccessAsk():
                 measured = Measurement(MeasurementState.ERROR, now, detail=str(error))
                 return lambda evidence: ev.note_measured(evidence, ask.key, measured)
 
     def _start_deliveries(self) -> None:
-        now = self.world.clock.now()
+        now = self.time.now()
         channels = self.state.program.notify.channels
         for key, notice in self.state.notices.items():
             delivery = self._deliveries.get(key)
@@ -481,7 +497,7 @@ class Runner:
             failure = Temporary(f"{type(error).__name__}: {error}")
         delivery = self._deliveries.get(notice.key)
         if delivery is not None:
-            delivery.due_at = self.world.clock.now() + DELIVERY_BACKOFF_LONGEST_SECONDS  # until this is taken
+            delivery.due_at = self.time.now() + DELIVERY_BACKOFF_LONGEST_SECONDS  # until this is taken
         self._hand_in(_Delivered(notice, failure))
 
     # --- the checkpoint -------------------------------------------------------------------------------------------
@@ -490,7 +506,7 @@ class Runner:
         now = self.world.clock.monotonic()
         if self.evidence is self._saved or (not force and now - self._saved_at < CHECKPOINT_EVERY_SECONDS):
             return
-        moment = Moment(self.state, self.evidence, self.world.clock.now())
+        moment = Moment(self.state, self.evidence, self.time.now())
         asked = frozenset(one.key for scope in scopes(moment) for one in questions(scope))
         self.evidence = ev.prune(self.evidence, asked, frozenset(self._effect_ids()))
         try:
@@ -500,9 +516,10 @@ class Runner:
         self._saved, self._saved_at = self.evidence, now
 
 
-def _judged(evidence: ev.Evidence, ask: MeasureAsk, measured: Measurement) -> ev.Evidence:
-    """A server may have answered as of a moment earlier than it was asked for: its window reaches back by that more."""
-    earlier = max(ask.at - measured.at, 0.0)
+def _judged(evidence: ev.Evidence, ask: MeasureAsk, measured: Measurement, wall_at: float) -> ev.Evidence:
+    """A server may have answered as of a moment earlier than it was asked for (*wall_at* on its clock): its window
+    reaches back by that more."""
+    earlier = max(wall_at - measured.at, 0.0)
     measured = replace(measured, at=ask.at, lookback_seconds=measured.lookback_seconds + earlier)
     known = evidence.looks.get(ask.key)
     memory = Memory()

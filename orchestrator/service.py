@@ -195,6 +195,7 @@ class Service(Reading):
         self._runners: dict[str, Runner] = {}
         self._work: dict[str, asyncio.Task[None]] = {}
         self._starting = asyncio.Lock()
+        self._taking_up = asyncio.Lock()
         self._followers: dict[str, list[asyncio.Queue[Recorded | None]]] = {}
         self._kill_watch: asyncio.Task[None] | None = None
         self._idle = asyncio.Event()
@@ -247,6 +248,11 @@ class Service(Reading):
             self._idle.set()
 
     async def _take_up(self, run: str) -> Runner:
+        """The run's runner, made if there is none. One at a time: two lives of a run would fence each other."""
+        async with self._taking_up:
+            return self._runners.get(run) or await self._made(run)
+
+    async def _made(self, run: str) -> Runner:
         epoch = await self.journal.take(run)
         records = await self.journal.read(run)
         runner = Runner(self.journal, self.world, records, epoch, await self.journal.evidence(run))
@@ -295,7 +301,7 @@ class Service(Reading):
         runner = self._runners.get(run)
         if runner is None:
             return await super().status(run)
-        return {**status(runner.state, runner.evidence, self.clock.now()), "store_error": runner.unwritable}
+        return {**status(runner.state, runner.evidence, runner.time.now()), "store_error": runner.unwritable}
 
     # --- starting -------------------------------------------------------------------------------------------------
 

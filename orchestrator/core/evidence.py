@@ -83,6 +83,7 @@ class Evidence:
     seen: Mapping[str, SeenAt] = field(default_factory=dict)
     retries: Mapping[str, Retry] = field(default_factory=dict)
     killed: frozenset[str] = frozenset()
+    ahead_seconds: float = 0.0  # of the wall clock, which was set back: windows go by that
     measured: Mapping[str, Measurement] = field(default_factory=dict)  # values without a verdict: success criteria
 
 
@@ -135,18 +136,29 @@ def note_killed(evidence: Evidence, killed: frozenset[str]) -> Evidence:
     return evidence if killed == evidence.killed else replace(evidence, killed=killed)
 
 
-def add_up(progress: Progress, key: str, counting: bool, now: float, longest_seconds: float) -> Progress:
-    """Add the time since the last call if it counted then and counts now, at most *longest_seconds* of it.
+def note_ahead(evidence: Evidence, seconds: float) -> Evidence:
+    return evidence if abs(seconds - evidence.ahead_seconds) < 1.0 else replace(evidence, ahead_seconds=seconds)
 
-    A clock that jumps back adds nothing; one that jumps ahead, or a controller that was away, adds no more than one
-    look's distance.
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """What lies between two moments at most: *longest_seconds* still count as observed, *passed_seconds* went by."""
+
+    longest_seconds: float
+    passed_seconds: float
+
+
+def add_up(progress: Progress, key: str, counting: bool, now: float, gap: Gap) -> Progress:
+    """Add the time since the last call if it counted then and counts now.
+
+    A gap that is longer than observed ones can be adds nothing, nor does what a clock jumped ahead.
     """
     if progress.key != key:
         return Progress(key, 0.0, now, counting)
     if progress.at is None or not (progress.counting and counting):
         return replace(progress, at=now, counting=counting)
     passed = now - progress.at
-    gained = passed if 0.0 <= passed <= longest_seconds else 0.0
+    gained = min(passed, gap.passed_seconds) if 0.0 <= passed <= gap.longest_seconds else 0.0
     return replace(progress, seconds=progress.seconds + gained, at=now, counting=True)
 
 

@@ -35,6 +35,11 @@ class Moment:
         return self.state.changed_at.get(target, self.state.started_at - 1.0)
 
     @property
+    def wall(self) -> float:
+        """The wall clock, by which windows open and close; *now* may be ahead of it."""
+        return self.now - self.evidence.ahead_seconds
+
+    @property
     def held(self) -> bool:
         return bool(self.state.holds)
 
@@ -69,7 +74,7 @@ class Moment:
         return found
 
     def closed_window(self) -> Window | None:
-        return next((window for window in self.windows() if not window.is_open(self.now)), None)
+        return next((window for window in self.windows() if not window.is_open(self.wall)), None)
 
 
 def request(target: Target, operation: Operation, label: str, *, reason: str = "", **fields: Json) -> Event:

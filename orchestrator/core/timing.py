@@ -1,9 +1,10 @@
 """Time: how passing time adds up, and when waiting alone may change something."""
 
+import math
 from dataclasses import replace
 
 from orchestrator.core import afterwards, backward, forward, gates, notices, rollback, triggers, watching
-from orchestrator.core.evidence import Evidence, add_up
+from orchestrator.core.evidence import Evidence, Gap, add_up
 from orchestrator.core.moment import Moment
 from orchestrator.core.phases import Leg, Phase, Reason
 from orchestrator.core.questions import due_at, questions
@@ -14,15 +15,18 @@ from stages.actions.passive import WaitAction
 TICK_SECONDS = 15.0
 
 
-def accumulate(state: State, evidence: Evidence, now: float) -> Evidence:
-    """Bake and watch as of *now*: passing time since the last call is added. To be called before every ``decide``."""
+def accumulate(state: State, evidence: Evidence, now: float, passed_seconds: float = math.inf) -> Evidence:
+    """Bake and watch as of *now*: passing time since the last call is added, of which *passed_seconds* really went by.
+
+    To be called before every ``decide``.
+    """
     m = Moment(state, evidence, now)
-    longest = longest_gap_seconds(m)
+    gap = Gap(longest_gap_seconds(m), passed_seconds)
     if state.phase is Phase.RUNNING and state.leg is Leg.BAKING:
-        bake = add_up(evidence.bake, gates.bake_key(state), forward.bake_counts(m), now, longest)
+        bake = add_up(evidence.bake, gates.bake_key(state), forward.bake_counts(m), now, gap)
         return replace(evidence, bake=bake)
     if state.phase is Phase.WATCHING:
-        watch = add_up(evidence.watch, gates.watch_key(state), watching.counts(m), now, longest)
+        watch = add_up(evidence.watch, gates.watch_key(state), watching.counts(m), now, gap)
         return replace(evidence, watch=watch)
     return evidence
 
@@ -89,8 +93,8 @@ def _leg_times(m: Moment) -> list[float]:
         left = state.environment.watch_seconds - gates.watched_seconds(state, m.evidence)
         times.append(m.now + max(left, 0.0))
     window = m.closed_window()
-    if window is not None and (opens := window.opens_at(m.now)) is not None:
-        times.append(opens)
+    if window is not None and (opens := window.opens_at(m.wall)) is not None:
+        times.append(opens + m.evidence.ahead_seconds)
     terms = state.environment.gates
     times += [
         hold.since + terms[hold.item].hold.deadline
