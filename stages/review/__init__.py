@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 from stages.later import refusals
 from stages.review.actions import review_actions
+from stages.review.lint import review_lint
 from stages.review.names import review_duplicates, review_names
 from stages.review.needs import review_needs, review_queries
 from stages.review.order import review_order
@@ -25,6 +26,7 @@ OF_PARTS: tuple[Callable[[View], Iterator[Finding]], ...] = (
     review_names,
     review_duplicates,
     review_queries,
+    review_lint,
 )
 """Questions about single parts and their names, which can also be put to what is left of a plan with errors."""
 
