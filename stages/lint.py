@@ -112,7 +112,7 @@ _RULES = (
         "adding-not-nullable-field",
         Family.DEPENDS,
         "SET NOT NULL fails if a row has no value, and locks the table while all rows are read",
-        "ADD CONSTRAINT ... CHECK (column IS NOT NULL) NOT VALID; in the next file VALIDATE CONSTRAINT and SET NOT NULL",
+        "ADD CONSTRAINT ... CHECK (column IS NOT NULL) NOT VALID; in the next file VALIDATE it and SET NOT NULL",
     ),
     LintRule(
         "renaming-table",

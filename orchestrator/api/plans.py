@@ -17,12 +17,15 @@ router = APIRouter(prefix="/api/v1/plans", tags=["plans"])
 
 @router.post("/validate", dependencies=[READS], response_model=Valid, responses=refusals(413))
 async def validate_plan(body: ValidationBody) -> Response:
-    """The document alone: nothing is asked of the systems that it names. 422 lists every problem at its place."""
+    """The document and its files: nothing is asked of the systems that it names. 422 lists every problem at its place,
+    in the document or in the SQL of its migrations."""
     return await asyncio.to_thread(_validate, body)
 
 
 def _validate(body: ValidationBody) -> Response:
+    from orchestrator.app import lint_plan
     from stages.load import load_plan
+    from stages.problems import InvalidPlan
 
     def read_file(path: str) -> bytes:
         if path not in body.files:
@@ -30,11 +33,14 @@ def _validate(body: ValidationBody) -> Response:
         return body.files[path].encode()
 
     plan = load_plan(body.text, body.file, body.variables, body.sets, read_file=read_file)
+    linted = lint_plan(plan, body.file, None)
+    if linted.errors:
+        raise InvalidPlan(linted.errors)
     return Json(
         {
             "plan": plan.name,
             "digest": plan.digest,
             "environments": [environment for environment, _ in plan.documents],
-            "warnings": [asdict(warning) for warning in plan.warnings],
+            "warnings": [asdict(warning) for warning in (*plan.warnings, *linted.warnings)],
         }
     )

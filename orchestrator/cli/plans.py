@@ -33,6 +33,24 @@ def load(file: str, settings: list[str]) -> "LoadedPlan":
         raise refused from None
 
 
+def linted(plan: "LoadedPlan", file: str) -> tuple["LoadedPlan", list[Json]]:
+    """The plan with what the lint of its migrations warns of, and its notes. Raises InvalidPlan for what it finds."""
+    from dataclasses import replace
+
+    from orchestrator.app import lint_plan
+
+    found = lint_plan(plan, file, str(Path(file).absolute().parent))
+    if found.errors:
+        refused = InvalidPlan("\n".join(map(str, found.errors)))
+        refused.problems = found.errors  # type: ignore[attr-defined]
+        raise refused
+    notes = [
+        {"level": "note", "where": f"{one.file}:{one.line}" if one.line else one.file, "sentence": one.message}
+        for one in found.notes
+    ]
+    return replace(plan, warnings=(*plan.warnings, *found.warnings)), notes
+
+
 def read_text(path: Path) -> str:
     try:
         with path.open("rb") as file:
@@ -67,10 +85,10 @@ def warn(plan: "LoadedPlan") -> None:
 
 def validate(arguments: Namespace) -> int:
     """0: nothing stands in the way. 1: the document is valid, and would not get far now. 2: it is not valid."""
-    plan = load(arguments.plan, arguments.settings)
+    plan, notes = linted(load(arguments.plan, arguments.settings), arguments.plan)
     found = _described(plan)
-    if not arguments.offline:
-        found["findings"] = _rehearsed(plan, arguments.plan)
+    if notes or not arguments.offline:
+        found["findings"] = notes if arguments.offline else [*_rehearsed(plan, arguments.plan), *notes]
     show(found, arguments.output, _as_text)
     bad = sum(one["level"] == "error" for one in found.get("findings", ()))
     if bad:

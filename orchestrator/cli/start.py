@@ -21,7 +21,7 @@ LOCKED_SECONDS = 5.0
 
 
 def start(arguments: Namespace) -> int:
-    plan = plans.load(arguments.plan, arguments.settings)
+    plan, _ = plans.linted(plans.load(arguments.plan, arguments.settings), arguments.plan)
     plans.warn(plan)
     if arguments.supersede and ask.on_terminal() and not _may_supersede(arguments):
         note("nothing was started")
