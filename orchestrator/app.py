@@ -10,17 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import NotFound, StoreError
+from orchestrator.errors import NotFound, RolloutError, StoreError
 from orchestrator.flag_board import FlagBoard
 from orchestrator.ports import FlagStore, World
 from orchestrator.service import Reading, Service
 
 if TYPE_CHECKING:
+    from orchestrator.adapters.lint import Linted
     from orchestrator.adapters.prometheus import PrometheusClient
     from orchestrator.adapters.sources import SourceReader
     from orchestrator.journal.sqlite import ReadingStore, SqliteStore
     from orchestrator.rehearsal import Finding
+    from stages.load import LoadedPlan
     from stages.step import Program
+    from stages.values import TextOrSecret
 
 DEFAULT_PORT = 8040
 KILL_SWITCH_FILE = "kill-switch.json"
@@ -128,6 +131,27 @@ def _world(settings: Settings, store: FlagStore, reader: "SourceReader") -> Worl
         kill_switch=kill_switch,
         secrets=reader.http.secrets,
     )
+
+
+def lint_plan(plan: "LoadedPlan", plan_file: str, directory: str | None) -> "Linted":
+    """The plan's migrations held against the rules: its files alone, no database is asked. Raises ``Permanent``.
+
+    What a database is, is told by its URL, where that can be had: *directory* is what a secret's file is relative to.
+    """
+    from orchestrator.adapters import lint
+    from orchestrator.adapters.secrets import Secrets
+    from orchestrator.adapters.sql.text import Dialect
+
+    secrets = Secrets()
+
+    def dialect_of(database: "TextOrSecret") -> Dialect | None:
+        try:
+            scheme = secrets.resolve(database, directory).partition(":")[0]
+        except RolloutError:
+            return None  # only the controller may have it
+        return Dialect.SQLITE if scheme == "sqlite" else Dialect.POSTGRESQL if scheme.startswith("postgres") else None
+
+    return lint.lint_plan(plan.documents, plan.files, dialect_of, plan_file)
 
 
 async def rehearse_plan(settings: Settings, program: "Program") -> "list[Finding]":
