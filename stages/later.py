@@ -12,10 +12,9 @@ from pydantic import BaseModel
 from stages.actions import ApplyAction, ImageAction, JobAction, RestartAction, ScaleAction
 from stages.criteria import Change, Compare, Latency, Ratio, Slo
 from stages.gates import Gate
-from stages.kinds.backfill import BackfillStage
 from stages.kinds.base import Stage
 from stages.kinds.exposure import QueueStage
-from stages.kinds.migration import Lint, Migration, MigrationStage
+from stages.kinds.migration import Migration
 from stages.kinds.version import VersionStage
 from stages.notify import Channel
 from stages.plan import Commands, EnvironmentSection, Metadata, PlanSpec, ScheduledChecks
@@ -50,12 +49,7 @@ class Later:
 
 LATER: tuple[Later, ...] = (
     Later(ScheduledChecks, "documents of kind ScheduledChecks"),
-    Later(BackfillStage, "stages of kind backfill"),
     Later(VersionStage, "stages of kind version"),
-    Later(MigrationStage, "migrations by Alembic", "alembic"),
-    Later(Migration, "migrations by a command of one's own", "command"),
-    Later(Lint, "linting of migrations, and accepting its findings", "accept"),
-    Later(Stage, "backups before a stage", "backup"),
     Later(Stage, "Kubernetes settings of a stage", "kubernetes"),
     Later(QueueStage, "workloads of a queue stage", "workload"),
     Later(QueueStage, "scaling on load", "replicas"),
