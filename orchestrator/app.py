@@ -104,6 +104,7 @@ def _reader(settings: Settings) -> "SourceReader":
 
 
 def _world(settings: Settings, store: FlagStore, reader: "SourceReader") -> World:
+    from orchestrator.adapters.alembic import AlembicPerformer
     from orchestrator.adapters.check import CheckAsker
     from orchestrator.adapters.command import CommandPerformer
     from orchestrator.adapters.flag_store import FlagPerformer
@@ -112,24 +113,42 @@ def _world(settings: Settings, store: FlagStore, reader: "SourceReader") -> Worl
     from orchestrator.adapters.notify import WebhookMessenger
     from orchestrator.adapters.process import ProcessRunner
     from orchestrator.adapters.sql import SqlPerformer
+    from orchestrator.adapters.sql.backfill import BackfillPerformer
     from orchestrator.journal.kill_switch import FileKillSwitch
 
     kill_switch = FileKillSwitch(settings.state_dir / KILL_SWITCH_FILE)
     board = FlagBoard(store, kill_switch)
     flags = FlagPerformer(board, reader.clock)
     sql = SqlPerformer(reader.http.secrets)
-    commands = CommandPerformer(ProcessRunner(settings.state_dir, reader.http.secrets))
+    backfill = BackfillPerformer(reader.http.secrets)
+    runner = ProcessRunner(settings.state_dir, reader.http.secrets)
+    commands, alembic = CommandPerformer(runner), AlembicPerformer(runner)
     http = HttpPerformer(reader.http)
     return World(
         clock=reader.clock,
-        performers={"set_flag": flags, "run_sql": sql, "run_command": commands, "call_http": http},
-        observers={"observe_flag": flags, "observe_sql": sql, "observe_command": commands},
+        performers={
+            "set_flag": flags,
+            "run_sql": sql,
+            "run_backfill": backfill,
+            "run_command": commands,
+            "run_alembic": alembic,
+            "call_http": http,
+        },
+        observers={
+            "observe_flag": flags,
+            "observe_sql": sql,
+            "observe_backfill": backfill,
+            "observe_command": commands,
+            "observe_probe": commands,
+            "observe_alembic": alembic,
+        },
         asker=CheckAsker(reader),
         measurer=SourceMeasurer(reader),
         messenger=WebhookMessenger(reader.http, reader.clock),
         flags=board,
         kill_switch=kill_switch,
         secrets=reader.http.secrets,
+        migration_text=alembic,
     )
 
 

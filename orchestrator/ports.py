@@ -13,7 +13,7 @@ from orchestrator.core.effect import Effect, Notice, Outcome
 from orchestrator.core.events import Event
 from stages.checks import Check, Source, Standing
 from stages.criteria.base import Measurement
-from stages.effects import AnyObservation
+from stages.effects import AnyObservation, ObserveAlembic
 from stages.notify import Channel
 from stages.step import Program
 from stages.values import Json, TextOrSecret
@@ -291,6 +291,14 @@ class SecretSource(Protocol):
         ...
 
 
+class MigrationText(Protocol):
+    async def upgrade_sql(self, observation: ObserveAlembic, scene: Scene) -> str:
+        """The SQL of the revisions that are still to be applied, for who reads it before they are; empty if there are
+        none. Raises ``Temporary`` or ``Permanent``.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """Everything outside, behind one door for the runner; tests and the simulation bring their own."""
@@ -304,3 +312,4 @@ class World:
     flags: FlagStore
     kill_switch: KillSwitch
     secrets: SecretSource | None = None
+    migration_text: MigrationText | None = None

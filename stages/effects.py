@@ -71,7 +71,10 @@ class RunSql(Tagged):
 
 
 class RunCommand(Tagged):
-    """Run a command without a shell. *probe* answers with exit code 0 that it has been done already."""
+    """Run a command without a shell. *probe* answers with exit code 0 that it has been done already.
+
+    A *repeatable* one is simply run again when it is not known what became of it.
+    """
 
     op: Literal["run_command"] = "run_command"
     argv: tuple[str, ...]
@@ -80,6 +83,7 @@ class RunCommand(Tagged):
     timeout_seconds: float = 300.0
     probe: tuple[str, ...] | None = None
     observe: tuple[str, ...] | None = None
+    repeatable: bool = False
 
 
 class Alembic(Tagged):
@@ -109,7 +113,7 @@ class RunAlembic(Alembic):
 
 
 class RunBackfill(Tagged):
-    """Update a table in batches for about *slice_seconds*, from where the newest batch ended. Its own row of bookkeeping
+    """Update a table in batches for about *slice_seconds*, from where the newest batch ended. Its row of bookkeeping
     moves in each batch's transaction, so it may be performed again at will.
 
     What was observed is ``{"done": bool, "position": key | null, "rows": int, "of": int | null}``.
@@ -193,12 +197,14 @@ class ObserveAlembic(Alembic):
     """At which revision the database stands: ``{"current": str | null, "pending": [str]}``, null before the first one.
 
     *pending* are the revisions that lie between there and *revision*, in order. With *expect_current* the database must
-    stand there or at *revision*. With *guard_data_loss* a way back that drops a table or column is refused.
+    stand there or at *final*. With *guard_data_loss* a way back that drops a table or column is refused. *walls* are
+    revisions that never go and must not lie below *revision*.
     """
 
     op: Literal["observe_alembic"] = "observe_alembic"
     expect_current: str | None = None
     guard_data_loss: bool = False
+    walls: tuple[str, ...] = ()
 
 
 AnyObservation = ObserveFlag | ObserveSql | ObserveBackfill | ObserveCommand | ObserveProbe | ObserveAlembic
@@ -216,6 +222,6 @@ def repeatable(operation: AnyOperation) -> bool:
         case SetFlag() | RunSql() | RunAlembic() | RunBackfill():
             return True
         case RunCommand():
-            return operation.probe is not None
+            return operation.probe is not None or operation.repeatable
         case CallHttp():
             return operation.idempotent

@@ -7,8 +7,10 @@ from typing import Any
 
 from stages.actions import Action, CommandAction, SqlAction
 from stages.checks import Source
+from stages.data_loss import losses
 from stages.kinds.backfill import BackfillStage, table_of
-from stages.kinds.migration import Migration
+from stages.kinds.base import Backup
+from stages.kinds.migration import Migration, MigrationStage
 from stages.problems import Path
 from stages.walk import Place
 
@@ -26,11 +28,12 @@ def named_files(places: Iterable[Place]) -> Iterator[tuple[str, Path]]:
             yield from _present(place.path, sql=part.sql, down=part.down)
         elif isinstance(part, Migration):
             yield from _present(place.path, up=part.up, down=part.down)
+            yield from _commands(place.path, command=part.command, probe=part.probe)
         elif isinstance(part, BackfillStage):
             yield from _present(place.path, update=part.update)
         elif isinstance(part, CommandAction):
             yield from _commands(place.path, command=part.command, observe=part.observe, probe=part.probe)
-        elif isinstance(part, Source):
+        elif isinstance(part, Source | Backup):
             yield from _commands(place.path, command=part.command)
         if isinstance(part, Action) and isinstance(part.undo, tuple):
             yield from _commands(place.path, undo=part.undo)
@@ -102,6 +105,22 @@ def bundle_findings(bundle: Bundle, places: Iterable[Place]) -> Iterator[tuple[P
     for place in places:
         if isinstance(place.part, BackfillStage) and place.part.update in bundle.files:
             yield from _backfill(place.part, place.path, bundle)
+        if isinstance(place.part, MigrationStage) and place.part.on_rollback == "down":
+            yield from _data_loss(place.part, place.path, bundle)
+
+
+def _data_loss(stage: MigrationStage, path: Path, bundle: Bundle) -> Iterator[tuple[Path, str]]:
+    """A rollback drops nothing by itself that the plan does not allow it to."""
+    if stage.allow_data_loss:
+        return
+    for index, entry in enumerate(stage.migrations):
+        lost = losses(bundle.files.get(entry.down or "", "")) if entry.stays is None else []
+        if lost:
+            message = (
+                f"with on_rollback: down, a rollback runs {entry.down} by itself, which drops {', '.join(lost)}; "
+                "allow_data_loss: true allows it, on_rollback: {ask: ...} leaves it to a person"
+            )
+            yield (*path, "migrations", index, "down"), message
 
 
 def _backfill(stage: BackfillStage, path: Path, bundle: Bundle) -> Iterator[tuple[Path, str]]:

@@ -14,7 +14,6 @@ from stages.criteria import Change, Compare, Latency, Ratio, Slo
 from stages.gates import Gate
 from stages.kinds.base import Stage
 from stages.kinds.exposure import QueueStage
-from stages.kinds.migration import Migration
 from stages.kinds.version import VersionStage
 from stages.notify import Channel
 from stages.plan import Commands, EnvironmentSection, Metadata, PlanSpec, ScheduledChecks

@@ -49,6 +49,10 @@ class Act:
     def observation(self) -> Observation | None:
         return self.action.observation(self.site)
 
+    @property
+    def observation_back(self) -> Observation | None:
+        return self.action.observation_back(self.site)
+
     def forward(self, current: Json) -> Operation:
         operation = self.action.forward(self.site, current)
         if self.raise_ is None:
@@ -117,6 +121,16 @@ class RollbackProgram:
 
 
 @dataclass(frozen=True, slots=True)
+class BackupProgram:
+    """A backup before a stage changes anything: made and verified, and no older than it may be when that begins."""
+
+    target: str
+    acts: tuple[Act, ...]
+    max_age_seconds: float | None = None
+    restore: Question | None = None  # put after a rollback that touched the stage
+
+
+@dataclass(frozen=True, slots=True)
 class StageProgram:
     """One stage in one environment."""
 
@@ -139,6 +153,8 @@ class StageProgram:
     on_rollback: str = "keep"  # keep, down, ask: what an automatic rollback does with the schema
     schema_question: Question | None = None  # with on_rollback: ask
     allow_data_loss: bool = False
+    losses: Mapping[str, str] = field(default_factory=dict)  # target id -> what its way back drops
+    backup: BackupProgram | None = None
 
     @property
     def exposure_flags(self) -> tuple[str, ...]:
@@ -147,7 +163,7 @@ class StageProgram:
     def acts(self) -> tuple[Act, ...]:
         """Every act, in the order in which they are performed."""
         inner = tuple(act for step in self.steps for act in step.acts)
-        return self.before + inner + self.after
+        return (self.backup.acts if self.backup else ()) + self.before + inner + self.after
 
 
 @dataclass(frozen=True, slots=True)

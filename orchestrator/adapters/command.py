@@ -12,14 +12,14 @@ from orchestrator.adapters.process import CommandLost, CommandResult, ProcessRun
 from orchestrator.core.effect import Effect, EffectState, Outcome
 from orchestrator.errors import RolloutError, Temporary
 from orchestrator.ports import Scene, Seen
-from stages.effects import AnyObservation, ObserveCommand, RunCommand
+from stages.effects import AnyObservation, ObserveCommand, ObserveProbe, RunCommand
 
 OBSERVE_SECONDS = 60.0
 DETAIL_CHARACTERS = 2000
 
 
 class CommandPerformer:
-    """``run_command`` and ``observe_command``.
+    """``run_command``, ``observe_command`` and ``observe_probe``.
 
     A command's exit code is its word: 0 is done, anything else is a refusal, also if it did something before it failed.
     One that was ended by a signal, ran out of time or was lost is unknown.
@@ -53,6 +53,8 @@ class CommandPerformer:
         name = operation.argv[0]
         if not await self._runner.end_earlier(scene):
             return Outcome(state=EffectState.UNKNOWN, detail=f"an earlier try of {name} still runs and cannot be ended")
+        if operation.probe is None and operation.repeatable:
+            return None
         if operation.probe is None:
             detail = f"{name} may have run before the controller was interrupted, and no probe can tell"
             return Outcome(state=EffectState.UNKNOWN, detail=detail)
@@ -85,9 +87,18 @@ class CommandPerformer:
         return Outcome(state=EffectState.DONE, detail=detail, observed=seen.value)
 
     async def observe(self, observation: AnyObservation, scene: Scene) -> Seen:
+        if isinstance(observation, ObserveProbe):
+            return await self._probed(observation, scene)
         assert isinstance(observation, ObserveCommand), f"{observation.op} is not for the command adapter"
         asked = RunCommand.model_validate(observation.model_dump(exclude={"op"}))
         return await self._see(observation.argv, asked, scene)
+
+    async def _probed(self, observation: ObserveProbe, scene: Scene) -> Seen:
+        argv, limit = observation.argv, observation.timeout_seconds
+        result = await self._runner.run(argv, scene, observation.dir, observation.vars, limit)
+        if result.timed_out or result.exit_code < 0:
+            raise Temporary(f"{argv[0]}, which says whether it was done before, {_how(result)}{excerpt(result)}")
+        return Seen(value={"applied": result.exit_code == 0})
 
     async def _see(self, argv: tuple[str, ...], operation: RunCommand, scene: Scene) -> Seen:
         result = await self._run(operation, scene, argv)

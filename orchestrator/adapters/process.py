@@ -27,6 +27,7 @@ from stages.effects import RunCommand
 from stages.values import SecretRef, TextOrSecret
 
 TAIL_BYTES = 16 * 1024
+READ_BYTES = 4 * 1024 * 1024
 GRACE_SECONDS = 5.0
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 INHERITED = ("PATH", "HOME", "LANG", "TZ")
@@ -80,6 +81,7 @@ class _Order:
     cwd: str
     env: Mapping[str, str]
     timeout_seconds: float
+    tail_bytes: int = TAIL_BYTES
     margin_bytes: int = 0  # more of the tail, so that no secret is cut where it begins and so escapes redaction
     lock: Path | None = None
 
@@ -113,6 +115,11 @@ class ProcessRunner:
     ) -> CommandResult:
         operation = RunCommand(argv=tuple(argv), dir=dir, vars=dict(vars), timeout_seconds=timeout_seconds)
         return await self._supervise(await asyncio.to_thread(self._prepare, operation, scene, script))
+
+    async def read(self, operation: RunCommand, scene: Scene) -> CommandResult:
+        """As ``run``, for a program whose output is read: up to ``READ_BYTES`` of it are kept."""
+        order = await asyncio.to_thread(self._prepare, operation, scene)
+        return await self._supervise(replace(order, tail_bytes=READ_BYTES))
 
     async def run_once(self, operation: RunCommand, scene: Scene) -> CommandResult:
         """Run an effect's command under the lock of ``scene.effect_id``; raises ``StillRunning`` if that is held."""
@@ -205,7 +212,7 @@ class ProcessRunner:
             "env": dict(order.env),
             "timeout_seconds": order.timeout_seconds,
             "grace_seconds": self._grace_seconds,
-            "keep_bytes": TAIL_BYTES + order.margin_bytes,
+            "keep_bytes": order.tail_bytes + order.margin_bytes,
             "lock": str(order.lock) if order.lock else None,
         }
         with contextlib.suppress(ConnectionError):  # then it says nothing, which is an answer too
@@ -302,12 +309,12 @@ def _result(answer: Mapping[str, Any], order: _Order, redactor: Redactor) -> Com
         raise CommandLost(f"{order.argv[0]} could not be ended and may still run")
     return CommandResult(
         exit_code=answer["exit_code"],
-        stdout=_tail(redactor.redact(answer["stdout"])),
-        stderr=_tail(redactor.redact(answer["stderr"])),
+        stdout=_tail(redactor.redact(answer["stdout"]), order.tail_bytes),
+        stderr=_tail(redactor.redact(answer["stderr"]), order.tail_bytes),
         duration_seconds=answer["duration_seconds"],
         timed_out=answer["timed_out"],
     )
 
 
-def _tail(text: str) -> str:
-    return text.encode()[-TAIL_BYTES:].decode("utf-8", "ignore")
+def _tail(text: str, length: int) -> str:
+    return text.encode()[-length:].decode("utf-8", "ignore")

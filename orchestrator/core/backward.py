@@ -225,9 +225,9 @@ def _undo(m: Moment, node: NodeState) -> list[Event]:
         seen = m.seen(target.id, since=rollback_of(m.state).since)
         if seen is None:
             return []
-        if seen.value == node.node.wanted:
+        if _stands(seen.value) == _stands(node.node.wanted):
             return [NodeFinished(node=node.node.id, result="as_it_was")]
-        if seen.value != target.value and "#" not in node.node.id and not target.cut_short:
+        if _stands(seen.value) != _stands(target.value) and "#" not in node.node.id and not target.cut_short:
             return _left_as_drifted(m, node, target, seen.value)
     assert node.node.undo is not None
     return [
@@ -245,6 +245,11 @@ def _undo(m: Moment, node: NodeState) -> list[Event]:
     ]
 
 
+def _stands(value: Json) -> Json:
+    """Where a target stands; what is still to come of it is another matter, and may change without anybody's doing."""
+    return {key: entry for key, entry in value.items() if key != "pending"} if isinstance(value, dict) else value
+
+
 def observation_of(state: State, target: TargetState) -> Observation | None:
     """How a target is looked at: as the act that touches it says; None if nothing can be seen."""
     if target.kind is TargetKind.FLAG:
@@ -253,7 +258,7 @@ def observation_of(state: State, target: TargetState) -> Observation | None:
     acts = [act for stage in environment.stages for act in stage.acts()]
     acts += [act for entries in environment.trigger_acts.values() for act in entries]
     act = next((one for one in acts if one.target is not None and one.target.id == target.id), None)
-    return act.observation if act is not None else None
+    return act.observation_back if act is not None else None
 
 
 def _left_as_drifted(m: Moment, node: NodeState, target: TargetState, found: Json) -> list[Event]:

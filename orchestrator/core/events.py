@@ -204,6 +204,15 @@ class PointOfNoReturnPassed(Event):
     values: dict[str, Json]
 
 
+class BackupOutdated(Event):
+    """A stage's backup was older than its ``max_age`` before anything was changed: it is made again."""
+
+    type: Literal["BackupOutdated"] = "BackupOutdated"
+    environment: str
+    stage: str
+    walk: str
+
+
 class GateFailed(Event):
     type: Literal["GateFailed"] = "GateFailed"
     environment: str
@@ -402,8 +411,8 @@ AnyEvent = Annotated[
     Union[  # noqa: UP007 - its members are asked for below
         RunStarted, LegEntered, CheckAnswered, WaitingOpened, WaitingAnswered, HoldSet, HoldCleared, TargetObserved,
         EffectRequested, EffectFailed, EffectFinished, ActStarted, ActFinished, ActRefused, StageEnded,
-        PointOfNoReturnPassed, GateFailed, OnFailPaused, TriggerFired, TriggerRearmed, PinDecided, DriftFound,
-        DriftGone, KillSwitched, Paused, Resumed, StepReentered, Advanced, TargetResolved, Acknowledged,
+        PointOfNoReturnPassed, BackupOutdated, GateFailed, OnFailPaused, TriggerFired, TriggerRearmed, PinDecided,
+        DriftFound, DriftGone, KillSwitched, Paused, Resumed, StepReentered, Advanced, TargetResolved, Acknowledged,
         RollbackStarted, NodesAdded,
         NodeStarted, NodeFinished, RollbackFinished, EnvironmentPassed, RunEnded, StopRequested, SuccessJudged,
         NoticeRequested, NoticeDelivered,

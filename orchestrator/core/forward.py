@@ -5,7 +5,15 @@ moves only when nothing holds; the rules above it (triggers, gates) have had the
 """
 
 from orchestrator.core import entry, gates, rollback
-from orchestrator.core.events import Event, GateFailed, LegEntered, OnFailPaused, PointOfNoReturnPassed, StageEnded
+from orchestrator.core.events import (
+    BackupOutdated,
+    Event,
+    GateFailed,
+    LegEntered,
+    OnFailPaused,
+    PointOfNoReturnPassed,
+    StageEnded,
+)
 from orchestrator.core.evidence import Progress
 from orchestrator.core.gates import baseline, evidence_of, judge_gates
 from orchestrator.core.moment import Moment
@@ -17,8 +25,10 @@ from orchestrator.core.walk import VERIFY_AGAIN_SECONDS, current_act, is_walked,
 from stages.actions.passive import VerifyAction
 from stages.criteria.base import Verdict
 from stages.step import Act, StageProgram, Step
+from stages.values import format_duration
 
 Holds = dict[tuple[Reason, str], str]
+MOST_BACKUPS = 5
 
 
 def stage_of(state: State) -> StageProgram:
@@ -51,13 +61,25 @@ def walk_of_leg(state: State) -> tuple[str, tuple[Act, ...]] | None:
         return None
     match state.leg:
         case Leg.PREPARING:
-            return before_key(state), stage_of(state).before
+            return _walk_of_preparing(state)
         case Leg.ACTING:
             return step_key(state), step_of(state).acts
         case Leg.FINISHING:
             return after_key(state), stage_of(state).after
         case _:
             return None
+
+
+def backup_key(state: State) -> str:
+    return f"backup:{state.cursor.environment}/{stage_of(state).name}"
+
+
+def _walk_of_preparing(state: State) -> tuple[str, tuple[Act, ...]]:
+    """The backup comes first, and ``before`` once there is one."""
+    backup, key = stage_of(state).backup, backup_key(state)
+    if backup is not None and not is_walked(state, key, backup.acts):
+        return key, backup.acts
+    return before_key(state), stage_of(state).before
 
 
 def enter(state: State, leg: Leg, *, stage: int | None = None, step: int | None = None, reason: str = "") -> LegEntered:
@@ -158,13 +180,33 @@ def _cut_before_entry(state: State) -> list[Event] | None:
 
 
 def preparing(m: Moment) -> list[Event]:
-    state, stage = m.state, stage_of(m.state)
-    key = before_key(state)
-    if not is_walked(state, key, stage.before):
-        return _walk(m, key, stage.before)
-    if m.held or not _preparing_gate_looked(m):
+    key, acts = _walk_of_preparing(m.state)
+    if not is_walked(m.state, key, acts):
+        return _walk(m, key, acts)
+    if m.held or _ages_before_a_window(m) or not _preparing_gate_looked(m):
         return []
-    return [enter(state, Leg.ACTING)]
+    return _outdated(m) or [enter(m.state, Leg.ACTING)]
+
+
+def _ages_before_a_window(m: Moment) -> bool:
+    """A backup that may not become too old is looked at when its stage may begin, not before."""
+    backup = stage_of(m.state).backup
+    return backup is not None and backup.max_age_seconds is not None and m.closed_window() is not None
+
+
+def _outdated(m: Moment) -> list[Event]:
+    """A backup that became too old while the run was held is made again; within bounds, for it may take too long."""
+    stage, key = stage_of(m.state), backup_key(m.state)
+    backup = stage.backup
+    if backup is None or backup.max_age_seconds is None:
+        return []
+    age = m.now - m.state.changed_at.get(backup.target, m.now)
+    if age <= backup.max_age_seconds:
+        return []
+    words = f"the backup of {stage.name} is {format_duration(round(age))} old, older than max_age allows"
+    if m.state.walk(key).attempt >= MOST_BACKUPS:
+        return failed(m, key, f"{words}, though it was made {MOST_BACKUPS} times")
+    return [BackupOutdated(environment=m.state.cursor.environment, stage=stage.name, walk=key, reason=words)]
 
 
 def _preparing_gate_looked(m: Moment) -> bool:
@@ -175,7 +217,9 @@ def _preparing_gate_looked(m: Moment) -> bool:
 
 def preparing_holds(m: Moment) -> Holds:
     stage = stage_of(m.state)
-    found = walk_holds(m, before_key(m.state), stage.before)
+    found = walk_holds(m, *_walk_of_preparing(m.state))
+    if _ages_before_a_window(m):
+        found |= _window_hold(m)
     view = judge_gates(m.state, m.evidence, stage.gate, m.now)
     if view.verdict is Verdict.FAIL:
         found[(Reason.FAILING, f"gate:{view.name}")] = f"before the stage begins: {view.sentence()}"

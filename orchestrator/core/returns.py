@@ -38,6 +38,8 @@ def targets_to_return(state: State, scope: str, pinned: frozenset[str] = frozens
 
 
 def _return_of(state: State, target: TargetState, scope: str, pinned: frozenset[str]) -> Return | None:
+    if target.kind is TargetKind.BACKUP:
+        return None
     touches = undone_touches(state, target, scope)
     if not touches:
         if target.kind is TargetKind.FLAG and target.id in pinned and not scope and _may_return(state, target):
@@ -86,7 +88,8 @@ def _unmarked_wall(state: State) -> int | None:
         return None
     stage = state.environment.stages[state.cursor.stage]
     key = f"{state.cursor.environment}/{stage.name}"
-    begun = [target.touches[key].order for target in state.targets.values() if key in target.touches]
+    changed = (target for target in state.targets.values() if target.kind is not TargetKind.BACKUP)
+    begun = [target.touches[key].order for target in changed if key in target.touches]
     return max(begun) if stage.point_of_no_return and begun else None
 
 
@@ -106,7 +109,10 @@ def behind_the_wall(state: State) -> list[TargetState]:
     return [
         target
         for target in state.targets.values()
-        if target.touched and target.environment not in state.environments_passed and target.last_order <= wall
+        if target.touched
+        and target.kind is not TargetKind.BACKUP
+        and target.environment not in state.environments_passed
+        and target.last_order <= wall
     ]
 
 
@@ -149,7 +155,7 @@ def what_stays(state: State, returns: list[Return], scope: str, with_schema: boo
         found += [
             f"{target.title} stays: {target.environment} had passed its watch"
             for target in state.targets.values()
-            if target.touched and target.environment in passed
+            if target.touched and target.kind is not TargetKind.BACKUP and target.environment in passed
         ]
         found += [f"{target.title} stays: it lies behind a point of no return" for target in behind_the_wall(state)]
     return found

@@ -101,7 +101,7 @@ class _Graph:
         moving = [entry for entry in others if entry.touch.undo is not None]
         opted_in = [entry for entry in schema if self.with_schema or schema_policy(self.state, entry) != "keep"]
         moving += [entry for entry in opted_in if schema_stays(self.state, entry) is None]
-        follows = any(section.after or section.verify or section.ask for _, _, section in sections)
+        follows = any(_has_more(stage, section) for _, stage, section in sections)
         pinned = any(entry.target.id in self.pinned for entry in flags)
         settled = self._settle(flags, moving) if moving or follows or pinned else {}
         self._parameters(flags, settled)
@@ -218,8 +218,13 @@ class _Graph:
         return self._add(
             f"{kind}:{entry.target.id}", kind, entry.environment, target=entry.target.id, stage=entry.stage,
             wanted=entry.wanted, undo=entry.touch.undo.model_dump(mode="json", by_alias=True), after=after,
-            detail=entry.target.title,
+            detail=entry.target.title + self._lost(entry),
         )  # fmt: skip
+
+    def _lost(self, entry: Return) -> str:
+        stage = self.state.program.environment(entry.environment).stage(entry.stage)
+        lost = stage.losses.get(entry.target.id) if stage is not None else None
+        return f" (drops {lost})" if lost else ""
 
     def _no_return(self) -> None:
         stays = behind_the_wall(self.state)
@@ -251,6 +256,7 @@ class _Graph:
                     node_id, "question", environment.name, stage=stage.name if stage else "", after=waits,
                     seconds=question.timeout, detail=question.question,
                 )  # fmt: skip
+        self._restore(sections, waits)
         asked = {(entry.environment, entry.stage) for entry in schema if schema_policy(self.state, entry) == "ask"}
         for environment_name, stage_name in sorted(asked) if not self.with_schema else ():
             program = self.state.program.environment(environment_name).stage(stage_name)
@@ -260,6 +266,23 @@ class _Graph:
                 f"question:{environment_name}/{stage_name}/schema", "question", environment_name, stage=stage_name,
                 after=waits, seconds=program.schema_question.timeout, detail=program.schema_question.question,
             )  # fmt: skip
+
+    def _restore(
+        self, sections: list[tuple[EnvironmentProgram, StageProgram | None, RollbackProgram]], waits: tuple[str, ...]
+    ) -> None:
+        """Whether to restore the backup of a stage that changed something; the backup was made before it did."""
+        for environment, stage, _ in sections:
+            backup = stage.backup if stage is not None else None
+            if stage is None or backup is None or backup.restore is None or not self._is_made(backup.target):
+                continue
+            self._add(
+                f"question:{environment.name}/{stage.name}/restore", "question", environment.name, stage=stage.name,
+                after=waits, seconds=backup.restore.timeout, detail=backup.restore.question,
+            )  # fmt: skip
+
+    def _is_made(self, backup: str) -> bool:
+        target = self.state.targets.get(backup)
+        return target is not None and target.touched
 
     def _after(
         self, sections: list[tuple[EnvironmentProgram, StageProgram | None, RollbackProgram]], others: list[Return]
@@ -310,6 +333,12 @@ class _Graph:
         return stage.settle_seconds if stage is not None else 30.0
 
 
+def _has_more(stage: StageProgram | None, section: RollbackProgram) -> bool:
+    """Whether something follows exposure and so waits until it has settled."""
+    restores = stage is not None and stage.backup is not None and stage.backup.restore is not None
+    return bool(section.after or section.verify or section.ask) or restores
+
+
 def schema_nodes(state: State, after: tuple[str, ...]) -> tuple[RollbackNode, ...]:
     """Nodes for all schema that can go back, for a person's late yes."""
     builder = _Graph(state, "", with_schema=True)
@@ -335,6 +364,9 @@ def question_of(state: State, node: RollbackNode) -> Question | None:
     if number == "schema":
         stage = state.program.environment(node.environment).stage(node.stage)
         return stage.schema_question if stage is not None else None
+    if number == "restore":
+        stage = state.program.environment(node.environment).stage(node.stage)
+        return stage.backup.restore if stage is not None and stage.backup is not None else None
     return section_of(state, node).ask[int(number) - 1] if number.isdigit() else None
 
 

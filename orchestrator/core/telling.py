@@ -261,6 +261,7 @@ _TELLING: dict[str, Told] = {
     "ActRefused": _act_refused,
     "StageEnded": _words("stage {stage} {how}"),
     "PointOfNoReturnPassed": _words("point of no return passed with {stage}"),
+    "BackupOutdated": _words("the backup of {stage} became too old; it is made again"),
     "GateFailed": _gate_failed,
     "OnFailPaused": _paused_on_fail,
     "TriggerFired": _fired,

@@ -58,6 +58,10 @@ class Action(Part):
         """How to see what is there before; None if nothing can be seen."""
         return None
 
+    def observation_back(self, site: Site) -> Observation | None:
+        """As ``observation``, on the way back: what the plan asks of the way forward is no matter there."""
+        return self.observation(site)
+
     def forward(self, site: Site, current: Json) -> Operation:
         """The absolute operation that brings the target from *current* to what is asked for."""
         raise TypeError(f"{type(self).__name__} touches nothing")

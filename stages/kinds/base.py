@@ -6,11 +6,12 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from stages.actions import Action, AnyAction, Site
+from stages.actions.backup import BackupAction
 from stages.actions.passive import VerifyAction
 from stages.checks import Approval, Check
 from stages.flag_spec import FlagSpec
-from stages.questions import RollbackSection
-from stages.step import Act, Bake, Guard, RollbackProgram, StageProgram, Step
+from stages.questions import Question, RollbackSection
+from stages.step import Act, BackupProgram, Bake, Guard, RollbackProgram, StageProgram, Step
 from stages.values import Duration, Environments, Json, Name, Part, TextOrSecret, Words
 from stages.windows import Window
 
@@ -40,6 +41,7 @@ class Backup(Part):
     by: tuple[str, ...] = ()
     dir: str | None = None
     vars: dict[str, TextOrSecret] = Field(default_factory=dict)
+    timeout: Duration | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +121,14 @@ class Stage(Part):
             point_of_no_return=self.point_of_no_return,
             rollback=rollback_program(self.rollback, site),
             irreversible=self.irreversible(context),
+            backup=backup_program(self.backup, site) if self.backup else None,
         )
 
     def all_actions(self) -> tuple[Action, ...]:
         """Every action as written, for the checks of a plan that concern them all."""
         questions = tuple(action for question in self.rollback.ask for action in question.actions)
-        return self.before + self.after + self.rollback.before + self.rollback.after + questions
+        restore = self.backup.restore if self.backup else ()
+        return self.before + self.after + self.rollback.before + self.rollback.after + questions + restore
 
 
 def for_environment(entries: tuple[Any, ...], environment: str) -> tuple[Any, ...]:
@@ -141,6 +145,25 @@ def acts(actions: tuple[Action, ...], site: Site, *, verify_skipped: bool = True
         if checks:
             found.append(Act(VerifyAction(checks=checks, unless_skipped=not verify_skipped), site))
     return tuple(found)
+
+
+def backup_program(backup: Backup, site: Site) -> BackupProgram:
+    action = BackupAction(
+        name=f"backup of {site.stage}",
+        command=backup.command,
+        verify=backup.verify,
+        dir=backup.dir,
+        vars=backup.vars,
+        timeout=backup.timeout,
+        undo="none",
+    )
+    question = Question(question=f"Restore the backup of {site.stage}?", by=backup.by, actions=backup.restore)
+    return BackupProgram(
+        target=action.target(site).id,
+        acts=acts((action,), site),
+        max_age_seconds=backup.max_age,
+        restore=question if backup.restore else None,
+    )
 
 
 def names(value: Names) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from stages.actions import Action, CommandAction, FlagAction, HttpAction, JobAct
 from stages.actions.passive import Passive
 from stages.checks import HttpRequest
 from stages.flag_spec import FlagChange
-from stages.kinds.base import Stage
+from stages.kinds.base import Backup, Stage
 from stages.kinds.migration import AskBeforeDown, Migration
 from stages.problems import Path
 from stages.questions import Question, RollbackSection
@@ -53,7 +53,7 @@ def _action(place: Place, action: Action) -> Iterator[Finding]:
 
 def _is_on_the_way_back(place: Place) -> bool:
     """Inside a rollback, a question or another action's undo nothing has to be undone."""
-    return any(isinstance(part, RollbackSection | Question | AskBeforeDown | Action) for part in place.around)
+    return any(isinstance(part, RollbackSection | Question | AskBeforeDown | Backup | Action) for part in place.around)
 
 
 def _undo(place: Place, action: Action) -> Iterator[Finding]:

@@ -43,7 +43,7 @@ def _needs_prometheus(view: View, place: Place) -> Iterator[Finding]:
 
 def _needs_database(view: View, place: Place) -> Iterator[Finding]:
     part: Any = place.part
-    if isinstance(part, SqlAction | MigrationStage):
+    if isinstance(part, SqlAction) or (isinstance(part, MigrationStage) and any(one.up for one in part.migrations)):
         field = "sql" if isinstance(part, SqlAction) else "migrations"
     elif isinstance(part, Source | SuccessCriterion) and part.sql is not None:
         field = "sql"

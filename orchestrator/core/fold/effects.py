@@ -78,7 +78,8 @@ def _effect_finished(state: State, event: ev.EffectFinished, at: float) -> State
     entry = state.outstanding[event.target]
     state = replace(state, outstanding=drop(state.outstanding, event.target))
     target = state.targets[event.target]
-    if event.observed is not None and event.state != "refused":
+    is_seen = event.state != "refused" or entry.effect.target_kind is TargetKind.SCHEMA  # which may stop on its way
+    if event.observed is not None and is_seen:
         target = replace(target, value=event.observed)
     partly = event.state == "refused" and target.kind is TargetKind.SCHEMA and event.observed is not None
     target = replace(target, cut_short=event.state == "cancelled" or partly)
@@ -156,11 +157,17 @@ def _act_finished(state: State, event: ev.ActFinished, at: float) -> State:
     return replace(state, gate_ref=GateRef(state.cursor, at, state.seq + 1))
 
 
+def _backup_outdated(state: State, event: ev.BackupOutdated, at: float) -> State:
+    again = Walk(attempt=state.walk(event.walk).attempt + 1)
+    return replace(state, walks=put(state.walks, event.walk, again))
+
+
 HANDLERS: dict[type[ev.Event], Handler] = {
     ev.TargetObserved: _target_observed,
     ev.EffectRequested: _effect_requested,
     ev.EffectFailed: _effect_failed,
     ev.EffectFinished: _effect_finished,
+    ev.BackupOutdated: _backup_outdated,
     ev.ActStarted: _act_started,
     ev.ActFinished: _act_finished,
     ev.ActRefused: _act_refused,

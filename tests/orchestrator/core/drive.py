@@ -28,7 +28,7 @@ from stages.checks import Standing
 from stages.compile import environment_names
 from stages.criteria.base import Measurement, MeasurementState, SeriesValue
 from stages.criteria.threshold import judge
-from stages.effects import CallHttp, RunBackfill, RunCommand, RunSql, SetFlag
+from stages.effects import CallHttp, RunAlembic, RunBackfill, RunCommand, RunSql, SetFlag
 from stages.flag_spec import ABSENT
 from stages.plan import StagedRollout
 
@@ -145,6 +145,8 @@ class Drive:
                 value = {"text": operation.argv[-1]}
             case CallHttp():
                 value = {"called": effect.id}
+            case RunAlembic():
+                value = {"current": operation.revision if operation.direction == "up" else operation.to, "pending": []}
             case RunBackfill():
                 value = {"done": True, "position": 1, "rows": 1, "of": 1}
         self.world[effect.target] = value
