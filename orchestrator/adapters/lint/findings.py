@@ -202,9 +202,9 @@ def _default_rule(action: Alteration) -> str | None:
     if "GENERATED" in words and "IDENTITY" not in words:
         return "adding-stored-generated-column" if "STORED" in words else None
     if "DEFAULT" in words and "IDENTITY" not in words:
-        rest = words[words.index("DEFAULT") :]
+        rest = words[words.index("DEFAULT") + 1 :]
         called = {word for word, after in pairwise(rest) if after == "(" and word.isidentifier()}
-        if called and called <= _STEADY_DEFAULTS | _TYPE_LENGTHS | {"CHECK", "ARRAY"}:
+        if called <= _STEADY_DEFAULTS | _TYPE_LENGTHS | {"CHECK", "ARRAY"}:
             return None
     return "adding-field-with-default"
 
