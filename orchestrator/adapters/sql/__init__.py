@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from orchestrator.adapters.secrets import Secrets
-from orchestrator.adapters.sql.job import Job, Stop, Uncertain
+from orchestrator.adapters.sql.job import Job, PartlyRun, Standing, Stop, Uncertain
 from orchestrator.core.effect import Effect, EffectState, Outcome
 from orchestrator.errors import Permanent, RolloutError, Temporary
 from orchestrator.ports import Scene, Seen
@@ -28,7 +28,11 @@ T = TypeVar("T")
 Rows = list[tuple[Any, ...]]
 
 
-class _Databases:
+def is_postgres(url: str) -> bool:
+    return _POSTGRES.match(url) is not None
+
+
+class Databases:
     """Runs blocking work on databases in threads of its own."""
 
     def __init__(self, secrets: Secrets) -> None:
@@ -66,7 +70,7 @@ class _Databases:
         path = sqlite.path_of(url, directory)
         return lambda stop: sqlite.run(path, job, stop)
 
-    def look(self, url: str, directory: str | None, name: str) -> Callable[[Stop], str | None]:
+    def look(self, url: str, directory: str | None, name: str) -> Callable[[Stop], Standing]:
         if _POSTGRES.match(url):
             from orchestrator.adapters.sql import postgres
 
@@ -91,7 +95,7 @@ class SqlPerformer:
     """``run_sql`` and ``observe_sql``. It always looks at the file's row first, so it may be repeated at will."""
 
     def __init__(self, secrets: Secrets) -> None:
-        self._databases = _Databases(secrets)
+        self._databases = Databases(secrets)
 
     async def perform(self, effect: Effect, scene: Scene, resumed: bool) -> Outcome:
         operation = effect.operation
@@ -104,10 +108,13 @@ class SqlPerformer:
             return Outcome(state=EffectState.UNKNOWN, detail=str(problem))
         except Temporary as problem:
             return Outcome(state=EffectState.TEMPORARY, detail=str(problem))
+        except PartlyRun as problem:
+            standing = Standing(statements=problem.statements)
+            return Outcome(state=EffectState.REFUSED, detail=str(problem), observed=_value(standing))
         except RolloutError as problem:
             return Outcome(state=EffectState.REFUSED, detail=str(problem))
         applied = operation.checksum if operation.direction == "up" else None
-        return Outcome(state=EffectState.DONE, detail=detail, observed=_value(applied))
+        return Outcome(state=EffectState.DONE, detail=detail, observed=_value(Standing(applied)))
 
     async def observe(self, observation: AnyObservation, scene: Scene) -> Seen:
         assert isinstance(observation, ObserveSql), f"{observation.op} is not for the SQL adapter"
@@ -120,15 +127,16 @@ class SqlPerformer:
             raise Temporary(f"the database did not say within {OBSERVE_SECONDS:g} s what is applied") from None
 
 
-def _value(applied: str | None) -> dict[str, Any]:
-    return {"applied": applied is not None, "checksum": applied}
+def _value(standing: Standing) -> dict[str, Any]:
+    partly = {"statements": standing.statements} if standing.statements else {}
+    return {"applied": standing.checksum is not None, "checksum": standing.checksum, **partly}
 
 
 class SqlReader:
     """Queries that only read: the database is told so, and refuses anything else."""
 
     def __init__(self, secrets: Secrets) -> None:
-        self._databases = _Databases(secrets)
+        self._databases = Databases(secrets)
 
     async def fetch(
         self, database: TextOrSecret, sql: str, timeout_seconds: float, directory: str | None = None

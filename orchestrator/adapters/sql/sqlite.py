@@ -3,14 +3,14 @@
 import contextlib
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import apsw
 
-from orchestrator.adapters.sql.job import TABLE, Job, Stop
+from orchestrator.adapters.sql.job import TABLE, Job, Standing, Stop
 from orchestrator.adapters.sql.text import Dialect, Statement, split
 from orchestrator.errors import Permanent, RolloutError, Temporary
 
@@ -39,29 +39,60 @@ def path_of(url: str, directory: str | None) -> Path:
 def run(path: Path, job: Job, stop: Stop) -> str:
     """As the function of the same name for PostgreSQL. A database file that is not there is created."""
     statements = job.statements(Dialect.SQLITE)
+    alone = _runs_alone(statements, job)
     if not path.parent.is_dir():
         raise Permanent(f"the database {path} can't be created: its folder is not there")
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
-    with _opened(path, flags, job.operation.lock_timeout_seconds) as connection:
+    with opened(path, flags, job.operation.lock_timeout_seconds) as connection:
         _all(connection, "BEGIN IMMEDIATE")
         settled = job.settled(_row(connection, job.name))
         if settled is not None:
             return settled
+        if job.is_up:
+            job.check_order(_in_order(connection, job.neighbours))
+        if alone:
+            _all(connection, "ROLLBACK")
         for statement in statements:
-            _execute(connection, statement, job, stop)
+            _execute(connection, statement, job, stop, in_transaction=not alone)
+        if alone:
+            _all(connection, "BEGIN IMMEDIATE")
         _note(connection, job)
         _all(connection, "COMMIT")
     return f"{job.file} ran"
 
 
-def look(path: Path, name: str, stop: Stop) -> str | None:
+def _runs_alone(statements: Sequence[Statement], job: Job) -> bool:
+    """Whether the file is of statements that can't run in a transaction; each may be run twice at no harm."""
+    alone = [one for one in statements if one.begins("VACUUM") or _is_journal_mode(one)]
+    if alone and len(alone) < len(statements):
+        words = "VACUUM" if alone[0].begins("VACUUM") else "PRAGMA journal_mode"
+        raise Permanent(
+            f"{job.file}, line {alone[0].line}: {words} cannot run inside a transaction, and the rest of the file runs "
+            "in one; put it into a file of its own"
+        )
+    return bool(alone)
+
+
+def _is_journal_mode(statement: Statement) -> bool:
+    return statement.begins("PRAGMA") and "JOURNAL_MODE" in statement.words[1:3]
+
+
+def _in_order(connection: apsw.Connection, names: Sequence[str]) -> list[str]:
+    """Those of *names* that are applied, in the order in which they were."""
+    if not _has_table(connection):
+        return []
+    rows = _all(connection, f"SELECT name FROM main.{TABLE} ORDER BY applied_at, rowid")  # noqa: S608 -- a constant
+    return [str(row[0]) for row in rows if row[0] in names]
+
+
+def look(path: Path, name: str, stop: Stop) -> Standing:
     if not path.exists():
-        return None
+        return Standing()
     with (
-        _opened(path, apsw.SQLITE_OPEN_READWRITE, BUSY_SECONDS) as connection,
+        opened(path, apsw.SQLITE_OPEN_READWRITE, BUSY_SECONDS) as connection,
         _limited(connection, BUSY_SECONDS, stop),
     ):
-        return _row(connection, name)
+        return Standing(_row(connection, name))
 
 
 def fetch(path: Path, query: str, timeout_seconds: float, limit: int, stop: Stop) -> list[tuple[Any, ...]]:
@@ -69,25 +100,25 @@ def fetch(path: Path, query: str, timeout_seconds: float, limit: int, stop: Stop
         raise Permanent("one SQL statement is expected")
     if not path.exists():
         raise Permanent(f"there is no database {path}")
-    with _opened(path, apsw.SQLITE_OPEN_READWRITE, min(BUSY_SECONDS, timeout_seconds)) as connection:
+    with opened(path, apsw.SQLITE_OPEN_READWRITE, min(BUSY_SECONDS, timeout_seconds)) as connection:
         _all(connection, "PRAGMA query_only = ON")
         with _limited(connection, timeout_seconds, stop):
             return list(itertools.islice(connection.execute(query), limit))
 
 
 @contextmanager
-def _opened(path: Path, flags: int, busy_seconds: float) -> Iterator[apsw.Connection]:
+def opened(path: Path, flags: int, busy_seconds: float) -> Iterator[apsw.Connection]:
     """A connection; SQLite's errors become ours, and what is not committed is rolled back."""
     try:
         connection = apsw.Connection(str(path), flags)
     except apsw.Error as error:
-        raise _explain(error, str(path)) from error
+        raise explain(error, str(path)) from error
     with contextlib.closing(connection):
         try:
             connection.set_busy_timeout(round(busy_seconds * 1000))
             yield connection
         except apsw.Error as error:
-            raise _explain(error, str(path)) from error
+            raise explain(error, str(path)) from error
 
 
 @contextmanager
@@ -105,8 +136,12 @@ def _all(connection: apsw.Connection, text: str, bindings: tuple[str, ...] | Non
     return list(connection.execute(text, bindings))
 
 
+def _has_table(connection: apsw.Connection) -> bool:
+    return bool(_all(connection, "SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND name = ?", (TABLE,)))
+
+
 def _row(connection: apsw.Connection, name: str) -> str | None:
-    if not _all(connection, "SELECT 1 FROM main.sqlite_schema WHERE type = 'table' AND name = ?", (TABLE,)):
+    if not _has_table(connection):
         return None
     found = _all(connection, f"SELECT checksum FROM main.{TABLE} WHERE name = ?", (name,))  # noqa: S608 -- a constant
     return str(found[0][0]) if found else None
@@ -121,7 +156,7 @@ def _note(connection: apsw.Connection, job: Job) -> None:
     _all(connection, insert, (job.name, job.operation.checksum, job.effect, job.run))
 
 
-def _execute(connection: apsw.Connection, statement: Statement, job: Job, stop: Stop) -> None:
+def _execute(connection: apsw.Connection, statement: Statement, job: Job, stop: Stop, *, in_transaction: bool) -> None:
     limit_seconds = job.operation.statement_timeout_seconds
     try:
         with _limited(connection, limit_seconds, stop):
@@ -132,19 +167,25 @@ def _execute(connection: apsw.Connection, statement: Statement, job: Job, stop: 
             raise Temporary(f"{where}: it was stopped, and nothing was changed") from error
         raise Permanent(f"{where}: it took longer than statement_timeout allows ({limit_seconds:g} s)") from error
     except apsw.Error as error:
-        before = statement.text.encode()[: max(getattr(error, "error_offset", -1), 0)]
-        line = statement.line_at(len(before.decode("utf-8", "ignore")))
-        raise _explain(error, f"{job.file}, line {line}") from error
-    if not connection.in_transaction:
+        raise explain(error, f"{job.file}, {statement.place_at(_offset(statement, error))}") from error
+    if in_transaction and not connection.in_transaction:
         raise Permanent(f"{job.file}, line {statement.line}: it ended the transaction that the file runs in")
 
 
-def _explain(error: apsw.Error, where: str) -> RolloutError:
+def _offset(statement: Statement, error: apsw.Error) -> int | None:
+    """Where in the statement's text the error lies, if SQLite says so (in bytes)."""
+    offset = getattr(error, "error_offset", -1)
+    return len(statement.text.encode()[:offset].decode("utf-8", "ignore")) if offset >= 0 else None
+
+
+def explain(error: apsw.Error, where: str) -> RolloutError:
     if isinstance(error, apsw.InterruptError):
         return Temporary(f"{where}: it took too long, or was stopped")
     if isinstance(error, apsw.BusyError):
         return Temporary(f"{where}: the database is locked by another connection; nothing was changed")
     words = str(error).removeprefix("SQLError: ")
+    if isinstance(error, apsw.FullError):
+        return Temporary(f"{where}: {words}; nothing was changed; make room on the database's disk")
     return (
         Temporary(f"{where}: {words}; nothing was changed")
         if isinstance(error, _TRANSIENT)

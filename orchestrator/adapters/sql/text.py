@@ -22,15 +22,24 @@ class Dialect(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """*text* without its semicolon; *line* is where it begins in its file, counted from 1."""
+    """*text* without its semicolon; *line* and *column* are where it begins in its file, counted from 1."""
 
     text: str
     line: int
     words: tuple[str, ...]  # its first unquoted words, in capitals
+    column: int = 1
 
     def line_at(self, offset: int) -> int:
         """The line of the file at the character *offset* of the statement."""
         return self.line + self.text.count("\n", 0, max(offset, 0))
+
+    def place_at(self, offset: int | None) -> str:
+        """Line and column of the file at the character *offset*, in words; its own line if there is no offset."""
+        if offset is None or offset < 0:
+            return f"line {self.line}"
+        start = self.text.rfind("\n", 0, offset) + 1
+        column = offset - start + (self.column if start == 0 else 1)
+        return f"line {self.line_at(offset)}, column {column}"
 
     def begins(self, *words: str) -> bool:
         return self.words[: len(words)] == words
@@ -94,6 +103,12 @@ def _comment_end(sql: str, at: int, *, nested: bool) -> int:
     return len(sql)
 
 
+def bare(sql: str, dialect: Dialect) -> str:
+    """*sql* without comments, with single spaces between its words; quoted texts stay as they are."""
+    parts = ("" if token.kind in ("space", "comment") else token.text for token in _tokens(sql, dialect))
+    return re.sub(r"\x00+", " ", "".join(part or "\x00" for part in parts)).strip()
+
+
 class _Splitter:
     """Collects the tokens of one statement after the other."""
 
@@ -124,7 +139,8 @@ class _Splitter:
 
     def _close(self) -> Iterator[Statement]:
         if self._start is not None:
-            yield Statement(self._sql[self._start : self._end], self._line(self._start), tuple(self._words))
+            text, column = self._sql[self._start : self._end], self._start - self._sql.rfind("\n", 0, self._start)
+            yield Statement(text, self._line(self._start), tuple(self._words), column)
         self._start, self._words, self._depth = None, [], 0
 
     def _line(self, at: int) -> int:
@@ -150,7 +166,7 @@ class _Splitter:
 
 
 def split(sql: str, dialect: Dialect) -> list[Statement]:
-    """Raises ``Permanent``, beginning with the line, for what cannot be run in one transaction of ours."""
+    """Raises ``Permanent``, beginning with the line, for what is not ours to run."""
     statements = list(_Splitter(sql, dialect).statements())
     for statement in statements:
         reason = _transaction_control(statement) or _RULES[dialect](statement)
@@ -168,53 +184,22 @@ def _transaction_control(statement: Statement) -> str | None:
     )
     if not controls:
         return None
-    return (
-        f"{words[0]} is not for the file to say; it runs in one transaction of its own, so leave BEGIN and COMMIT out"
-    )
+    return f"{words[0]} is not for the file to say; its transaction is made for it, so leave BEGIN and COMMIT out"
 
 
 def _postgres_rules(statement: Statement) -> str | None:
     words = statement.words
     if statement.begins("COPY") and "STDIN" in words:
         return "COPY FROM STDIN needs data that no SQL file can give; use INSERT, or psql in a command action"
-    alone = _runs_alone(words)
-    return alone_sentence(alone) if alone else None
-
-
-def alone_sentence(what: str) -> str:
-    return (
-        f"{what} cannot run inside a transaction, and SQL files are run in one; "
-        "run it with psql in a command action that has a probe"
-    )
-
-
-def _runs_alone(words: tuple[str, ...]) -> str | None:
-    """The name of a statement that PostgreSQL refuses inside a transaction block."""
-    head = words[:2]
-    if "CONCURRENTLY" in words and words[:1] in (("CREATE",), ("DROP",), ("REINDEX",)) and "INDEX" in words[:4]:
-        return f"{words[0]} INDEX CONCURRENTLY"
-    if words[:1] == ("REINDEX",) and ("CONCURRENTLY" in words or words[1:2] in (("DATABASE",), ("SYSTEM",))):
-        return "REINDEX " + ("CONCURRENTLY" if "CONCURRENTLY" in words else words[1])
-    if head == ("ALTER", "TABLE") and "DETACH" in words and words[-1:] == ("CONCURRENTLY",):
-        return "DETACH PARTITION CONCURRENTLY"
-    if words[:1] == ("VACUUM",):
-        return "VACUUM"
-    if head in (
-        ("ALTER", "SYSTEM"),
-        *((verb, what) for verb in ("CREATE", "DROP") for what in ("DATABASE", "TABLESPACE")),
-    ):
-        return " ".join(head)
     return None
 
 
 def _sqlite_rules(statement: Statement) -> str | None:
-    if statement.begins("VACUUM"):
-        return "VACUUM cannot run inside a transaction, and SQL files are run in one; use sqlite3 in a command action"
     if statement.begins("PRAGMA"):
-        for name in ("FOREIGN_KEYS", "JOURNAL_MODE", "SYNCHRONOUS"):
+        for name in ("FOREIGN_KEYS", "SYNCHRONOUS"):
             if name in statement.words[1:3]:
                 return (
-                    f"PRAGMA {name.lower()} does nothing inside a transaction, and SQL files are run in one; "
+                    f"PRAGMA {name.lower()} lasts no longer than the connection and does nothing inside a transaction; "
                     "leave it out (foreign keys are not enforced while a file runs)"
                 )
     return None

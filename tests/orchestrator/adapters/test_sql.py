@@ -103,7 +103,7 @@ async def test_a_failing_statement_takes_the_whole_file_back_and_names_its_line(
     outcome = await performer.perform(effect(database.url, broken), database.scene, resumed=False)
 
     assert outcome.state is EffectState.REFUSED
-    assert "sql/001.sql, line 5: " in outcome.detail
+    assert "sql/001.sql, line 5, column 11: " in outcome.detail
     assert "nonsense" in outcome.detail
     assert database.tables() == set()
 

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.adapters.sql.alone import alone, in_steps
 from orchestrator.adapters.sql.text import Dialect, split
 from orchestrator.errors import Permanent
 
@@ -95,22 +96,70 @@ def test_savepoints_are_the_files_own(dialect: Dialect) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sql", "named"),
+    ("sql", "title"),
     (
-        ("CREATE INDEX CONCURRENTLY i ON t (a)", "CREATE INDEX CONCURRENTLY"),
-        ("create unique index concurrently if not exists i on t (a)", "CREATE INDEX CONCURRENTLY"),
-        ("DROP INDEX CONCURRENTLY i", "DROP INDEX CONCURRENTLY"),
-        ("REINDEX INDEX CONCURRENTLY i", "REINDEX INDEX CONCURRENTLY"),
-        ("REINDEX (VERBOSE) TABLE CONCURRENTLY t", "REINDEX CONCURRENTLY"),
+        ("CREATE INDEX CONCURRENTLY i ON t (a)", "CREATE INDEX CONCURRENTLY i"),
+        ('create unique index concurrently if not exists "I x" on only s."t" (a)', 'CREATE INDEX CONCURRENTLY "I x"'),
+        ("CREATE /* why */ INDEX -- here\n CONCURRENTLY i ON s.t(a)", "CREATE INDEX CONCURRENTLY i"),
+        ("DROP INDEX CONCURRENTLY IF EXISTS s.i", "DROP INDEX CONCURRENTLY s.i"),
+        ("REINDEX INDEX CONCURRENTLY i", "REINDEX INDEX CONCURRENTLY i"),
+        ("REINDEX (VERBOSE) TABLE CONCURRENTLY t", "REINDEX TABLE CONCURRENTLY t"),
+        ("REINDEX (CONCURRENTLY) TABLE t", "REINDEX TABLE CONCURRENTLY t"),
+        ("REINDEX DATABASE d", "REINDEX DATABASE d"),
         ("VACUUM (FULL) t", "VACUUM"),
-        ("CREATE DATABASE d", "CREATE DATABASE"),
+        ("CLUSTER", "CLUSTER"),
+        ("CREATE DATABASE d", "CREATE DATABASE d"),
+        ("DROP TABLESPACE IF EXISTS x", "DROP TABLESPACE x"),
         ("ALTER SYSTEM SET x = 1", "ALTER SYSTEM"),
-        ("ALTER TABLE t DETACH PARTITION p CONCURRENTLY", "DETACH PARTITION CONCURRENTLY"),
+        ("ALTER TABLE ONLY t DETACH PARTITION p CONCURRENTLY", "DETACH PARTITION CONCURRENTLY p"),
+        ("ALTER DATABASE d SET TABLESPACE x", "ALTER DATABASE d"),
     ),
 )
-def test_what_cannot_run_in_a_transaction_is_refused_with_the_remedy(sql: str, named: str) -> None:
-    with pytest.raises(Permanent, match=f"line 1: {named} cannot run inside a transaction.*command action"):
-        split(sql, Dialect.POSTGRESQL)
+def test_what_cannot_run_in_a_transaction_is_found(sql: str, title: str) -> None:
+    (statement,) = split(sql, Dialect.POSTGRESQL)
+
+    found = alone(statement)
+
+    assert found is not None
+    assert found.title == title
+
+
+@pytest.mark.parametrize(
+    "sql",
+    (
+        "CREATE INDEX i ON t (a)",
+        "CREATE TABLE vacuum_log (begin_at int)",
+        "REFRESH MATERIALIZED VIEW CONCURRENTLY v",
+        "REINDEX TABLE t",
+        "CLUSTER t USING i",
+        "ALTER TABLE t DETACH PARTITION p",
+        "ALTER DATABASE d SET work_mem = '1MB'",
+        "COMMENT ON TABLE t IS 'CREATE INDEX CONCURRENTLY i ON t (a)'",
+        "ALTER TYPE s ADD VALUE 'x'",
+    ),
+)
+def test_what_can_run_in_a_transaction_does(sql: str) -> None:
+    assert in_steps(split(sql, Dialect.POSTGRESQL)) == ()
+
+
+def test_an_enum_value_is_committed_before_its_file_uses_it() -> None:
+    adds = "ALTER TYPE s ADD VALUE 'new' AFTER 'old'; ALTER TYPE s ADD VALUE 'newer' AFTER 'new';"
+
+    assert in_steps(split(adds, Dialect.POSTGRESQL)) == ()
+    assert len(in_steps(split(adds + "UPDATE t SET state = 'newer'", Dialect.POSTGRESQL))) == 3
+
+
+def test_an_index_without_a_name_is_refused_where_a_half_built_one_could_not_be_found() -> None:
+    with pytest.raises(Permanent, match="line 2: give the index a name"):
+        in_steps(split("SELECT 1;\nCREATE INDEX CONCURRENTLY ON t (a)", Dialect.POSTGRESQL))
+
+
+@pytest.mark.parametrize(
+    "sql", ("LOCK TABLE t", "SET LOCAL work_mem = '1MB'", "CREATE TEMP TABLE x (a int)", "SAVEPOINT a")
+)
+def test_what_ends_with_a_transaction_has_no_place_in_a_file_that_runs_in_steps(sql: str) -> None:
+    with pytest.raises(Permanent, match=r"line 1: .* because of VACUUM in line 2; put the two into files of their own"):
+        in_steps(split(f"{sql};\nVACUUM t", Dialect.POSTGRESQL))
 
 
 def test_words_that_only_look_like_it_are_let_through() -> None:
@@ -130,7 +179,7 @@ def test_commands_of_the_sqlite_shell_are_refused_with_the_remedy() -> None:
         split("SELECT a.b FROM a;\n.read x.sql", Dialect.SQLITE)
 
 
-@pytest.mark.parametrize("sql", ("PRAGMA foreign_keys = OFF", "PRAGMA main.journal_mode = WAL", "VACUUM"))
+@pytest.mark.parametrize("sql", ("PRAGMA foreign_keys = OFF", "PRAGMA main.synchronous = OFF"))
 def test_what_sqlite_would_silently_not_do_in_a_transaction_is_refused(sql: str) -> None:
     with pytest.raises(Permanent, match="inside a transaction"):
         split(sql, Dialect.SQLITE)
