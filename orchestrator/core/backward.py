@@ -23,9 +23,11 @@ from orchestrator.core.events import (
 from orchestrator.core.moment import Moment, request
 from orchestrator.core.phases import Reason
 from orchestrator.core.questions import Scope, all_settled, holds_of, record_answers
+from orchestrator.core.returns import targets_to_return, what_stays
 from orchestrator.core.rollback import (
     BEFORE_LIMIT_SECONDS,
     acts_of_node,
+    late_nodes,
     question_of,
     schema_nodes,
     section_of,
@@ -70,10 +72,7 @@ def ready_nodes(state: State) -> list[NodeState]:
 
 def events(m: Moment) -> list[Event]:
     """What comes next on the way back, for all ready nodes together: exposure goes all at once."""
-    found = [event for node in ready_nodes(m.state) for event in _WORK[node.node.kind](m, node)]
-    if found or not rollback_of(m.state).finished:
-        return found
-    return _finish(m)
+    return [event for node in ready_nodes(m.state) for event in _WORK[node.node.kind](m, node)]
 
 
 # --- acts: before, after, answer --------------------------------------------------------------------------------------
@@ -398,12 +397,18 @@ _WORK: dict[str, Work] = {
 # --- the end, and why nothing moves -----------------------------------------------------------------------------------
 
 
-def _finish(m: Moment) -> list[Event]:
+def finish(m: Moment, *, acting: bool) -> list[Event]:
+    """The end, once every node is; *acting*: triggers still are. What their actions touched meanwhile goes back too."""
     rollback = rollback_of(m.state)
-    if m.is_paused or m.state.outstanding:
+    if not rollback.finished or m.is_paused or m.state.outstanding:
         return []
     if rollback.scope:
         return _finish_partial(m, rollback)
+    if acting:
+        return []
+    late = late_nodes(m.state)
+    if late:
+        return [NodesAdded(nodes=late)]
     given_up = any(node.result == "given_up" for node in rollback.nodes.values())
     outcome = "rollback_failed" if given_up else "rolled_back"
     return [RunEnded.model_validate({"type": "RunEnded", "outcome": outcome, "exceptions": exceptions(m.state)})]
@@ -424,7 +429,7 @@ def _finish_partial(m: Moment, rollback: Rollback) -> list[Event]:
 def exceptions(state: State) -> tuple[str, ...]:
     """What did not come back, and why."""
     rollback = rollback_of(state)
-    found = list(rollback.left)
+    found = what_stays(state, targets_to_return(state, ""), "", rollback.with_schema)
     for node in rollback.nodes.values():
         if node.result in ("left", "given_up", "resolved"):
             found.append(f"{node.node.detail or node.node.target}: {node.detail}")

@@ -112,7 +112,7 @@ def _reversing(m: Moment) -> list[Event]:
 def _rolling_back(m: Moment) -> list[Event]:
     if is_over(m) or m.state.rollback is None:
         return []
-    return [*triggers.act_rule(m), *backward.events(m)]
+    return triggers.act_rule(m) or backward.events(m) or backward.finish(m, acting=triggers.are_acting(m))
 
 
 def _triggers(m: Moment) -> list[Event]:

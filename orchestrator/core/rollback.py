@@ -226,6 +226,12 @@ class _Graph:
         lost = stage.losses.get(entry.target.id) if stage is not None else None
         return f" (drops {lost})" if lost else ""
 
+    def add_late(self, returns: list[Return]) -> None:
+        """Undo what exposure need not settle for: it was touched when that was on its way back already."""
+        schema = [entry for entry in returns if entry.target.kind is TargetKind.SCHEMA]
+        self._undo([entry for entry in returns if entry.target.kind is not TargetKind.FLAG and entry not in schema], {})
+        self.add_schema(schema, {})
+
     def _no_return(self) -> None:
         stays = behind_the_wall(self.state)
         if stays and not self.scope:
@@ -337,6 +343,16 @@ def _has_more(stage: StageProgram | None, section: RollbackProgram) -> bool:
     """Whether something follows exposure and so waits until it has settled."""
     restores = stage is not None and stage.backup is not None and stage.backup.restore is not None
     return bool(section.after or section.verify or section.ask) or restores
+
+
+def late_nodes(state: State) -> tuple[RollbackNode, ...]:
+    """Nodes for what was touched after the graph was written down, by actions of the triggers that fired with it."""
+    assert state.rollback is not None
+    known = {node.node.target for node in state.rollback.nodes.values()}
+    returns = [entry for entry in targets_to_return(state, "") if entry.target.id not in known]
+    graph = _Graph(state, "", state.rollback.with_schema)
+    graph.add_late(returns)
+    return tuple(graph.nodes)
 
 
 def schema_nodes(state: State, after: tuple[str, ...]) -> tuple[RollbackNode, ...]:

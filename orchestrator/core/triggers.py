@@ -129,6 +129,21 @@ def act_rule(m: Moment) -> list[Event]:
     return found
 
 
+def are_acting(m: Moment) -> bool:
+    """Whether actions of a trigger are still to come or under way, and may still take their time."""
+    state = m.state
+    return any(
+        state.walk(trigger_item(environment, name, fired.count)).failed is None
+        and m.now - fired.at < CONTINUE_LIMIT_SECONDS
+        for (environment, name), fired in state.fired.items()
+        if not is_walked(
+            state,
+            trigger_item(environment, name, fired.count),
+            state.program.environment(environment).trigger_acts.get(name, ()),
+        )
+    )
+
+
 def hold_rule(m: Moment) -> dict[tuple[Reason, str], str]:
     """Holds of triggers: those that hold until somebody resumes, and those whose actions take too long."""
     found: dict[tuple[Reason, str], str] = {}

@@ -11,6 +11,7 @@ from orchestrator.core.state import (
     NodeState,
     Rollback,
     State,
+    drop,
     put,
 )
 
@@ -69,7 +70,7 @@ def _rollback_finished(state: State, event: ev.RollbackFinished, at: float) -> S
     undone = {f"{state.cursor.environment}/{name}" for name in stages[stages.index(event.scope) :]}
     returned = {node.node.target for node in state.rollback.nodes.values()}
     targets = {
-        key: replace(target, touches={k: v for k, v in target.touches.items() if k not in undone or key not in returned})
+        key: replace(target, touches=drop(target.touches, *undone)) if key in returned else target
         for key, target in state.targets.items()
     }
     hold = Hold(Reason.PAUSED, event.scope, at, event.by, f"stage {event.scope} and all after it were rolled back")

@@ -1,5 +1,7 @@
 """What the simulation found in the core, each as small as it could be made."""
 
+from orchestrator.core.events import OnFailPaused
+from stages.checks import Standing
 from tests.orchestrator.core.drive import Drive
 from tests.orchestrator.core.test_backward import FILES, deploy, spec
 
@@ -42,3 +44,38 @@ def test_a_paused_way_back_is_resumed_without_a_word_about_pins() -> None:
 
 def _open() -> dict[str, object]:
     return {"name": "open", "kind": "monitoring", "flag": "beta", "percentages": [10, 100], "bake": "5m"}
+
+
+def test_what_a_trigger_touches_while_it_rolls_back_goes_back_too() -> None:
+    back = {"observe": ["./page.sh"], "undo": ["./page.sh", "{before}"]}
+    tell = {"command": ["./page.sh", "on"], "target": "page", **back}
+    trigger = {"name": "errors", "query": "bad", "fail": "> 0.1", "then": "rollback", "actions": [tell]}
+    drive = Drive({"flags": {"beta": {}}, "stages": [_open()], "triggers": [trigger]})
+    drive.metrics["bad"] = lambda one: 0.5 if one.percentage("beta") >= 10 else 0.0
+    drive.run_until(lambda: drive.state.ended)
+    assert [effect.operation.argv[1] for effect in drive.performed if effect.target == "command:production/page"] == [
+        "on",
+        "old",
+    ]
+
+
+def test_what_a_trigger_touches_for_good_while_it_rolls_back_is_listed() -> None:
+    tell = {"command": ["./page.sh", "on"], "target": "page", "undo": "none"}
+    trigger = {"name": "errors", "query": "bad", "fail": "> 0.1", "then": "rollback", "actions": [tell]}
+    drive = Drive({"flags": {"beta": {}}, "stages": [_open()], "triggers": [trigger]})
+    drive.metrics["bad"] = lambda one: 0.5 if one.percentage("beta") >= 10 else 0.0
+    drive.run_until(lambda: drive.state.ended)
+    assert any("page in production stays" in entry for entry in drive.state.exceptions)
+
+
+def test_a_resume_asks_a_failed_verify_anew_before_it_can_fail_again() -> None:
+    check = {"name": "works", "command": ["./works.sh"]}
+    drive = Drive({"stages": [{**deploy("backend"), "verify": [check], "on_fail": "pause"}]})
+    drive.checks["works"] = Standing.NO
+    drive.run_until(lambda: "paused" in drive.holds())
+    drive.advance(1)
+    drive.checks["works"] = Standing.YES
+    drive.command("resume")
+    drive.run_until(lambda: drive.state.ended)
+    assert drive.state.outcome == "promoted"
+    assert sum(isinstance(event, OnFailPaused) for event in drive.events) == 1
