@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from orchestrator.core import events as ev
 from orchestrator.ports import Recorded
 from stages.flag_spec import percentage_of
-from tests.simulation.journal import Spec, Story, finished, place_of, seconds
+from tests.simulation.journal import Spec, Story, place_of, seconds
 from tests.simulation.world import Asked
 
 if TYPE_CHECKING:
     from tests.simulation.run import Simulation
 
 Complaints = Iterator[str]
+LOST_SECONDS = 75.0  # of a checkpoint: it is saved every 15 s, and a look counts for two of the slowest gate's looks
 GRACE_SECONDS = 5.0 + 21.0  # what a look may be late by, and the longest that a query takes here
 
 
@@ -74,7 +75,7 @@ def _gate_was_fine(  # noqa: PLR0917 - one sentence of many parts
     assert isinstance(record.event, ev.EffectRequested)
     for gate, criterion in story.criteria_of(story.gates_of(*place)):
         answers = [one for one in _answers(simulation, record.event.effect.environment, criterion["query"]) if one.at <= now]
-        newest = answers[-1] if answers else None
+        newest = _known_then(simulation, answers)
         if newest is not None and newest.verdict == "bad" and not criterion.get("for"):
             yield f"{words} rises while {criterion['name']} fails"
         elif overridden:
@@ -83,6 +84,16 @@ def _gate_was_fine(  # noqa: PLR0917 - one sentence of many parts
             yield f"{words} rises though {criterion['name']} was last {newest.verdict if newest else 'never asked'}"
         elif now - newest.at > 2 * seconds(gate["every"]) + GRACE_SECONDS:
             yield f"{words} rises though {criterion['name']} was last asked {now - newest.at:.0f} s ago"
+
+
+def _known_then(simulation: "Simulation", answers: list[Asked]) -> Asked | None:
+    """The newest answer; but one that a life was told just before it died may have been lost with it."""
+    if not answers:
+        return None
+    lost = [at for at in simulation.deaths if answers[-1].at <= at <= answers[-1].at + LOST_SECONDS]
+    earlier = [one for one in answers if one.at < answers[-1].at]
+    fine = [one for one in earlier if one.verdict == "good" and answers[-1].at - one.at <= LOST_SECONDS]
+    return fine[-1] if lost and fine and answers[-1].verdict != "good" else answers[-1]
 
 
 def bakes(simulation: "Simulation", story: Story) -> Complaints:

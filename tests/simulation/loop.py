@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 MOST_ROUNDS_AT_ONE_TIME = 3_000
+SHORTEST_SLEEP_SECONDS = 1e-4  # below that a wall clock in floating point would stand still
 START = 1_780_311_600.0  # wall clock at virtual time 0: a Monday, 11:00 in UTC
 
 
@@ -63,7 +64,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
                 raise Livelock(f"time stands still at {self._virtual:.3f} s")
             return
         self._still = 0
-        self._virtual += timeout
+        self._virtual += max(timeout, SHORTEST_SLEEP_SECONDS)
         if self._virtual > self._horizon:
             raise OutOfTime(f"not over after {self._virtual:.0f} s")
 

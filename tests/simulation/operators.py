@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 LOOK_EVERY_SECONDS = 30.0
 PATIENCE_SECONDS = 600.0  # with a hold that does not go away by itself
+MOST_RESUMES = 5  # then it goes back: what fails again and again will not be resumed away
 STILL_SECONDS = 1200.0  # with nothing happening at all, though nothing holds
 AUTHOR = Actor("author", "admin", ("dev",))
 
@@ -44,6 +45,7 @@ class _People:
     def __init__(self, simulation: "Simulation") -> None:
         self.simulation = simulation
         self.random = Random(f"people/{simulation.seed}")
+        self._resumes: dict[str, int] = {}
         self._last: dict[str, tuple[int, float]] = {}  # run -> seq, and since when it stands there
 
     async def start(self, **options: Any) -> None:
@@ -110,7 +112,8 @@ class _People:
             for choice in dict.fromkeys((wish, "keep")):
                 yield {"command": "resume", "pin": choice, "flag": pin.flag.partition("/")[2]}
         if reasons & {Reason.PAUSED, Reason.TRIGGER}:
-            yield {"command": "resume"}
+            self._resumes[state.run] = self._resumes.get(state.run, 0) + 1
+            yield {"command": "resume" if self._resumes[state.run] % MOST_RESUMES else "rollback"}
         yield from self._impatient(state)
 
     def _impatient(self, state: State) -> Commands:

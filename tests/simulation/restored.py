@@ -54,7 +54,8 @@ def _family(simulation: "Simulation", story: Story) -> set[str]:
 
 
 def _before(simulation: "Simulation", story: Story, target: str) -> tuple[Any] | None:
-    """Before the first change on the way forward; what only actions of a rollback touched stays as they left it."""
+    """What was observed before the first touch (what can't be seen: the world's value before it). None if only
+    actions of a rollback touched it: that stays as they left it."""
     family = _family(simulation, story)
     forward = {
         record.event.effect.id
@@ -63,7 +64,26 @@ def _before(simulation: "Simulation", story: Story, target: str) -> tuple[Any] |
         if isinstance(record.event, ev.EffectRequested) and record.event.effect.node is None
     }
     own = [change for change in _changes(simulation, target) if change.run in family]
-    return (own[0].before,) if any(change.effect in forward for change in own) else None
+    if not any(change.effect in forward for change in own):
+        return None
+    seen = _observed(story, target)
+    return (own[0].before,) if seen is None else (_as_in_the_world(target, seen),)
+
+
+def _observed(story: Story, target: str) -> Any:
+    inherited = next((one.before for one in story.started.inherited if one.id == target), None)
+    if inherited is not None:
+        return inherited
+    for record in story.of(ev.TargetObserved):
+        if isinstance(record.event, ev.TargetObserved) and record.event.target == target:
+            return record.event.value
+    return None
+
+
+def _as_in_the_world(target: str, seen: Any) -> Any:
+    if target.startswith("command:"):
+        return seen["text"]
+    return seen["applied"] if target.startswith("schema:") else seen
 
 
 def _stands(simulation: "Simulation", story: Story, target: str) -> Any:
@@ -78,9 +98,7 @@ def _flag_is_back(simulation: "Simulation", story: Story, target: str, before: A
     was = before if before is not None else dict(ABSENT)
     if percentage_of(stands) > percentage_of(was):
         yield f"rolled back, but {target} stands at {percentage_of(stands):g} %; it was {percentage_of(was):g} %"
-    family = _family(simulation, story)
-    own = [change for change in _changes(simulation, target) if change.run in family]
-    others = [change for change in _changes(simulation, target) if change.run is None and change.at >= own[0].at]
+    others = [change for change in _changes(simulation, target) if change.run is None and change.at >= simulation.durable_at[(story.run, 1)] - 30.0]
     pinned = any(
         target in record.event.pins for record in story.of(ev.TriggerFired) if isinstance(record.event, ev.TriggerFired)
     )

@@ -174,6 +174,7 @@ class Simulation:
     store: MemoryStore = field(default_factory=MemoryStore)
     sent: list[Sent] = field(default_factory=list)
     lives: list[str] = field(default_factory=list)  # how each ended
+    deaths: list[float] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
     runs: list[str] = field(default_factory=list)
     durable_at: dict[tuple[str, int], float] = field(default_factory=dict)  # (run, seq) -> virtual time
@@ -281,6 +282,7 @@ class Simulation:
                     continue
                 self.service = opening.result()
             await life.dead.wait()
+            self.deaths.append(self.now)
             self.lives.append(f"{self.now:.3f} s: life {number} ended {life.cause}")
             self.service = None
             await life.bury()
