@@ -1,4 +1,4 @@
-"""The act of a ``backfill`` stage: one UPDATE in batches of keys, until none are left. Not written in plans by itself."""
+"""The act of a ``backfill`` stage: one UPDATE in batches of keys, until none are left. Not written by itself."""
 
 from stages.actions.base import Action, Site
 from stages.actions.sql import checksum

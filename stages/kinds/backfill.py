@@ -1,7 +1,7 @@
-"""``backfill``: fill a table in batches, slowly enough, its gate judged between them. What was filled stays at a rollback."""
+"""``backfill``: fill a table in batches, slowly enough, its gate judged between them. What was filled stays."""
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -24,7 +24,7 @@ def table_of(text: str) -> str:
     if missing:
         raise ValueError(
             f"it does not say where a batch begins and ends ({' and '.join(missing)} missing): "
-            "add WHERE key > :from AND key <= :to"
+            "add WHERE key BETWEEN :from AND :to"
         )
     if plain.rstrip().rstrip(";").count(";"):
         raise ValueError("one statement is expected, not several")
@@ -32,11 +32,11 @@ def table_of(text: str) -> str:
 
 
 class BackfillStage(Stage):
-    """*update* is the file with one UPDATE over ``key > :from AND key <= :to``; *rate* bounds the rows a second."""
+    """*update* is the file with one UPDATE over ``key BETWEEN :from AND :to``; *rate* bounds the rows a second."""
 
     kind: Literal["backfill"]
     update: str
-    key: str
+    key: Annotated[str, Field(pattern=r'^([A-Za-z_]\w*|"[^"]+")$')]
     batch: int = Field(default=1000, ge=1)
     rate: str | None = None
 
