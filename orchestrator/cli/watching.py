@@ -18,7 +18,7 @@ from orchestrator.cli.client import Client, Json, NoController, Unauthorized
 from orchestrator.cli.output import clock, duration, note, paint, printable
 from orchestrator.cli.reading import exit_code
 from orchestrator.cli.settings import find_controller
-from orchestrator.cli.sources import Source
+from orchestrator.cli.sources import Source, StoreSource
 from orchestrator.core.telling import Teller
 from orchestrator.errors import RolloutError
 
@@ -130,7 +130,8 @@ class Follower:
             return None
         if self._lost_at is not None:
             self._lost_at = None
-            note("the controller answers again")
+            if isinstance(self.source, Client):
+                note("the controller answers again")
         self._tell(status, entries)
         self._tell_of_store(status.get("store_error"))
         if status["phase"] != "ended":
@@ -157,7 +158,19 @@ class Follower:
         """Whether its token was left for its user, so that the one of its successor is found in the same place."""
         return isinstance(self.source, Client) and self.source.address.pid is not None
 
+    def _has_ended_with_its_controller(self) -> bool:
+        """One inside another `rollout start` ends with its run, maybe before we saw that."""
+        if not self._is_own_controller() or find_controller(self._server) is not None:
+            return False
+        try:
+            return bool(StoreSource().status(self.run)["phase"] == "ended")
+        except RolloutError:
+            return False
+
     def _lost(self, error: NoController) -> None:
+        if self._has_ended_with_its_controller():
+            self.source = StoreSource()
+            return
         now = time.monotonic()
         if self._lost_at is None:
             self._lost_at = now

@@ -248,6 +248,18 @@ def test_starting_the_same_plan_again_attaches_to_its_run(host: Host) -> None:
     assert len(host.json("list")) == 1
 
 
+def test_whoever_watches_learns_of_an_end_with_which_the_controller_ended_too(host: Host) -> None:
+    child, run = in_second_stage(host)
+    watching = host.start(host.folder / "two.yaml")
+    assert host.name_from(watching) == run
+    watching.freeze()  # so that it can't see the end in time
+    host.ok("stop", run, *REASON)
+    assert child.wait(PATIENCE_SECONDS) == 4
+    watching.thaw()
+    assert watching.wait(PATIENCE_SECONDS) == 4, watching.errors
+    assert "stopped" in watching.output
+
+
 def other_plan(host: Host, percentage: int = 80) -> Path:
     text = TWO_STAGES.replace("two-stages", "another").replace("[30, 60]", f"[{percentage}]")
     return host.write("other.yaml", text)
