@@ -1,7 +1,8 @@
 """A plan held against the world before it is run: what can be seen without changing anything.
 
 Flags are looked up, queries asked once, SQL files looked at in their database, and the way back is gone through on
-paper: what would stay, and why. Nothing here starts, writes or runs a command.
+paper: what would stay, and why. Nothing here starts or writes, and the only command that is run is a team's own Alembic,
+which is asked where its database stands.
 """
 
 import asyncio
@@ -14,15 +15,16 @@ from orchestrator.errors import RolloutError
 from orchestrator.ports import Scene, SecretSource, World, scene_of
 from stages.criteria.base import Measurement, MeasurementState, Memory, Verdict
 from stages.criteria.threshold import Threshold, judge
-from stages.effects import ObserveFlag, TargetKind
+from stages.effects import ObserveAlembic, ObserveFlag, ObserveProbe, TargetKind
 from stages.flag_spec import percentage_of
 from stages.plan import StagedRollout
 from stages.problems import Mark, Problem, problem
 from stages.step import Act, EnvironmentProgram, Program
-from stages.values import SecretRef
+from stages.values import Json, SecretRef
 from stages.walk import places
 
 MOST_AT_ONCE = 8
+MOST_SHOWN = 8
 
 
 class Level(StrEnum):
@@ -112,17 +114,29 @@ async def _schema(environment: EnvironmentProgram, world: World, scene: Scene) -
         target, observation = act.target, act.observation
         if target is None or observation is None or target.kind is not TargetKind.SCHEMA:
             continue
+        if isinstance(observation, ObserveProbe):
+            continue  # a command of the plan's own is run by runs alone
         where = f"{environment.name}: {act.label}"
         try:
             seen = await world.observers[observation.op].observe(observation, scene)
         except RolloutError as error:
-            found.append(Finding(Level.ERROR, where, f"its database can't be looked at: {error}"))
+            is_alembic = isinstance(observation, ObserveAlembic)
+            sentence = str(error) if is_alembic else f"its database can't be looked at: {error}"
+            found.append(Finding(Level.ERROR, where, sentence))
             continue
         if act.is_done(seen.value):
             found.append(
                 Finding(Level.NOTE, where, "it was applied before; it is skipped, and never undone by this run")
             )
+        elif isinstance(observation, ObserveAlembic):
+            found.append(Finding(Level.NOTE, where, _would_apply(seen.value)))
     return found
+
+
+def _would_apply(seen: Json) -> str:
+    pending = seen["pending"]
+    shown = ", ".join(pending[:MOST_SHOWN]) + (f" and {len(pending) - MOST_SHOWN} more" if pending[MOST_SHOWN:] else "")
+    return f"the database stands at {seen['current'] or 'its base'}; on the way there lie {shown}"
 
 
 def _acts(environment: EnvironmentProgram) -> Iterator[Act]:
@@ -139,21 +153,22 @@ def what_would_stay(environment: EnvironmentProgram) -> Iterator[Finding]:
             yield Finding(Level.WARNING, where, words)
         for act in stage.acts():
             target = act.target
-            if target is None or target.kind is TargetKind.FLAG:
+            if target is None or target.kind in (TargetKind.FLAG, TargetKind.BACKUP):
                 continue
             reason = stage.irreversible.get(target.id)
             if reason is None and act.action.undo == "none":
                 reason = "the plan declares no way back"
             if reason is None and target.kind is TargetKind.SCHEMA and stage.kind == "migration":
-                reason = _policy(stage.on_rollback)
+                reason = _policy(stage.on_rollback, stage.losses.get(target.id))
             if reason is not None:
                 yield Finding(Level.NOTE, where, f"{act.label} stays at a rollback: {reason}")
 
 
-def _policy(on_rollback: str) -> str | None:
+def _policy(on_rollback: str, lost: str | None) -> str | None:
     if on_rollback == "down":
         return None
-    return "somebody is asked" if on_rollback == "ask" else "the schema stays unless somebody asks for it"
+    told = f" (which drops {lost})" if lost else ""
+    return f"somebody is asked{told}" if on_rollback == "ask" else f"the schema stays unless somebody asks for it{told}"
 
 
 def missing_secrets(documents: Sequence[PlanDocument], secrets: SecretSource, directory: str | None) -> list[Problem]:
