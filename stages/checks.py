@@ -11,7 +11,17 @@ from pydantic import Discriminator, Field, Tag, model_validator
 
 from stages.values import Age, Bound, Duration, Environments, Json, Name, Part, SecretRef, TextOrSecret, Words
 
-SOURCES = ("command", "script", "http", "sql", "query", "file", "env", "manual")
+SOURCES = ("command", "script", "http", "sql", "health", "query", "file", "env", "manual")
+
+
+class Health(StrEnum):
+    """What a database says of itself: seconds, or a share (``"> 80%"``)."""
+
+    LONGEST_LOCK_WAIT = "longest_lock_wait"
+    LONGEST_TRANSACTION = "longest_transaction"
+    REPLICATION_LAG = "replication_lag"
+    DEAD_TUPLES = "dead_tuples"
+    CONNECTIONS = "connections"
 
 
 class NumberExpectation(Part):
@@ -76,6 +86,7 @@ class Source(Part):
     script: str | None = None
     http: HttpRequest | None = None
     sql: str | None = None
+    health: Health | None = None
     query: str | None = None
     file: str | None = None
     env: str | None = None
@@ -100,8 +111,8 @@ class Source(Part):
 
 
 _BELONGS: dict[str, tuple[str, ...]] = {
-    "database": ("sql",),
-    "source": ("query", "sql"),
+    "database": ("sql", "health"),
+    "source": ("query", "sql", "health"),
     "dir": ("command", "script"),
     "vars": ("command", "script"),
     "by": ("manual",),

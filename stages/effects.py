@@ -152,8 +152,9 @@ class ObserveFlag(Tagged):
 
 
 class ObserveSql(Tagged):
-    """Whether a SQL file is noted as applied: ``{"applied": bool, "checksum": str | null}``, with ``"statements": N`` if
-    only its first N ran.
+    """Whether a SQL file is noted as applied: ``{"applied": bool, "checksum": str | null}``.
+
+    With ``"statements": N`` if only its first N ran.
     """
 
     op: Literal["observe_sql"] = "observe_sql"

@@ -1,6 +1,7 @@
 """The files that travel with a plan: SQL, and the first word of a command where it is a path relative to the plan."""
 
 import posixpath
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,8 @@ from stages.problems import Path
 from stages.walk import Place
 
 MAX_FILE_BYTES = 1 << 20
+SQL = ".sql"
+_COMMENTS = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 MAX_BYTES = 8 << 20
 
 ReadFile = Callable[[str], bytes]  # raises OSError
@@ -89,8 +92,13 @@ class Bundle:
             return f"with {path} the files of the plan have more than 8 MiB"
         try:
             text = content.decode()
-        except UnicodeDecodeError:
+        except UnicodeDecodeError as error:
+            if path.endswith(SQL):
+                line = content.count(b"\n", 0, error.start) + 1
+                return f"{path}, line {line}: this is no UTF-8; save the file as UTF-8"
             return f"{path} is no UTF-8 text; name a binary program by its absolute path"
+        if path.endswith(SQL) and not _COMMENTS.sub("", text).strip("; \t\r\n\ufeff"):
+            return f"{path} has no statement in it; write one, or take the file out of the plan"
         self.size += len(content)
         self.files[path] = text
         return None

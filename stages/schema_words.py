@@ -42,6 +42,7 @@ FIELDS: dict[str, str] = {
     "Source.script": "Text that 'sh -eu' runs; ${NAME} is not expanded in it.",
     "Source.http": "One HTTP request.",
     "Source.sql": "One SQL query; ${NAME} is not expanded in it.",
+    "Source.health": "What the database says of itself: seconds, or a share of 1.",
     "Source.query": "PromQL.",
     "Source.file": "A file that must exist.",
     "Source.env": "An environment variable that must be set.",

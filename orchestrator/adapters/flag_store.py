@@ -91,9 +91,7 @@ def _changed(wanted: FlagDocument, record: FlagRecord | None) -> Outcome:
         detail = f"flag {wanted.key} in {wanted.environment} was changed by {record.by}{why} meanwhile"
         stands = to_value(record.document)
     by = record.by if record is not None else None
-    return Outcome(
-        state=EffectState.REFUSED, detail=f"{detail}; nothing was changed", observed=stands, changed_by=by
-    )
+    return Outcome(state=EffectState.REFUSED, detail=f"{detail}; nothing was changed", observed=stands, changed_by=by)
 
 
 def _write(record: FlagRecord | None, wanted: FlagDocument, effect: Effect, scene: Scene) -> FlagWrite:

@@ -38,6 +38,9 @@ class SourceMeasurer:
         if found.failed:
             said = f": {found.note}" if found.note else ""
             raise CannotTell(f"{found.failed}{said}")
+        if found.numbers is not None:
+            series = tuple(SeriesValue(number.labels, number.value, at) for number in found.numbers)
+            return Measurement(MeasurementState.OK, at, series)
         if found.rows is not None and found.text in ("", "NULL"):
             return Measurement(MeasurementState.MISSING, at, detail=f"{found.what} is {found.text or 'empty'}")
         return Measurement(MeasurementState.OK, at, (SeriesValue("", number_of(found), at),))

@@ -16,9 +16,10 @@ from orchestrator.adapters.http_client import HttpClient, Reply, server_of
 from orchestrator.adapters.process import CommandRunner
 from orchestrator.adapters.prometheus import PrometheusClient
 from orchestrator.adapters.secrets import Redactor
+from orchestrator.adapters.sql.health import Reading
 from orchestrator.errors import Permanent
 from orchestrator.ports import Clock, Scene
-from stages.checks import HttpRequest, Source
+from stages.checks import Health, HttpRequest, Source
 from stages.criteria.base import Measurement, MeasurementState
 from stages.values import Json, TextOrSecret, format_duration
 
@@ -35,6 +36,12 @@ class SqlReader(Protocol):
 
         *directory* is what a file that *database* names is relative to.
         """
+        ...
+
+    async def health(
+        self, database: TextOrSecret, health: Health, timeout_seconds: float, directory: str | None = None
+    ) -> Sequence[Reading]:
+        """The worst readings of what a database says of itself; none if there is nothing to measure."""
         ...
 
 
@@ -60,6 +67,8 @@ class SourceReader:
                 return await self._http(source, scene)
             case "sql":
                 return await self._sql(source, scene)
+            case "health":
+                return await self._health(source, scene)
             case "query":
                 return query_found(await self.measure_query(source, scene, self.clock.now()))
             case "file":
@@ -115,14 +124,24 @@ class SourceReader:
 
     async def _sql(self, source: Source, scene: Scene) -> Found:
         assert source.sql is not None
-        database = source.database or scene.databases.get(source.source or "") or scene.database
-        if database is None:
-            raise CannotTell("the plan names no database to ask")
+        database = _database(source, scene)
         timeout_seconds = source.timeout or SQL_TIMEOUT_SECONDS
         rows = await self.sql.fetch(database, source.sql, timeout_seconds, scene.directory)
         text = "\n".join("\t".join(map(_cell, row)) for row in rows)
         single = rows[0][0] if len(rows) == 1 and len(rows[0]) == 1 else True
         return Found("the result", text=text, rows=len(rows), verdict=bool(rows) and bool(single))
+
+    async def _health(self, source: Source, scene: Scene) -> Found:
+        assert source.health is not None
+        timeout_seconds = source.timeout or SQL_TIMEOUT_SECONDS
+        readings = await self.sql.health(_database(source, scene), source.health, timeout_seconds, scene.directory)
+        if not readings:
+            return Found(f"{source.health} (no standby is connected)", text="", rows=0, verdict=False)
+        numbers = tuple(Number(reading.value, reading.labels) for reading in readings)
+        text = "\n".join(f"{number.labels} {number.value:g}".strip() for number in numbers)
+        return Found(
+            f"{source.health}", text=text, numbers=numbers, verdict=all(not number.value for number in numbers)
+        )
 
     async def _file(self, source: Source, scene: Scene) -> Found:
         assert source.file is not None
@@ -141,6 +160,13 @@ class SourceReader:
         if value is None:
             return Found(f"the variable {source.env}", text="", failed=f"{source.env} is not set", shown=False)
         return Found(f"the variable {source.env}", text=value, shown=False)
+
+
+def _database(source: Source, scene: Scene) -> TextOrSecret:
+    database = source.database or scene.databases.get(source.source or "") or scene.database
+    if database is None:
+        raise CannotTell("the plan names no database to ask")
+    return database
 
 
 def query_found(measured: Measurement) -> Found:

@@ -117,5 +117,5 @@ class Criterion(Source):
         return self.for_ or 0.0
 
     def measures_one_thing(self) -> Self:
-        self._check_one_source(("command", "script", "http", "sql", "query", "file", "env"))
+        self._check_one_source(("command", "script", "http", "sql", "health", "query", "file", "env"))
         return self

@@ -47,6 +47,8 @@ def _needs_database(view: View, place: Place) -> Iterator[Finding]:
         field = "sql" if isinstance(part, SqlAction) else "migrations"
     elif isinstance(part, Source | SuccessCriterion) and part.sql is not None:
         field = "sql"
+    elif isinstance(part, Source) and part.health is not None:
+        field = "health"
     else:
         return
     stage = part if isinstance(part, Stage) else place.inside(Stage)
@@ -56,6 +58,12 @@ def _needs_database(view: View, place: Place) -> Iterator[Finding]:
             "SQL needs a database, such as database: {env: DATABASE_URL}; here, at the stage, the environment or spec"
         )
         yield (*place.path, field), message
+    nearest = next((owner.database for owner in owners if owner is not None and owner.database is not None), None)
+    if field == "health" and part.source is None and str(nearest).startswith("sqlite:"):
+        yield (
+            (*place.path, field),
+            "health is PostgreSQL's to tell: SQLite has no sessions, locks or standbys to look at",
+        )
 
 
 def review_queries(view: View) -> Iterator[Finding]:

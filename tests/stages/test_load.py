@@ -232,7 +232,7 @@ def test_a_loaded_plan_cannot_be_changed() -> None:
         (
             with_lines("checks: [{command: [ls], query: up}]"),
             (
-                "plan.yaml:15:12: spec.checks[0]: exactly one of command, script, http, sql, query, file, env, "
+                "plan.yaml:15:12: spec.checks[0]: exactly one of command, script, http, sql, health, query, file, env, "
                 "manual is "
                 "expected; found command and query"
             ),
@@ -310,7 +310,14 @@ def test_a_misspelt_field_that_is_needed_is_one_problem_and_not_two() -> None:
     (
         (Files(), "there is no file sql/a.sql (paths are relative to the plan)"),
         (Files(**{"sql/a.sql": None}), "sql/a.sql cannot be read: Permission denied"),
-        (Files(**{"sql/a.sql": b"\xff"}), "sql/a.sql is no UTF-8 text; name a binary program by its absolute path"),
+        (
+            Files(**{"sql/a.sql": b"SELECT 1;\n\xff"}),
+            "sql/a.sql, line 2: this is no UTF-8; save the file as UTF-8",
+        ),
+        (
+            Files(**{"sql/a.sql": b"-- nothing\n/* at\nall */ ;\n"}),
+            "sql/a.sql has no statement in it; write one, or take the file out of the plan",
+        ),
         (
             Files(**{"sql/a.sql": b" " * (1 << 20) + b" "}),
             "sql/a.sql has more than 1 MiB; name a large program by its absolute path",
@@ -326,7 +333,7 @@ def test_files_have_a_limit_together() -> None:
     names = [f"{index}.sql" for index in range(9)]
     steps = "".join(f"        - {{sql: {name}, undo: none}}\n" for name in names)
     text = with_step("{wait: 1s}").replace("spec:\n", "spec:\n  database: x\n") + steps
-    found = problems(text, files=Files(**dict.fromkeys(names, b" " * (1 << 20))))
+    found = problems(text, files=Files(**dict.fromkeys(names, b"x" * (1 << 20))))
     assert found == [
         "plan.yaml:20:17: spec.stages[0].steps[9].sql: with 8.sql the files of the plan have more than 8 MiB"
     ]

@@ -11,10 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from orchestrator.adapters.secrets import Secrets
+from orchestrator.adapters.sql.health import Reading, measure
 from orchestrator.adapters.sql.job import Job, PartlyRun, Standing, Stop, Uncertain
 from orchestrator.core.effect import Effect, EffectState, Outcome
 from orchestrator.errors import Permanent, RolloutError, Temporary
 from orchestrator.ports import Scene, Seen
+from stages.checks import Health
 from stages.effects import AnyObservation, ObserveSql, RunSql
 from stages.values import TextOrSecret
 
@@ -147,7 +149,22 @@ class SqlReader:
         ``Permanent``.
         """
         url = self._databases.url(database, directory)
-        work = self._databases.fetch(url, directory, sql, timeout_seconds)
+        return await self._bounded(self._databases.fetch(url, directory, sql, timeout_seconds), timeout_seconds)
+
+    async def health(
+        self, database: TextOrSecret, health: Health, timeout_seconds: float, directory: str | None = None
+    ) -> list[Reading]:
+        """The worst readings. Raises ``Temporary`` or ``Permanent``, which is also what SQLite gets."""
+        url = self._databases.url(database, directory)
+        if not is_postgres(url):
+            raise Permanent(f"{health} is PostgreSQL's to tell: SQLite has no sessions, locks or standbys to look at")
+
+        def work(stop: Stop) -> list[Reading]:
+            return measure(health, lambda query: self._databases.fetch(url, directory, query, timeout_seconds)(stop))
+
+        return await self._bounded(work, timeout_seconds)
+
+    async def _bounded(self, work: Callable[[Stop], T], timeout_seconds: float) -> T:
         try:
             async with asyncio.timeout(timeout_seconds + 1.0):  # the database's own limit comes first and says more
                 return await self._databases.call(work, stop_seconds=1.0)

@@ -18,9 +18,10 @@ from orchestrator.adapters.process import CommandResult, NotStartable
 from orchestrator.adapters.prometheus import PrometheusClient
 from orchestrator.adapters.secrets import SecretPolicy, Secrets
 from orchestrator.adapters.sources import SourceReader
+from orchestrator.adapters.sql.health import Reading
 from orchestrator.errors import RolloutError, Temporary
 from orchestrator.ports import CheckAnswer, Scene
-from stages.checks import Check, Expect, Standing
+from stages.checks import Check, Expect, Health, Standing
 from stages.criteria.base import Measurement, MeasurementState, Memory, Verdict
 from stages.criteria.threshold import Threshold, judge
 from stages.values import TextOrSecret
@@ -76,6 +77,12 @@ class ScriptedSql:
         if isinstance(self.rows, RolloutError):
             raise self.rows
         return self.rows
+
+    async def health(
+        self, database: TextOrSecret, health: Health, timeout_seconds: float, directory: str | None = None
+    ) -> Sequence[Reading]:
+        rows = await self.fetch(database, health, timeout_seconds, directory)
+        return [Reading(str(labels), float(value)) for labels, value in rows]
 
 
 def done(stdout: str = "", code: int = 0, stderr: str = "", seconds: float = 0.5, late: bool = False) -> CommandResult:
@@ -444,6 +451,28 @@ async def test_a_question_to_prometheus_reaches_as_far_back_as_its_query(desk: D
     desk.server.behave(vector("1"))
     measured = await desk.measure(query="sum(rate(x[5m]))", expect={"number": "> 0"})
     assert (measured.series[0].value, measured.lookback_seconds) == (1, 330)
+
+
+# --- a database's health ----------------------------------------------------------------------------------------------
+
+
+async def test_the_health_of_a_database_is_a_number_for_a_check(desk: Desk) -> None:
+    desk.sql.rows = [('{pid="7"}', 3.5)]
+    answer = await desk.ask(health="longest_lock_wait", expect={"number": "< 1"})
+    assert (answer.standing, answer.detail) == (NO, 'expected < 1, found 3.5 at {pid="7"}')
+    assert desk.sql.asked == [("sqlite:///x", Health.LONGEST_LOCK_WAIT, 30.0, desk.scene.directory)]
+
+
+async def test_the_health_of_a_database_names_what_is_worst(desk: Desk) -> None:
+    desk.sql.rows = [('{pid="7"}', 3.5)]
+    measured = await desk.measure(health="longest_transaction")
+    assert [(series.labels, series.value) for series in measured.series] == [('{pid="7"}', 3.5)]
+
+
+async def test_a_replication_lag_without_a_standby_is_missing_and_not_zero(desk: Desk) -> None:
+    measured = await desk.measure(health="replication_lag")
+    assert measured.state is MeasurementState.MISSING
+    assert "no standby is connected" in measured.detail
 
 
 # --- expectations alone -----------------------------------------------------------------------------------------------
