@@ -145,6 +145,14 @@ def test_sql_that_another_migrator_would_run_is_held_to_the_rules_of_its_stage()
     assert found.warnings == ()
 
 
+def test_what_a_stage_accepts_is_not_called_unused_while_its_sql_has_not_been_generated() -> None:
+    stages = "  stages:\n    - {name: schema, kind: migration, alembic: {}, lint: {accept: [%s]}}\n"
+    plan = load(HEAD + stages % "{rule: ban-drop-table, reason: nobody reads it}")
+    assert lint_plan(plan.documents, plan.files, postgresql) == Linted()
+    made = {"schema": Generated("SELECT 1;", "alembic upgrade --sql")}
+    assert len(lint_plan(plan.documents, plan.files, postgresql, generated=made).warnings) == 1
+
+
 def test_ten_files_are_linted_well_under_a_second() -> None:
     many = ", ".join(f"{{up: {number}.sql}}" for number in range(10))
     plan = load(STAGE.replace("{up: 1.sql}, {up: 2.sql}", many) % "")
