@@ -17,7 +17,9 @@ from orchestrator.service import Reading, Service
 
 if TYPE_CHECKING:
     from orchestrator.adapters.lint import Linted
+    from orchestrator.adapters.lint.plan import DialectOf
     from orchestrator.adapters.prometheus import PrometheusClient
+    from orchestrator.adapters.secrets import Secrets
     from orchestrator.adapters.sources import SourceReader
     from orchestrator.journal.sqlite import ReadingStore, SqliteStore
     from orchestrator.rehearsal import Finding
@@ -159,9 +161,12 @@ def lint_plan(plan: "LoadedPlan", plan_file: str, directory: str | None) -> "Lin
     """
     from orchestrator.adapters import lint
     from orchestrator.adapters.secrets import Secrets
-    from orchestrator.adapters.sql.text import Dialect
 
-    secrets = Secrets()
+    return lint.lint_plan(plan.documents, plan.files, _dialects(Secrets(), directory), plan_file)
+
+
+def _dialects(secrets: "Secrets", directory: str | None) -> "DialectOf":
+    from orchestrator.adapters.sql.text import Dialect
 
     def dialect_of(database: "TextOrSecret") -> Dialect | None:
         try:
@@ -170,10 +175,33 @@ def lint_plan(plan: "LoadedPlan", plan_file: str, directory: str | None) -> "Lin
             return None  # only the controller may have it
         return Dialect.SQLITE if scheme == "sqlite" else Dialect.POSTGRESQL if scheme.startswith("postgres") else None
 
-    return lint.lint_plan(plan.documents, plan.files, dialect_of, plan_file)
+    return dialect_of
 
 
-async def rehearse_plan(settings: Settings, program: "Program") -> "list[Finding]":
+async def _lint_of_migrators(plan: "LoadedPlan", program: "Program", world: World) -> "list[Finding]":
+    """The SQL that Alembic would run, held against the same rules as a plan's own files."""
+    from orchestrator.adapters import lint
+    from orchestrator.adapters.secrets import Secrets
+    from orchestrator.rehearsal import Finding, Level, migrator_texts
+
+    dialect_of = _dialects(Secrets(), program.directory)
+    found: list[Finding] = []
+    for environment, document in plan.documents:
+        texts, failures = await migrator_texts(program, environment, world)
+        generated = {stage: lint.Generated(text, f"{stage}.sql") for stage, text in texts.items()}
+        linted = lint.lint_plan([(environment, document)], plan.files, dialect_of, generated=generated)
+        names = {one.name: stage for stage, one in generated.items()}
+        for level, problems in ((Level.ERROR, linted.errors), (Level.WARNING, linted.warnings)):
+            found += [
+                Finding(level, f"{environment}: stage {names[one.file]}, line {one.line} of its SQL", one.message)
+                for one in problems
+                if one.file in names
+            ]
+        found += failures
+    return found
+
+
+async def rehearse_plan(settings: Settings, plan: "LoadedPlan", directory: str) -> "list[Finding]":
     """The plan held against the world, without a controller: beside one it reads the same store."""
     from orchestrator.journal import open_reading
     from orchestrator.journal.memory import MemoryStore
@@ -186,7 +214,8 @@ async def rehearse_plan(settings: Settings, program: "Program") -> "list[Finding
         store = MemoryStore()  # nothing was ever run here: there are no flags either
     reader = _reader(settings)
     try:
-        return await rehearse(program, _world(settings, store, reader))
+        program, world = plan.to_program(directory), _world(settings, store, reader)
+        return [*await rehearse(program, world), *await _lint_of_migrators(plan, program, world)]
     finally:
         await reader.prometheus.close()
         await store.close()

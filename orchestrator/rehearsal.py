@@ -1,8 +1,8 @@
 """A plan held against the world before it is run: what can be seen without changing anything.
 
 Flags are looked up, queries asked once, SQL files looked at in their database, and the way back is gone through on
-paper: what would stay, and why. Nothing here starts or writes, and the only command that is run is a team's own Alembic,
-which is asked where its database stands.
+paper: what would stay, and why. Nothing here starts or writes, and the only command that is run is a team's own
+Alembic, which is asked where its database stands.
 """
 
 import asyncio
@@ -137,6 +137,26 @@ def _would_apply(seen: Json) -> str:
     pending = seen["pending"]
     shown = ", ".join(pending[:MOST_SHOWN]) + (f" and {len(pending) - MOST_SHOWN} more" if pending[MOST_SHOWN:] else "")
     return f"the database stands at {seen['current'] or 'its base'}; on the way there lie {shown}"
+
+
+async def migrator_texts(program: Program, environment: str, world: World) -> tuple[dict[str, str], list[Finding]]:
+    """Stage name -> the SQL of the revisions that are still to be applied, where a team's Alembic can say it."""
+    texts: dict[str, str] = {}
+    found: list[Finding] = []
+    scene = scene_of(program, environment, run=program.name)
+    for stage in program.environment(environment).stages:
+        looks = [act.observation for act in stage.acts() if isinstance(act.observation, ObserveAlembic)]
+        if not looks or world.migration_text is None:
+            continue
+        try:
+            text = await world.migration_text.upgrade_sql(looks[-1], scene)
+        except RolloutError as error:
+            sentence = f"its SQL can't be had for the lint: {error}"
+            found.append(Finding(Level.WARNING, f"{environment}: stage {stage.name}", sentence))
+            continue
+        if text.strip():
+            texts[stage.name] = text
+    return texts, found
 
 
 def _acts(environment: EnvironmentProgram) -> Iterator[Act]:

@@ -125,8 +125,8 @@ def _rehearsed(plan: "LoadedPlan", file: str) -> list[Json]:
 
     from orchestrator.app import Settings, rehearse_plan
 
-    program = plan.to_program(str(Path(file).absolute().parent))
-    found = asyncio.run(rehearse_plan(Settings(store_url(), state_dir()), program))
+    directory = str(Path(file).absolute().parent)
+    found = asyncio.run(rehearse_plan(Settings(store_url(), state_dir()), plan, directory))
     return [{**asdict(one), "level": str(one.level)} for one in found]
 
 

@@ -13,7 +13,7 @@ class BackupAction(Action):
     vars: dict[str, TextOrSecret] = Field(default_factory=dict)
 
     def describe(self) -> str:
-        return "back up by " + " ".join(self.command)
+        return "back up with " + " ".join(self.command)
 
     def target(self, site: Site) -> Target:
         return Target(f"backup:{site.environment}/{site.stage}", TargetKind.BACKUP, f"backup of {site.stage}")

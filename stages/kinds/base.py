@@ -149,7 +149,6 @@ def acts(actions: tuple[Action, ...], site: Site, *, verify_skipped: bool = True
 
 def backup_program(backup: Backup, site: Site) -> BackupProgram:
     action = BackupAction(
-        name=f"backup of {site.stage}",
         command=backup.command,
         verify=backup.verify,
         dir=backup.dir,

@@ -168,7 +168,7 @@ class MigrationStage(Stage):
     def _migrator(self, entry: Migration) -> MigratorAction:
         assert entry.command is not None
         return MigratorAction(
-            name=entry.name,
+            name=entry.name or " ".join(entry.command)[:120],
             command=entry.command,
             probe=entry.probe,
             dir=entry.dir,

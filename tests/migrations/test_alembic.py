@@ -336,7 +336,7 @@ async def test_a_downgrade_that_drops_data_is_refused_unless_the_plan_allows_it(
 
 
 async def test_a_downgrade_that_drops_no_data_needs_no_word(enum: World) -> None:
-    first, second = enum.acts(revisions={"093": {}}, target="094")
+    first, _ = enum.acts(revisions={"093": {}}, target="094")
     await enum.forward(first, await enum.look(first))
     *_, careful = enum.acts({"on_rollback": "down"}, revisions={"093": {}}, target="094")
     assert (await enum.look(careful))["pending"] == ["094"]

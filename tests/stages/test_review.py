@@ -256,10 +256,6 @@ def test_a_window_across_time_zones_that_overlap_is_open() -> None:
         (with_lines("deletionPolicy: rollback"), "a rollback when the object is deleted"),
         (with_lines("notify: {channels: {a: {slack: {}}}}"), "Slack channels (use webhook)"),
         (with_lines("notify: {channels: {a: {email: {}}}}"), "e-mail channels (use webhook)"),
-        (
-            with_lines("sources: {eu: {database: x}}"),
-            "databases as named sources (name the database at the check itself)",
-        ),
         (changed("name: small", "name: small, namespace: x"), "namespaces"),
         (changed("      criteria:", "      alpha: 0.01\n      criteria:"), "the error budget of a gate's tests"),
         (
@@ -270,16 +266,9 @@ def test_a_window_across_time_zones_that_overlap_is_open() -> None:
             changed('query: "rate(errors[5m])", fail: "> 5"', "slo: {bad: b, total: t, objective: 99.9%}"),
             "criteria of kind slo",
         ),
-        (changed("bake: 10m", "bake: 10m, backup: {command: [x]}"), "backups before a stage"),
         (
             SMALL + "    - {name: v, kind: version, workload: d/x, image: y, percentages: [5]}\n",
             "stages of kind version",
-        ),
-        (SMALL + "    - {name: b, kind: backfill, update: x.sql, key: id}\n", "stages of kind backfill"),
-        (SMALL + "    - {name: m, kind: migration, alembic: {}}\n", "migrations by Alembic"),
-        (
-            SMALL + "    - {name: m, kind: migration, migrations: [{command: [x]}]}\n",
-            "migrations by a command of one's own",
         ),
     ),
 )

@@ -159,7 +159,8 @@ def _act_finished(state: State, event: ev.ActFinished, at: float) -> State:
 
 def _backup_outdated(state: State, event: ev.BackupOutdated, at: float) -> State:
     again = Walk(attempt=state.walk(event.walk).attempt + 1)
-    return replace(state, walks=put(state.walks, event.walk, again))
+    answers = {key: answer for key, answer in state.answers.items() if not key.startswith(f"{event.walk}#")}
+    return replace(state, walks=put(state.walks, event.walk, again), answers=answers)
 
 
 HANDLERS: dict[type[ev.Event], Handler] = {
