@@ -2,6 +2,7 @@ import re
 import shutil
 import sys
 import sysconfig
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -183,3 +184,19 @@ def test_the_benchmark_finds_all_and_nothing_falsely() -> None:
     assert all(found == total for found, total in result["families"].values())
     assert (result["harmless"], result["false_findings"], result["precision"]) == (30, 0, 1.0)
     assert "NOT AS EXPECTED" not in benchmark.table(result)
+
+
+def test_the_docs_list_every_rule_in_its_family() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "migrations.md").read_text()
+    for family in Family:
+        row = next(line for line in page.splitlines() if line.startswith(f"| {family} |"))
+        for rule in RULES.values():
+            mark = f"`{rule.name}`{' (S)' if rule.also_sqlite else ''}"
+            assert (mark in row) == (rule.family is family), (rule.name, family)
+            assert not (f"`{rule.name}` (S)" in row and not rule.also_sqlite)
+
+
+def test_only_rules_that_are_said_to_be_for_sqlite_are_found_there() -> None:
+    for fixture in fixtures("families"):
+        found = lint_sql(fixture.text, SQLITE, fixture.path.name)
+        assert all(one.rule.also_sqlite for one in found), fixture.name

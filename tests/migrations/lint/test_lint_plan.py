@@ -163,6 +163,22 @@ def test_ten_files_are_linted_well_under_a_second() -> None:
     assert time.process_time() - began < 0.5
 
 
+# --- the controller ---------------------------------------------------------------------------------------------------
+
+
+async def test_the_controller_lists_findings_as_problems_of_the_plan() -> None:
+    from orchestrator.api.bodies import ValidationBody
+    from orchestrator.api.plans import validate_plan
+
+    files = {"1.sql": "DROP TABLE IF EXISTS orders;", "2.sql": "CREATE TABLE lines (id bigint);"}
+    with pytest.raises(InvalidPlan) as caught:
+        await validate_plan(ValidationBody(text=STAGE % "", files=files))
+    assert [(one.file, one.line) for one in caught.value.problems] == [("1.sql", 1)]
+    accepted = ValidationBody(text=STAGE % (ACCEPTED % "ban-drop-table"), files=files)
+    answer = json.loads(bytes((await validate_plan(accepted)).body))
+    assert [one["file"] for one in answer["warnings"]] == ["2.sql"]
+
+
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
