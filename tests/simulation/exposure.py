@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.core import events as ev
 from orchestrator.ports import Recorded
+from stages.effects import SetFlag
 from stages.flag_spec import percentage_of
 from tests.simulation.journal import Spec, Story, place_of, seconds
 from tests.simulation.world import Asked
@@ -59,22 +60,44 @@ def raises(simulation: "Simulation", story: Story) -> Complaints:
                 pass
 
 
+def levels(_: "Simulation", story: Story) -> Complaints:
+    """A step of an exposure stage asks for the percentage that is written, or for what was there if that is more."""
+    for record in story.of(ev.EffectRequested):
+        event = record.event
+        assert isinstance(event, ev.EffectRequested)
+        if not _rises(event):
+            continue
+        _, name, number = str(event.effect.walk).split("/")
+        stage = next(one for one in story.plan["stages"] if one["name"] == name)
+        if "flag" not in stage:
+            continue
+        level = stage["steps"][int(number)]["percentage"] if "steps" in stage else stage["percentages"][int(number)]
+        operation = event.effect.operation
+        assert isinstance(operation, SetFlag)
+        if percentage_of(operation.value) != level:
+            yield f"step {number} of {name} asks for {percentage_of(operation.value):g} %, not {level:g} % (seq {record.seq})"
+
+
 def _rises(event: ev.EffectRequested) -> bool:
     """Whether a step of an exposure stage raises its flag."""
     effect = event.effect
-    if effect.node is not None or not str(effect.walk).startswith("step:") or effect.operation.op != "set_flag":
+    if effect.node is not None or not str(effect.walk).startswith("step:"):
+        return False
+    if not isinstance(effect.operation, SetFlag):
         return False
     before = effect.before if isinstance(effect.before, dict) else None
     return percentage_of(effect.operation.value) > percentage_of(before)
 
 
-def _gate_was_fine(  # noqa: PLR0917 - one sentence of many parts
+def _gate_was_fine(
     simulation: "Simulation", story: Story, record: Recorded, place: tuple[int, int], overridden: bool, words: str
 ) -> Complaints:
     now = _true_time(simulation, record)
     assert isinstance(record.event, ev.EffectRequested)
     for gate, criterion in story.criteria_of(story.gates_of(*place)):
-        answers = [one for one in _answers(simulation, record.event.effect.environment, criterion["query"]) if one.at <= now]
+        answers = [
+            one for one in _answers(simulation, record.event.effect.environment, criterion["query"]) if one.at <= now
+        ]
         newest = _known_then(simulation, answers)
         if newest is not None and newest.verdict == "bad" and not criterion.get("for"):
             yield f"{words} rises while {criterion['name']} fails"
@@ -182,4 +205,4 @@ def _was_bad(simulation: "Simulation", environment: str, gate: Spec, criterion: 
     return any(one.verdict == "bad" and now - window <= one.at <= now for one in answers)
 
 
-RULES = (raises, bakes, nothing_missing_decides)
+RULES = (raises, levels, bakes, nothing_missing_decides)

@@ -120,9 +120,15 @@ def _acts_once(_: "Simulation", story: Story) -> Complaints:
             done = {}
         elif isinstance(event, ev.EffectRequested):
             walks[event.effect.id] = f"{event.effect.walk}|{event.effect.label}"
-        elif isinstance(event, ev.EffectFinished) and event.state == "done" and not walks[event.effect].startswith("None"):
+        elif (
+            isinstance(event, ev.EffectFinished)
+            and event.state == "done"
+            and not walks[event.effect].startswith("None")
+        ):
             key = (walks[event.effect], event.target)
-            if key in done and not walks[event.effect].startswith(("trigger", "answer", "question", "before:", "after:")):
+            if key in done and not walks[event.effect].startswith(
+                ("trigger", "answer", "question", "before:", "after:")
+            ):
                 yield f"{event.target} was acted on twice in {walks[event.effect]} (seq {record.seq}, {done[key]})"
             done[key] = record.seq
 
@@ -165,6 +171,7 @@ def _paused(_: "Simulation", story: Story) -> Complaints:
 
 
 def _windows(simulation: "Simulation", story: Story) -> Complaints:
+    """By the wall clock: a run's own time may be ahead of it."""
     from stages.windows import Window
 
     for record in story.records:
@@ -179,7 +186,9 @@ def _windows(simulation: "Simulation", story: Story) -> Complaints:
         if kind == "step" and "steps" in stage and "flag" in stage:
             written.append(stage["steps"][int(number[0])].get("window"))
         for window in written:
-            if window is not None and not Window.model_validate(window).is_open(record.at):
+            if window is not None and not Window.model_validate(window).is_open(
+                simulation.durable_wall[(record.run, record.seq)]
+            ):
                 yield f"an effect is asked for outside its window (seq {record.seq})"
 
 

@@ -116,6 +116,10 @@ def place_of(event: LegEntered) -> tuple[int, int]:
 
 def finished(story: Story, effect: str) -> Recorded | None:
     return next(
-        (one for one in story.of(EffectFinished) if isinstance(one.event, EffectFinished) and one.event.effect == effect),
+        (
+            one
+            for one in story.of(EffectFinished)
+            if isinstance(one.event, EffectFinished) and one.event.effect == effect
+        ),
         None,
     )

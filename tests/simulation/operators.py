@@ -182,7 +182,10 @@ async def _clock_steps(simulation: "Simulation") -> None:
 
 async def _edits(simulation: "Simulation") -> None:
     async for random in _at(simulation, Fault.EDITS):
-        environment, key = random.choice(sorted(simulation.drawn.environments)), random.choice(sorted(simulation.drawn.spec["flags"]))
+        environment, key = (
+            random.choice(sorted(simulation.drawn.environments)),
+            random.choice(sorted(simulation.drawn.spec["flags"])),
+        )
         changes: tuple[dict[str, Any], ...] = (
             {"percentage": random.choice((0.0, 3.0, 60.0))}, {"state": "disabled"}, {"parameters": {"z": 1}},
         )  # fmt: skip

@@ -369,7 +369,10 @@ def draw(seed: int) -> Drawn:
     spec |= d.optional(0.2, "success", d.success)
     spec |= d.optional(0.1, "follow_up", lambda: [{"name": "tidy", "manual": "Tidy up", "by": [OPS], "due": "1h"}])
     if len(environments) > 1:
-        spec["environments"] = [{"name": "staging", "watch": "30s", "bake": "20s", "sign_off": "none"}, {"name": "production"}]
+        spec["environments"] = [
+            {"name": "staging", "watch": "30s", "bake": "20s", "sign_off": "none"},
+            {"name": "production"},
+        ]
     return Drawn(
         name="plan",
         spec=spec,

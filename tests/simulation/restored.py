@@ -98,12 +98,45 @@ def _flag_is_back(simulation: "Simulation", story: Story, target: str, before: A
     was = before if before is not None else dict(ABSENT)
     if percentage_of(stands) > percentage_of(was):
         yield f"rolled back, but {target} stands at {percentage_of(stands):g} %; it was {percentage_of(was):g} %"
-    others = [change for change in _changes(simulation, target) if change.run is None and change.at >= simulation.durable_at[(story.run, 1)] - 30.0]
+    others = [
+        change
+        for change in _changes(simulation, target)
+        if change.run is None and change.at >= simulation.durable_at[(story.run, 1)] - 30.0
+    ]
     pinned = any(
         target in record.event.pins for record in story.of(ev.TriggerFired) if isinstance(record.event, ev.TriggerFired)
     )
     if not others and not pinned and stands != was:
         yield f"rolled back, but {target} stands at {stands!r}; it was {was!r}"
+
+
+def last_touched_goes_first(simulation: "Simulation", story: Story) -> Complaints:
+    """Within a stage undos are asked for in the opposite order of the touches; never before exposure has gone."""
+    back = story.whole_rollback
+    if back is None:
+        return
+    touched: dict[str, int] = {}
+    newest: dict[str, int] = {}
+    exposure = {node.target for node in back.event.nodes if node.kind == "exposure"}  # type: ignore[attr-defined]
+    for record in story.records:
+        event = record.event
+        if isinstance(event, ev.NodeFinished) and event.node.startswith("exposure:"):
+            exposure.discard(event.node.removeprefix("exposure:"))
+        elif isinstance(event, ev.EffectFinished) and event.state == "done" and record.seq > back.seq:
+            exposure.discard(event.target)
+        if not isinstance(event, ev.EffectRequested):
+            continue
+        effect = event.effect
+        if effect.node is None and record.seq < back.seq:
+            touched[effect.target] = record.seq
+        elif str(effect.node).startswith("undo:") and effect.attempt == 1 and effect.target in touched:
+            place = f"{effect.environment}/{effect.stage}"
+            if touched[effect.target] > newest.get(place, touched[effect.target]):
+                yield f"{effect.target} goes back after what was touched before it (seq {record.seq})"
+            newest[place] = touched[effect.target]
+            late = [flag for flag in exposure if touched.get(str(flag), 0) > touched[effect.target]]
+            if late:
+                yield f"{effect.target} goes back before {late} did (seq {record.seq})"
 
 
 def the_world_agrees(simulation: "Simulation", story: Story) -> Complaints:
@@ -114,4 +147,4 @@ def the_world_agrees(simulation: "Simulation", story: Story) -> Complaints:
             yield f"flag {environment}/{key} was written by nobody"
 
 
-RULES = (everything_is_back, the_world_agrees)
+RULES = (everything_is_back, last_touched_goes_first, the_world_agrees)

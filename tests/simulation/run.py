@@ -178,6 +178,7 @@ class Simulation:
     violations: list[str] = field(default_factory=list)
     runs: list[str] = field(default_factory=list)
     durable_at: dict[tuple[str, int], float] = field(default_factory=dict)  # (run, seq) -> virtual time
+    durable_wall: dict[tuple[str, int], float] = field(default_factory=dict)  # the same by the wall clock
     over: bool = False
 
     def __post_init__(self) -> None:
@@ -212,6 +213,7 @@ class Simulation:
     def note_durable(self, records: Sequence[Recorded]) -> None:
         for record in records:
             self.durable_at[(record.run, record.seq)] = self.now
+            self.durable_wall[(record.run, record.seq)] = self.world.clock.now()
             match record.event:
                 case TargetObserved():
                     self._observed.add((record.run, record.event.target))

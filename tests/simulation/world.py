@@ -74,7 +74,9 @@ class Change:
 @dataclass
 class Log:
     asked: list[Asked] = field(default_factory=list)
-    checked: list[tuple[float, float, str, str, str]] = field(default_factory=list)  # at, wall, environment, name, answer
+    checked: list[tuple[float, float, str, str, str]] = field(
+        default_factory=list
+    )  # at, wall, environment, name, answer
     changes: list[Change] = field(default_factory=list)
     tries: list[tuple[float, str, str]] = field(default_factory=list)  # at, effect, what became of it
     ran: dict[str, int] = field(default_factory=dict)  # effect -> how often it was really carried out

@@ -1,0 +1,215 @@
+"""Deliberate bugs. Each must be caught by some invariant within a few hundred seeds, or the simulation sees too little.
+
+A mutant is a context in which a piece of the real code is replaced by one that is wrong in a way that people get it
+wrong. The seeds then run in processes that inherit it.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from math import inf, isnan
+from typing import Any
+from unittest.mock import patch
+
+from orchestrator import runner as runner_module
+from orchestrator.core import backward, forward, gates, rollback, walk
+from orchestrator.core.events import LegEntered
+from orchestrator.core.moment import Moment
+from orchestrator.core.phases import Leg, Reason
+from orchestrator.errors import StoreError
+from orchestrator.ports import Batch
+from orchestrator.run_time import RunTime
+from orchestrator.runner import Runner
+from stages.checks import Approval
+from stages.criteria.base import Judgement, Measurement, MeasurementState, Memory, SeriesValue
+from stages.criteria.threshold import Threshold, judge
+from stages.flag_spec import ABSENT, percentage_of
+from stages.step import Act
+from tests.simulation.batch import Verdict, judge_all
+
+SEEDS = range(600)
+_NOT_MEASURED = (MeasurementState.MISSING, MeasurementState.STALE, MeasurementState.ERROR)
+
+
+@dataclass(frozen=True)
+class Mutant:
+    name: str
+    words: str
+    applied: Callable[[], AbstractContextManager[Any]]
+
+
+def caught_by(mutant: Mutant, seeds: Sequence[int] = SEEDS) -> Verdict | None:
+    """The first failing seed that comes back; None if the bug went unseen."""
+    with mutant.applied():
+        for verdict in judge_all(seeds):
+            if verdict.violations:
+                return verdict
+    return None
+
+
+def _replaced(owner: Any, name: str, value: Any) -> Callable[[], AbstractContextManager[Any]]:
+    return lambda: patch.object(owner, name, value)
+
+
+# --- what is measured -------------------------------------------------------------------------------------------------
+
+
+def _judging(change: Callable[[Measurement], Measurement]) -> Callable[[], AbstractContextManager[Any]]:
+    def wrong(criterion: Threshold, measurement: Measurement, memory: Memory) -> Judgement:
+        return judge(criterion, change(measurement), memory)
+
+    return _replaced(runner_module, "judge", wrong)
+
+
+def _with_value(measurement: Measurement, value: float) -> Measurement:
+    series = (SeriesValue("", value, measurement.at),)
+    return replace(measurement, state=MeasurementState.OK, series=series)
+
+
+def _nan_is_zero(measurement: Measurement) -> Measurement:
+    series = tuple(replace(one, value=0.0) if isnan(one.value) else one for one in measurement.series)
+    return replace(measurement, series=series)
+
+
+def _missing_is_zero(measurement: Measurement) -> Measurement:
+    return _with_value(measurement, 0.0) if measurement.state in _NOT_MEASURED else measurement
+
+
+def _missing_is_bad(measurement: Measurement) -> Measurement:
+    return _with_value(measurement, 1.0) if measurement.state in _NOT_MEASURED else measurement
+
+
+# --- what is decided --------------------------------------------------------------------------------------------------
+
+
+def _held_but_by_a_pause(moment: Moment) -> bool:
+    return any(reason is not Reason.PAUSED for reason, _ in moment.state.holds)
+
+
+def _added(act: Act, current: Any) -> Any:
+    """A delta where an absolute value is wanted."""
+    assert act.raise_ is not None
+    wanted = min(percentage_of(current) + (act.raise_.percentage or 0.0), 100.0)
+    raised = replace_percentage(act, wanted)
+    return _RAISED(raised, current)
+
+
+def replace_percentage(act: Act, percentage: float) -> Act:
+    assert act.raise_ is not None
+    return replace(act, raise_=act.raise_.model_copy(update={"percentage": percentage}))
+
+
+_RAISED = Act._raised
+
+
+def _guessed(moment: Moment, act: Act, target: Any) -> list[Any]:
+    """Nothing is looked at: what was there before is taken to be off, at 0 %."""
+    value = dict(ABSENT) if target.kind == "flag" else {"text": ""} if target.kind == "command" else None
+    return [walk._first_seen(target, act.site.environment, act.site.stage, value, existed=True)]
+
+
+def _skipping(moment: Moment) -> list[Any]:
+    found = forward.baking(moment)
+    stage = moment.state.stage
+    if stage is None or moment.state.cursor.step + 2 >= len(stage.steps):
+        return found
+    return [
+        event.model_copy(update={"step": event.step + 1}) if isinstance(event, LegEntered) and event.step else event
+        for event in found
+    ]
+
+
+@contextmanager
+def _oldest_first() -> Iterator[None]:
+    real = rollback._Graph._undo
+
+    def wrong(graph: Any, others: Any, settled: Any) -> None:
+        turned = [replace(one, touch=replace(one.touch, order=-one.touch.order)) for one in others]
+        real(graph, turned, settled)
+
+    with patch.object(rollback._Graph, "_undo", wrong):
+        yield
+
+
+def _bakes_whatever(moment: Moment) -> bool:
+    return moment.state.leg is Leg.BAKING
+
+
+# --- what is made durable ---------------------------------------------------------------------------------------------
+
+
+_PERFORM = Runner._perform
+_WRITE = Runner._write
+
+
+async def _never_resumed(runner: Runner, effect: Any, resumed: bool) -> None:
+    await _PERFORM(runner, effect, False)
+
+
+async def _forgets_answers(runner: Runner, command: Any) -> None:
+    return None
+
+
+async def _forgets_events(runner: Runner, batch: Batch, keep: bool) -> Any:
+    try:
+        return await _WRITE(runner, batch, False)
+    except StoreError:
+        return []
+
+
+def _keeps_claims(**fields: Any) -> Batch:
+    return Batch(**{**fields, "release": False})
+
+
+def _everything_passed(time: RunTime) -> float:
+    return inf
+
+
+MUTANTS: tuple[Mutant, ...] = (
+    Mutant("nan-passes", "NaN is taken for 0", _judging(_nan_is_zero)),
+    Mutant("missing-passes", "what could not be measured is taken for good", _judging(_missing_is_zero)),
+    Mutant("missing-fails", "what could not be measured is taken for bad", _judging(_missing_is_bad)),
+    Mutant("guessed-before", "what was there before is guessed, not looked at", _replaced(walk, "observed", _guessed)),
+    Mutant("delta", "a step adds its percentage to what is there", _replaced(Act, "_raised", _added)),
+    Mutant("pause-forgotten", "a pause does not hold", _replaced(Moment, "held", property(_held_but_by_a_pause))),
+    Mutant(
+        "gate-forgotten",
+        "exposure rises without asking the gate",
+        _replaced(Moment, "may_raise", property(lambda _: True)),
+    ),
+    Mutant("window-forgotten", "a closed window is open", _replaced(Moment, "closed_window", lambda _: None)),
+    Mutant(
+        "one-approval", "the first approval is enough", _replaced(Approval, "satisfied", lambda _, people: bool(people))
+    ),
+    Mutant("old-looks-count", "looks from before the step count", _replaced(gates, "baseline", lambda _: 0.0)),
+    Mutant(
+        "bakes-while-inconclusive",
+        "time adds up whatever the gate says",
+        _replaced(forward, "bake_counts", _bakes_whatever),
+    ),
+    Mutant(
+        "clock-bakes", "what a clock jumped ahead is bake", _replaced(RunTime, "passed_seconds", _everything_passed)
+    ),
+    Mutant(
+        "step-skipped", "a step in the middle is left out", lambda: patch.dict(forward.LEGS, {Leg.BAKING: _skipping})
+    ),
+    Mutant("oldest-first", "what was touched first goes back first", _oldest_first),
+    Mutant(
+        "flags-stay",
+        "a rollback leaves flags as they stand",
+        _replaced(backward, "exposure_wanted", lambda *all_: all_[3]),
+    ),
+    Mutant("nothing-listed", "what stays is not said", _replaced(backward, "exceptions", lambda _: ())),
+    Mutant(
+        "not-looked-first",
+        "after a crash an effect is done again blindly",
+        _replaced(Runner, "_perform", _never_resumed),
+    ),
+    Mutant(
+        "answers-forgotten", "a command sent twice is taken twice", _replaced(Runner, "_known_answer", _forgets_answers)
+    ),
+    Mutant(
+        "events-forgotten", "what the store refused counts as written", _replaced(Runner, "_write", _forgets_events)
+    ),
+    Mutant("claims-kept", "a run that ended keeps its targets", _replaced(runner_module, "Batch", _keeps_claims)),
+)
