@@ -67,7 +67,7 @@ def levels(_: "Simulation", story: Story) -> Complaints:
         assert isinstance(event, ev.EffectRequested)
         if not _rises(event):
             continue
-        _, name, number = str(event.effect.walk).split("/")
+        name, number = str(event.effect.walk).split("/")[1:]
         stage = next(one for one in story.plan["stages"] if one["name"] == name)
         if "flag" not in stage:
             continue
@@ -75,7 +75,8 @@ def levels(_: "Simulation", story: Story) -> Complaints:
         operation = event.effect.operation
         assert isinstance(operation, SetFlag)
         if percentage_of(operation.value) != level:
-            yield f"step {number} of {name} asks for {percentage_of(operation.value):g} %, not {level:g} % (seq {record.seq})"
+            asked = percentage_of(operation.value)
+            yield f"step {number} of {name} asks for {asked:g} %, not {level:g} % (seq {record.seq})"
 
 
 def _rises(event: ev.EffectRequested) -> bool:
@@ -163,9 +164,8 @@ def _was_baked(
     for gate, criterion in criteria:
         passing = _passing_seconds(simulation, environment, criterion, seconds(gate["every"]), span)
         if passing < wanted - 0.01:
-            yield (
-                f"step {place} asks for {wanted:g} s of bake; {criterion['name']} was good for {passing:.1f} s (seq {seq})"
-            )
+            good = f"{criterion['name']} was good for {passing:.1f} s"
+            yield f"step {place} asks for {wanted:g} s of bake; {good} (seq {seq})"
 
 
 def _passing_seconds(

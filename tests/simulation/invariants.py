@@ -5,6 +5,7 @@ so. ``CHECKS`` is the list; a rule takes the whole simulation or one run's story
 """
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from orchestrator.core import events as ev
@@ -43,7 +44,7 @@ def story_of(simulation: "Simulation", run: str) -> Story:
     return Story(run, records, dict(started.documents[0].plan["spec"]))
 
 
-# --- the journal itself -------------------------------------------------------------------------------------------------
+# --- the journal itself ----------------------------------------------------------------------------------------------
 
 
 def _chain(_: "Simulation", story: Story) -> Complaints:
@@ -75,7 +76,7 @@ def _ends(simulation: "Simulation", story: Story) -> Complaints:
     yield "it ended and still holds claims"
 
 
-# --- order and what stops it --------------------------------------------------------------------------------------------
+# --- order and what stops it -----------------------------------------------------------------------------------------
 
 
 def _order(_: "Simulation", story: Story) -> Complaints:
@@ -237,7 +238,7 @@ def _approved(
         yield f"seq {record.seq} passes {item} with {len(people)} approvals"
 
 
-# --- effects and commands -----------------------------------------------------------------------------------------------
+# --- effects and commands --------------------------------------------------------------------------------------------
 
 
 def _ran_once(simulation: "Simulation") -> Complaints:
@@ -268,13 +269,14 @@ def _commands(simulation: "Simulation") -> Complaints:
         if not written and int(str(sent.answer["seq"])) > 0:
             yield f"{sent.actor}'s {sent.command} was accepted, and the journal of {sent.run} does not know it"
         elif written and sent.answer["seq"] not in [record.seq for record in written]:
-            yield f"{sent.actor}'s {sent.command} was answered with seq {sent.answer['seq']}, written at {written[0].seq}"
+            answered, at = sent.answer["seq"], written[0].seq
+            yield f"{sent.actor}'s {sent.command} was answered with seq {answered}, and written at {at}"
 
 
 def _versions(simulation: "Simulation") -> Complaints:
     for place, records in simulation.store._history.items():
         versions = [record.document.version for record in records]
-        if any(later <= earlier for earlier, later in zip(versions, versions[1:], strict=False)):
+        if any(later <= earlier for earlier, later in pairwise(versions)):
             yield f"the version of {place} goes back: {versions}"
 
 

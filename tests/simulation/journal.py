@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.core.events import (
-    EffectFinished,
     EffectRequested,
     Event,
     LegEntered,
@@ -64,7 +63,7 @@ class Story:
 
     def gates_of(self, stage: int, step: int) -> tuple[str, ...]:
         spec = self.stage(stage)
-        found = self.step(stage, step).get("gate", spec.get("gate", ()))
+        found: Any = self.step(stage, step).get("gate", spec.get("gate", ()))
         if "flag" not in spec and step < last_step(spec):
             return ()
         return (found,) if isinstance(found, str) else tuple(found)
@@ -77,7 +76,7 @@ class Story:
         """The least passing time that the plan asks for."""
         spec, written = self.stage(stage), self.step(stage, step)
         is_last = step == last_step(spec)
-        section = next((one for one in self.plan.get("environments", ()) if one["name"] == environment), {})
+        section: Spec = next((one for one in self.plan.get("environments", ()) if one["name"] == environment), {})
         choices: list[Any] = [written.get("bake")]
         if "flag" in spec:
             choices += [section.get("bake"), spec.get("final_bake") if is_last else None, spec.get("bake"), "2m"]
@@ -112,14 +111,3 @@ def is_forward(record: Recorded) -> bool:
 
 def place_of(event: LegEntered) -> tuple[int, int]:
     return event.stage, event.step
-
-
-def finished(story: Story, effect: str) -> Recorded | None:
-    return next(
-        (
-            one
-            for one in story.of(EffectFinished)
-            if isinstance(one.event, EffectFinished) and one.event.effect == effect
-        ),
-        None,
-    )

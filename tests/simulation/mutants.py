@@ -165,51 +165,28 @@ def _everything_passed(time: RunTime) -> float:
     return inf
 
 
-MUTANTS: tuple[Mutant, ...] = (
-    Mutant("nan-passes", "NaN is taken for 0", _judging(_nan_is_zero)),
-    Mutant("missing-passes", "what could not be measured is taken for good", _judging(_missing_is_zero)),
-    Mutant("missing-fails", "what could not be measured is taken for bad", _judging(_missing_is_bad)),
-    Mutant("guessed-before", "what was there before is guessed, not looked at", _replaced(walk, "observed", _guessed)),
-    Mutant("delta", "a step adds its percentage to what is there", _replaced(Act, "_raised", _added)),
-    Mutant("pause-forgotten", "a pause does not hold", _replaced(Moment, "held", property(_held_but_by_a_pause))),
-    Mutant(
-        "gate-forgotten",
-        "exposure rises without asking the gate",
-        _replaced(Moment, "may_raise", property(lambda _: True)),
-    ),
-    Mutant("window-forgotten", "a closed window is open", _replaced(Moment, "closed_window", lambda _: None)),
-    Mutant(
-        "one-approval", "the first approval is enough", _replaced(Approval, "satisfied", lambda _, people: bool(people))
-    ),
-    Mutant("old-looks-count", "looks from before the step count", _replaced(gates, "baseline", lambda _: 0.0)),
-    Mutant(
-        "bakes-while-inconclusive",
-        "time adds up whatever the gate says",
-        _replaced(forward, "bake_counts", _bakes_whatever),
-    ),
-    Mutant(
-        "clock-bakes", "what a clock jumped ahead is bake", _replaced(RunTime, "passed_seconds", _everything_passed)
-    ),
-    Mutant(
-        "step-skipped", "a step in the middle is left out", lambda: patch.dict(forward.LEGS, {Leg.BAKING: _skipping})
-    ),
-    Mutant("oldest-first", "what was touched first goes back first", _oldest_first),
-    Mutant(
-        "flags-stay",
-        "a rollback leaves flags as they stand",
-        _replaced(backward, "exposure_wanted", lambda *all_: all_[3]),
-    ),
-    Mutant("nothing-listed", "what stays is not said", _replaced(backward, "exceptions", lambda _: ())),
-    Mutant(
-        "not-looked-first",
-        "after a crash an effect is done again blindly",
-        _replaced(Runner, "_perform", _never_resumed),
-    ),
-    Mutant(
-        "answers-forgotten", "a command sent twice is taken twice", _replaced(Runner, "_known_answer", _forgets_answers)
-    ),
-    Mutant(
-        "events-forgotten", "what the store refused counts as written", _replaced(Runner, "_write", _forgets_events)
-    ),
-    Mutant("claims-kept", "a run that ended keeps its targets", _replaced(runner_module, "Batch", _keeps_claims)),
+MUTANTS: tuple[Mutant, ...] = tuple(
+    Mutant(name, words, applied)
+    for name, words, applied in (
+        ("nan-passes", "NaN is taken for 0", _judging(_nan_is_zero)),
+        ("missing-passes", "what could not be measured is taken for good", _judging(_missing_is_zero)),
+        ("missing-fails", "what could not be measured is taken for bad", _judging(_missing_is_bad)),
+        ("guessed-before", "what was there before is guessed", _replaced(walk, "observed", _guessed)),
+        ("delta", "a step adds its percentage to what is there", _replaced(Act, "_raised", _added)),
+        ("pause-forgotten", "a pause holds nothing", _replaced(Moment, "held", property(_held_but_by_a_pause))),
+        ("gate-forgotten", "exposure rises unasked", _replaced(Moment, "may_raise", property(lambda _: True))),
+        ("window-forgotten", "a closed window is open", _replaced(Moment, "closed_window", lambda _: None)),
+        ("one-approval", "the first is enough", _replaced(Approval, "satisfied", lambda _, people: bool(people))),
+        ("old-looks-count", "looks from before the step count", _replaced(gates, "baseline", lambda _: 0.0)),
+        ("inconclusive-bakes", "time always adds up", _replaced(forward, "bake_counts", _bakes_whatever)),
+        ("clock-bakes", "what a clock jumped ahead is bake", _replaced(RunTime, "passed_seconds", _everything_passed)),
+        ("step-skipped", "one in the middle is left out", lambda: patch.dict(forward.LEGS, {Leg.BAKING: _skipping})),
+        ("oldest-first", "what was touched first goes back first", _oldest_first),
+        ("flags-stay", "a rollback leaves flags", _replaced(backward, "exposure_wanted", lambda *given: given[3])),
+        ("nothing-listed", "what stays is not said", _replaced(backward, "exceptions", lambda _: ())),
+        ("not-looked-first", "an effect is repeated blindly", _replaced(Runner, "_perform", _never_resumed)),
+        ("answers-forgotten", "a command may be taken twice", _replaced(Runner, "_known_answer", _forgets_answers)),
+        ("events-forgotten", "what was refused counts as written", _replaced(Runner, "_write", _forgets_events)),
+        ("claims-kept", "a run that ended keeps its targets", _replaced(runner_module, "Batch", _keeps_claims)),
+    )
 )

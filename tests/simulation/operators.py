@@ -25,6 +25,7 @@ LOOK_EVERY_SECONDS = 30.0
 PATIENCE_SECONDS = 600.0  # with a hold that does not go away by itself
 MOST_RESUMES = 5  # then it goes back: what fails again and again will not be resumed away
 STILL_SECONDS = 1200.0  # with nothing happening at all, though nothing holds
+SOMEBODY = Actor("somebody", "operator")
 AUTHOR = Actor("author", "admin", ("dev",))
 
 Commands = Iterator[dict[str, Any]]
@@ -33,7 +34,7 @@ Commands = Iterator[dict[str, Any]]
 async def work(simulation: "Simulation") -> None:
     people = _People(simulation)
     await people.start()
-    while not simulation.faults.healed and not simulation.all_ended:
+    while not simulation.faults.healed and not simulation.all_ended:  # noqa: ASYNC110 - time is the simulation's
         await asyncio.sleep(min(LOOK_EVERY_SECONDS, simulation.faults.heals_at - simulation.now))
     await people.be_dutiful()
     if Fault.REVERSE in simulation.faults.kinds:
@@ -190,10 +191,9 @@ async def _edits(simulation: "Simulation") -> None:
             {"percentage": random.choice((0.0, 3.0, 60.0))}, {"state": "disabled"}, {"parameters": {"z": 1}},
         )  # fmt: skip
         change = FlagChange.model_validate(random.choice(changes))
-        actor = Actor("somebody", "operator")
 
         async def edit(service: Service, where: str = environment, what: str = key, how: FlagChange = change) -> Any:
-            return await service.set_flag(where, what, how, "by hand", actor)
+            return await service.set_flag(where, what, how, "by hand", SOMEBODY)
 
         try:
             await simulation.call(edit)

@@ -74,9 +74,6 @@ class Change:
 @dataclass
 class Log:
     asked: list[Asked] = field(default_factory=list)
-    checked: list[tuple[float, float, str, str, str]] = field(
-        default_factory=list
-    )  # at, wall, environment, name, answer
     changes: list[Change] = field(default_factory=list)
     tries: list[tuple[float, str, str]] = field(default_factory=list)  # at, effect, what became of it
     ran: dict[str, int] = field(default_factory=dict)  # effect -> how often it was really carried out
@@ -191,7 +188,6 @@ class SimulatedWorld:
         await self.pass_time()
         name = (check.command or ("check", check.name))[1]
         standing = self._standing(name, scene.environment)
-        self.log.checked.append((self.now, self.clock.now(), scene.environment, name, standing.value))
         return CheckAnswer(standing, f"{name} says {standing.value}")
 
     def _standing(self, name: str, environment: str) -> Standing:
@@ -323,7 +319,10 @@ class _Sql:
 
 
 class _Command:
-    """``set TARGET VALUE``, ``unset TARGET``, ``show TARGET``, ``is TARGET VALUE``. Runs once, unless a probe says no."""
+    """``set TARGET VALUE``, ``unset TARGET``, ``show TARGET``, ``is TARGET VALUE``.
+
+    Run once, unless a probe says that it has not been done.
+    """
 
     def __init__(self, world: SimulatedWorld) -> None:
         self._world = world
