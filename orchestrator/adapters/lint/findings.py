@@ -80,6 +80,7 @@ class _Linting:
         self._statements = statements(text, dialect)
         self._replaced = _replaced_tables(self._statements)
         self._added = _added_constraints(self._statements)
+        self._is_stepwise = _is_stepwise(self._statements)
 
     def findings(self) -> Iterator[LintFinding]:
         raw = squawk.run(self._text, self._statements) if self._dialect is Dialect.POSTGRESQL else []
@@ -115,6 +116,8 @@ class _Linting:
         destroys = RULES[rule].family is Family.DESTROYS
         if keys and all(key in IGNORED or self._is_new(key, destroys) for key in keys):
             return True
+        if rule == "validating-in-same-transaction":
+            return self._is_stepwise
         if rule == "ban-drop-table":
             return bool(keys) and {key.partition(":")[2] for key in keys} <= self._replaced
         if rule == "ban-drop-constraint":
@@ -136,6 +139,11 @@ def _replaced_tables(found: Sequence[Statement]) -> set[str]:
         for action in alterations(one)
         if action.verb == "RENAME TO" and touched(one)[0] in made
     }
+
+
+def _is_stepwise(found: Sequence[Statement]) -> bool:
+    """Whether our runner gives each statement a transaction of its own, because one of them refuses any."""
+    return any("CONCURRENTLY" in one.words for one in found) and not any(one.begins("BEGIN") for one in found)
 
 
 def _added_constraints(found: Sequence[Statement]) -> set[str]:

@@ -2,6 +2,7 @@
 
 Files of a ``migration`` stage are held to every rule, and the stage accepts what it means. Files of ``sql`` actions,
 which have no place for accepting, are only warned about. Down files are looked at for what their running would lose.
+What the runner would refuse to run at all, such as a command of psql, is an error that nobody can accept.
 """
 
 import re
@@ -10,7 +11,9 @@ from dataclasses import dataclass, field
 
 from orchestrator.adapters.lint.findings import LintFinding, data_loss, lint_sql
 from orchestrator.adapters.lint.heads import Novelties
-from orchestrator.adapters.sql.text import Dialect
+from orchestrator.adapters.sql.alone import in_steps
+from orchestrator.adapters.sql.text import Dialect, split
+from orchestrator.errors import Permanent
 from stages.actions import Action, SqlAction
 from stages.checks import Check
 from stages.kinds.base import Backup, Stage
@@ -146,12 +149,29 @@ class _Linting:
             dialect = Dialect.SQLITE
             found = lint_sql(text.text, dialect, text.name)
         found = [one for one in found if not _is_asked_for(one, text.checks)]
+        if self._refuse(text.name, text.text, dialect, is_ours=not isinstance(text.place.part, MigrationStage)):
+            found = []
         for one in found:
             self._judge(one, text)
         if found and known is None:
             message = f"the database is not known here, so it was read as SQL of {dialect}"
             self.notes.append(problem(Mark(text.name), (), message))
         self._look_at_down(text, dialect)
+
+    def _refuse(self, name: str, sql: str, dialect: Dialect, *, is_ours: bool = True) -> bool:
+        """Whether the runner would not run the file; *is_ours* if it is our runner that does."""
+        if not is_ours:
+            return False
+        try:
+            in_order = split(sql, dialect)
+            if dialect is Dialect.POSTGRESQL:
+                in_steps(in_order)
+        except Permanent as error:
+            line = re.match(r"line (\d+): ", str(error))
+            words = str(error).removeprefix(line.group()) if line else str(error)
+            self.errors.append(Problem(name, int(line.group(1)) if line else 0, 1 if line else 0, "", words))
+            return True
+        return False
 
     def _judge(self, finding: LintFinding, text: _Text) -> None:
         made = Problem(finding.file, finding.line, finding.column, "", finding.message)
@@ -172,9 +192,12 @@ class _Linting:
 
     def _look_at_down(self, text: _Text, dialect: Dialect) -> None:
         part, stage = text.place.part, text.stage
-        if not isinstance(part, Migration) or part.down is None or stage is None or stage.on_rollback == "keep":
+        down = getattr(part, "down", None) if isinstance(part, Migration | SqlAction) else None
+        if down is None or self._refuse(down, self.files.get(down, ""), dialect):
             return
-        for one in data_loss(self.files.get(part.down, ""), dialect, part.down):
+        if stage is None or stage.on_rollback == "keep":
+            return
+        for one in data_loss(self.files.get(down, ""), dialect, down):
             about = f" ({one.what})" if one.what else ""
             message = f"at a rollback, {one.rule.name}{about}: {one.rule.sentence}"
             self.notes.append(Problem(one.file, one.line, one.column, "", message))

@@ -150,6 +150,7 @@ def test_validating_in_a_later_file_is_what_is_asked_for() -> None:
     validate = "ALTER TABLE orders VALIDATE CONSTRAINT c;"
     assert rules(add + validate) == ["validating-in-same-transaction"]
     assert rules(f"BEGIN; {add} COMMIT; BEGIN; {validate} COMMIT;") == []
+    assert rules(f"{add} DROP INDEX CONCURRENTLY IF EXISTS i; {validate}") == []
 
 
 def test_a_down_file_is_looked_at_for_what_it_would_lose() -> None:

@@ -153,6 +153,21 @@ def test_what_a_stage_accepts_is_not_called_unused_while_its_sql_has_not_been_ge
     assert len(lint_plan(plan.documents, plan.files, postgresql, generated=made).warnings) == 1
 
 
+@pytest.mark.parametrize(
+    ("sql", "words"),
+    (
+        ("SELECT 1;\n\\i other.sql\nDROP TABLE orders;", "is a command of psql, not SQL"),
+        ("SELECT 1;\nBEGIN;\nDROP TABLE orders;\nCOMMIT;", "BEGIN is not for the file to say"),
+    ),
+)
+def test_what_the_runner_would_refuse_is_said_before_the_start_with_the_remedy(sql: str, words: str) -> None:
+    (error,) = lint(STAGE % "", _1=sql).errors
+    assert (error.file, error.line) == ("1.sql", 2)
+    assert words in error.message
+    down = lint(STAGE.replace("{up: 1.sql}", "{up: 1.sql, down: d.sql}") % "", d=sql)
+    assert [one.file for one in down.errors] == ["d.sql"]
+
+
 def test_ten_files_are_linted_well_under_a_second() -> None:
     many = ", ".join(f"{{up: {number}.sql}}" for number in range(10))
     plan = load(STAGE.replace("{up: 1.sql}, {up: 2.sql}", many) % "")
