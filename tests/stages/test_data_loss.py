@@ -3,7 +3,8 @@
 import pytest
 
 from stages.data_loss import losses
-from tests.stages.plans import Files, load_plan, problems
+from stages.load import load_plan
+from tests.stages.plans import Files, problems
 
 DROPS = (
     ("DROP TABLE metrics;", ["the table metrics"]),
