@@ -53,7 +53,9 @@ def answer_of(m: Moment, question: Question) -> Answered | None:
     if answer is None or answer.at < question.scope.since:
         return None
     lasts = question.scope.lasts_seconds
-    is_stale = lasts is not None and question.check.manual is None and m.now - answer.at > lasts
+    if lasts is None or question.check.manual is not None or answer.standing is not Standing.YES:
+        return answer  # what says no does so until it is answered otherwise: it is asked again all the time
+    is_stale = m.now - answer.at > lasts
     return None if is_stale else answer
 
 

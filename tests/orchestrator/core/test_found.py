@@ -1,6 +1,6 @@
 """What the simulation found in the core, each as small as it could be made."""
 
-from orchestrator.core.events import OnFailPaused
+from orchestrator.core.events import HoldSet, OnFailPaused
 from stages.checks import Standing
 from tests.orchestrator.core.drive import Drive
 from tests.orchestrator.core.test_backward import FILES, deploy, spec
@@ -79,3 +79,11 @@ def test_a_resume_asks_a_failed_verify_anew_before_it_can_fail_again() -> None:
     drive.run_until(lambda: drive.state.ended)
     assert drive.state.outcome == "promoted"
     assert sum(isinstance(event, OnFailPaused) for event in drive.events) == 1
+
+
+def test_a_check_that_keeps_saying_no_holds_without_a_break() -> None:
+    drive = Drive({"checks": [{"name": "ready", "command": ["./ready.sh"]}], "stages": [deploy("backend")]})
+    drive.checks["ready"] = Standing.NO
+    drive.advance(3600)
+    assert sum(isinstance(event, HoldSet) for event in drive.events) == 1
+    assert drive.holds() == {"failing"}
