@@ -46,6 +46,7 @@ class _People:
     def __init__(self, simulation: "Simulation") -> None:
         self.simulation = simulation
         self.random = Random(f"people/{simulation.seed}")
+        self._holds: dict[tuple[str, Reason, str], float] = {}  # since when each was seen without a break
         self._resumes: dict[str, int] = {}
         self._last: dict[str, tuple[int, float]] = {}  # run -> seq, and since when it stands there
 
@@ -119,9 +120,13 @@ class _People:
 
     def _impatient(self, state: State) -> Commands:
         """What can't be told is told; what takes too long is ended."""
-        now = self.simulation.world.clock.now()
+        seen = {(state.run, hold.reason, hold.item): self.simulation.now for hold in state.holds.values()}
+        self._holds = {
+            **seen,
+            **{key: since for key, since in self._holds.items() if key in seen or key[0] != state.run},
+        }
         for hold in state.holds.values():
-            late = now - hold.since > PATIENCE_SECONDS
+            late = self.simulation.now - self._holds[(state.run, hold.reason, hold.item)] > PATIENCE_SECONDS
             if hold.reason is Reason.UNKNOWN_OUTCOME or (hold.reason is Reason.CHANGED_ELSEWHERE and late):
                 taken = self.random.choice(("as_is", "done", "not_done"))
                 yield {"command": "resolve", "target": hold.item, "taken_as": taken}
