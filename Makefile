@@ -46,7 +46,7 @@ format: $(STAMP) ## format the code and apply the safe fixes of the linter
 	@$(BIN)/ruff format $(CODE)
 
 lock: $(STAMP) ## resolve the dependencies of pyproject.toml again, newest versions, into requirements.lock
-	@cd $(CURDIR) && $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --group dev \
+	@cd $(CURDIR) && $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --group dev \
 	    --generate-hashes --no-annotate --no-header \
 	    --output-file requirements.lock pyproject.toml
 	@echo "requirements.lock is written; \`make setup\` installs it"
