@@ -161,7 +161,7 @@ def test_a_missing_secret_is_said_and_nothing_is_started(host: Host) -> None:
     host.write("sql/up.sql", "CREATE TABLE t (id int);\n")
     stage = "    - {name: schema, kind: migration, database: {env: NO_SUCH_SECRET}, migrations: [{up: sql/up.sql}]}\n"
     said = host.refused("start", host.write("plan.yaml", HEAD + SOUND + stage), code=2)
-    assert "plan.yaml:12:" in said
+    assert "spec.stages[2].database" in said
     assert "NO_SUCH_SECRET" in said
     assert host.json("list") == []
 
