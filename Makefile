@@ -10,13 +10,14 @@ PYTEST ?= $(BIN)/pytest
 ARGS   ?=
 SEEDS  ?= 2000
 FROM   ?= 0
+N      ?= 100
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint types bench simulate format lock
+.PHONY: help setup demo test lint types bench simulate kill-migrations format lock
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv with everything the other targets need (quick when it is there)
 	@echo "$(VENV) is ready: $$($(BIN)/python --version), $(BIN)/rollout"
@@ -40,6 +41,9 @@ bench: $(STAMP) ## run every benchmark, ours and the peers' alternately
 
 simulate: $(STAMP) ## run SEEDS=n simulated rollouts, beginning with seed FROM=m
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --from $(FROM) $(ARGS)
+
+kill-migrations: $(STAMP) ## kill the controller at N=100 random moments of migration plans
+	@$(BIN)/python -m tests.migrations.kill --times $(N) $(ARGS)
 
 format: $(STAMP) ## format the code and apply the safe fixes of the linter
 	@$(BIN)/ruff check --fix-only $(CODE)
