@@ -86,7 +86,7 @@ class RunCommand(Tagged):
     repeatable: bool = False
 
 
-class Alembic(Tagged):
+class AlembicCall(Tagged):
     """How a team's own Alembic is called: *argv*, then ``-c`` *config*, in *dir*.
 
     *final* is where the stage ends; *revision* (``head`` or a revision's name) lies on the way there, or is the same.
@@ -101,7 +101,7 @@ class Alembic(Tagged):
     timeout_seconds: float = 300.0
 
 
-class RunAlembic(Alembic):
+class RunAlembic(AlembicCall):
     """Upgrade the database to *revision*; or, for ``down``, take back what lies above *to* (null: the base), up to
     *revision*. *walls* are revisions that never go, with the reason.
     """
@@ -194,7 +194,7 @@ class ObserveProbe(Tagged):
     timeout_seconds: float = 60.0
 
 
-class ObserveAlembic(Alembic):
+class ObserveAlembic(AlembicCall):
     """At which revision the database stands: ``{"current": str | null, "pending": [str]}``, null before the first one.
 
     *pending* are the revisions that lie between there and *revision*, in order. With *expect_current* the database must

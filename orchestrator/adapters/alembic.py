@@ -17,7 +17,7 @@ from orchestrator.core.effect import Effect, EffectState, Outcome
 from orchestrator.errors import Permanent, RolloutError, Temporary
 from orchestrator.ports import Scene, Seen
 from stages.data_loss import losses
-from stages.effects import Alembic, AnyObservation, ObserveAlembic, RunAlembic, RunCommand
+from stages.effects import AlembicCall, AnyObservation, ObserveAlembic, RunAlembic, RunCommand
 from stages.values import Json
 
 ASK_SECONDS = 60.0
@@ -150,7 +150,7 @@ class AlembicPerformer:
         span = f"{look.current}:{goal}" if look.current is not None else goal
         return await self._said(observation, scene, "upgrade", span, "--sql")
 
-    async def _guard(self, call: Alembic, scene: Scene, current: str | None, goal: str) -> None:
+    async def _guard(self, call: AlembicCall, scene: Scene, current: str | None, goal: str) -> None:
         remedy = "say allow_data_loss: true if that is meant, or on_rollback: keep or {ask: ...}"
         try:
             sql = await self._said(call, scene, "downgrade", f"{goal}:{current or BASE}", "--sql")
@@ -161,7 +161,7 @@ class AlembicPerformer:
         if lost:
             raise Permanent(f"on_rollback is down, and the downgrade from {goal} drops {', '.join(lost)}; {remedy}")
 
-    async def _look(self, call: Alembic, scene: Scene) -> _Look:
+    async def _look(self, call: AlembicCall, scene: Scene) -> _Look:
         listed, stands = await asyncio.gather(
             self._said(call, scene, "history"), self._said(call, scene, "current"), return_exceptions=True
         )
@@ -173,7 +173,7 @@ class AlembicPerformer:
         history = read_history(listed)
         return _Look(history, read_current(stands, history))
 
-    async def _said(self, call: Alembic, scene: Scene, *words: str) -> str:
+    async def _said(self, call: AlembicCall, scene: Scene, *words: str) -> str:
         limit = min(call.timeout_seconds, ASK_SECONDS)
         result = await self._runner.read(_command(call, words, limit), scene)
         if result.timed_out:
@@ -268,7 +268,7 @@ def _no_way(operation: RunAlembic, look: _Look, before: Json) -> str | None:
     return None
 
 
-def _goal(call: Alembic, look: _Look) -> str:
+def _goal(call: AlembicCall, look: _Look) -> str:
     history = look.history
     goal, final = history.find(call.revision), history.find(call.final)
     if not history.leads(goal, final):
@@ -297,7 +297,7 @@ def _in_order(observation: ObserveAlembic, look: _Look, pending: list[str]) -> N
             raise Permanent(message)
 
 
-def _command(call: Alembic, words: tuple[str, ...], timeout_seconds: float) -> RunCommand:
+def _command(call: AlembicCall, words: tuple[str, ...], timeout_seconds: float) -> RunCommand:
     argv = (*call.argv, "-c", call.config, *words)
     return RunCommand(argv=argv, dir=call.dir, vars=call.vars, timeout_seconds=timeout_seconds)
 
