@@ -28,6 +28,12 @@ _WHEN_WE_ARE_GONE = (
     " WHERE (name = 'client_connection_check_interval' AND version() LIKE '%linux%') OR name = 'idle_session_timeout'"
 )
 
+# what was said to be done must not be forgotten by a server that falls over
+_DURABLY = (
+    "SELECT set_config('synchronous_commit', 'on', false) FROM pg_settings"
+    " WHERE name = 'synchronous_commit' AND setting = 'off'"
+)
+
 
 class LockBusy(Temporary):
     """Somebody else holds a lock that is needed."""
@@ -56,6 +62,7 @@ def migrating(url: str, job: Job, stop: Stop) -> Iterator[Connection]:
     name = f"rollout {job.run} {job.effect}".encode()[:LONGEST_NAME].decode("ascii", "replace").replace("\ufffd", "?")
     with connected(url, stop, name) as connection, contextlib.closing(connection):
         connection.execute(_WHEN_WE_ARE_GONE)
+        connection.execute(_DURABLY)
         yield connection
 
 
