@@ -4,6 +4,7 @@ squawk judges statement by statement. Whether a statement touches something that
 the statements before it: an index on a table that the plan has just created blocks nobody.
 """
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,7 +12,7 @@ from itertools import pairwise
 from orchestrator.adapters.lint import squawk
 from orchestrator.adapters.lint.heads import Alteration, Novelties, alterations, kind_of, learn, touched
 from orchestrator.adapters.lint.own import Hit, hits
-from orchestrator.adapters.lint.tokens import Statement, place_of, statements
+from orchestrator.adapters.lint.tokens import Lines, Statement, statements
 from orchestrator.adapters.sql.text import Dialect
 from stages.lint import RULES, Family, LintRule
 
@@ -74,6 +75,7 @@ def data_loss(text: str, dialect: Dialect, file_name: str) -> list[LintFinding]:
 class _Linting:
     def __init__(self, text: str, dialect: Dialect, file_name: str, new: Novelties) -> None:
         self._text = text
+        self._lines = Lines(text)
         self._dialect = dialect
         self._file = file_name
         self._new = new
@@ -84,14 +86,15 @@ class _Linting:
 
     def findings(self) -> Iterator[LintFinding]:
         raw = squawk.run(self._text, self._statements) if self._dialect is Dialect.POSTGRESQL else []
+        rest = deque(sorted(raw, key=lambda one: one.offset))
         for index, statement in enumerate(self._statements):
             end = self._statements[index + 1].start if index + 1 < len(self._statements) else len(self._text) + 1
-            begin = statement.start if index else 0
-            here = [one for one in raw if begin <= one.offset < end]
+            here = []
+            while rest and rest[0].offset < end:
+                here.append(rest.popleft())
             found = [hit for one in here if (hit := refined(statement, one, self._new)) is not None]
             found += hits(statement, self._dialect, self._new)
-            rest = [hit for hit in found if not self._is_harmless(statement, hit)]
-            yield from self._told(statement, rest)
+            yield from self._told(statement, [hit for hit in found if not self._is_harmless(statement, hit)])
             learn(statement, self._new)
 
     def _told(self, statement: Statement, found: Sequence[Hit]) -> Iterator[LintFinding]:
@@ -104,7 +107,7 @@ class _Linting:
             if (name, what) in seen or (unguarded and (statement.in_block or (len(found) > 1 and not alone))):
                 continue
             seen.add((name, what))
-            line, column = place_of(self._text, offset)
+            line, column = self._lines.place(offset)
             yield LintFinding(self._file, line, column, rule, what, is_warning=unguarded and not alone)
 
     def _is_harmless(self, statement: Statement, hit: Hit) -> bool:

@@ -5,8 +5,10 @@ The grammar is the linter's business for PostgreSQL, and the database's for SQLi
 """
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from orchestrator.adapters.sql.text import Dialect
 
@@ -61,7 +63,7 @@ class Token:
         return self.text.lower()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Statement:
     """*in_block*: it stands in a DO block, where a condition may guard it."""
 
@@ -76,7 +78,7 @@ class Statement:
     def end(self) -> int:
         return self.tokens[-1].end
 
-    @property
+    @cached_property
     def words(self) -> tuple[str, ...]:
         return tuple(token.word for token in self.tokens)
 
@@ -185,14 +187,17 @@ def _run_inside(tokens: Sequence[Token]) -> Iterator[Statement]:
             current.append(token)
 
 
-def place_of(sql: str, offset: int) -> tuple[int, int]:
-    """Line and column, both from 1, the column in characters."""
-    return sql.count("\n", 0, offset) + 1, offset - (sql.rfind("\n", 0, offset) + 1) + 1
+class Lines:
+    """Offsets of a text as lines and columns, and back."""
 
+    def __init__(self, text: str) -> None:
+        self._starts = [0, *(match.end() for match in re.finditer("\n", text))]
 
-def offset_of(sql: str, line: int, column: int) -> int:
-    """The offset of a place given as line and column, both from 0."""
-    at = 0
-    for _ in range(line):
-        at = sql.find("\n", at) + 1
-    return at + column
+    def place(self, offset: int) -> tuple[int, int]:
+        """Line and column, both from 1, the column in characters."""
+        line = bisect_right(self._starts, offset)
+        return line, offset - self._starts[line - 1] + 1
+
+    def offset(self, line: int, column: int) -> int:
+        """Of a place given as line and column, both from 0."""
+        return self._starts[min(line, len(self._starts) - 1)] + column
