@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import shutil
 import subprocess
@@ -118,17 +119,33 @@ async def test_a_file_without_a_statement_is_refused(database: Database, sql: st
     assert "has no statement in it" in outcome.detail
 
 
-async def test_a_file_that_somebody_else_applied_is_refused_with_the_remedy(postgres: Database) -> None:
-    postgres.rows("CREATE TABLE metrics (id int)")
+async def test_a_file_that_somebody_else_applied_is_refused_with_the_remedy(database: Database) -> None:
+    database.rows("CREATE TABLE metrics (id int)")
 
-    outcome = await run(postgres, "-- 1\n" + CREATE)
+    outcome = await run(database, "-- 1\n" + CREATE)
 
     assert outcome.state is EffectState.REFUSED
-    assert outcome.detail == (
-        'sql/001.sql, line 2: relation "metrics" already exists; if somebody else applied this file, take that back, '
-        "write IF NOT EXISTS, or note it in rollout_migrations as applied by hand"
+    assert outcome.detail.startswith("sql/001.sql, line 2")
+    assert "already exists" in outcome.detail
+    assert outcome.detail.endswith(
+        "if somebody else applied this file, take that back, write IF NOT EXISTS, "
+        "or note it in rollout_migrations as applied by hand"
     )
-    assert postgres.tables() == {"metrics"}
+    assert database.tables() == {"metrics"}
+
+
+async def test_a_file_that_was_noted_by_hand_as_the_docs_say_is_not_run(database: Database) -> None:
+    await run(database, "CREATE TABLE first (id int)", name="first")
+    now = "now()" if database.is_postgres else "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')"
+    database.rows(
+        "INSERT INTO rollout_migrations (name, checksum, effect, run, applied_at)"
+        f" VALUES ('sql/001.sql', '{hashlib.sha256(CREATE.encode()).hexdigest()}', 'by hand', 'by hand', {now})"
+    )
+
+    outcome = await run(database)
+
+    assert (outcome.state, outcome.detail) == (EffectState.DONE, "sql/001.sql is applied")
+    assert "metrics" not in database.tables()
 
 
 async def test_broken_sql_is_told_with_line_and_column(database: Database) -> None:

@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from tests.acceptance.worlds.host import Host, host_in
@@ -105,6 +106,41 @@ def test_duplicates_hold_the_constraint_back_until_they_are_gone(host: Host, dsn
     host.ok("resume", run)
     assert child.wait(60) == 0, child.output + child.errors
     assert rows(dsn, DUPLICATES) == []
+
+
+GATED = """\
+apiVersion: stagedrollout.io/v1alpha1
+kind: StagedRollout
+metadata: {name: gated}
+spec:
+  database: {env: DATABASE_URL}
+  gates:
+    database:
+      every: 500ms
+      on_fail: pause
+      criteria:
+        - {name: old transactions, health: longest_transaction, fail: "> 1"}
+        - {name: lock waits, health: longest_lock_wait, fail: "> 1"}
+        - {name: connections, health: connections, fail: "> 80%"}
+  stages:
+    - name: schema
+      kind: migration
+      gate: database
+      migrations: [{up: sql/p2_add_user_tool_history.sql, keep: used}]
+  watch: 0s
+"""
+
+
+def test_a_migration_holds_itself_back_by_the_health_of_its_database(host: Host, dsn: str) -> None:
+    write_plan(host.folder)
+    plan = host.write("gated.yaml", GATED)
+    with psycopg.connect(dsn) as forgotten:
+        forgotten.execute("SELECT 1")
+        child, run = host.started(plan)
+        host.wait_for(run, hold="paused")
+        assert "old transactions" in host.ok("status", run).output
+    host.ok("resume", run)
+    assert child.wait(60) == 0, child.output + child.errors
 
 
 @pytest.mark.parametrize("back", (False, True))

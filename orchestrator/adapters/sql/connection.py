@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg
 
-from orchestrator.adapters.sql.job import TABLE, Job, Stop
+from orchestrator.adapters.sql.job import APPLIED_BY_OTHERS, Job, Stop
 from orchestrator.errors import Permanent, RolloutError, Temporary
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -130,10 +130,7 @@ def explain(
             "run it with psql in a command action that has a probe"
         )
     if state in _EXISTS and job is not None and job.operation.direction == "up":
-        return Permanent(
-            f"{where}: {told}; if somebody else applied this file, take that back, write IF NOT EXISTS, "
-            f"or note it in {TABLE} as applied by hand"
-        )
+        return Permanent(f"{where}: {told}; {APPLIED_BY_OTHERS}")
     return Permanent(f"{where}: {told}")
 
 

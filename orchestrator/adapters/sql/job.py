@@ -11,6 +11,9 @@ from stages.effects import RunSql
 
 TABLE = "rollout_migrations"
 PROGRESS = "rollout_migration_progress"
+APPLIED_BY_OTHERS = (
+    f"if somebody else applied this file, take that back, write IF NOT EXISTS, or note it in {TABLE} as applied by hand"
+)
 
 
 class Uncertain(Exception):

@@ -10,7 +10,7 @@ from typing import Any
 
 import apsw
 
-from orchestrator.adapters.sql.job import TABLE, Job, Standing, Stop
+from orchestrator.adapters.sql.job import APPLIED_BY_OTHERS, TABLE, Job, Standing, Stop
 from orchestrator.adapters.sql.text import Dialect, Statement, split
 from orchestrator.errors import Permanent, RolloutError, Temporary
 
@@ -167,7 +167,10 @@ def _execute(connection: apsw.Connection, statement: Statement, job: Job, stop: 
             raise Temporary(f"{where}: it was stopped, and nothing was changed") from error
         raise Permanent(f"{where}: it took longer than statement_timeout allows ({limit_seconds:g} s)") from error
     except apsw.Error as error:
-        raise explain(error, f"{job.file}, {statement.place_at(_offset(statement, error))}") from error
+        problem = explain(error, f"{job.file}, {statement.place_at(_offset(statement, error))}")
+        if job.is_up and ("already exists" in str(error) or "duplicate column" in str(error)):
+            problem.args = (f"{problem}; {APPLIED_BY_OTHERS}",)
+        raise problem from error
     if in_transaction and not connection.in_transaction:
         raise Permanent(f"{job.file}, line {statement.line}: it ended the transaction that the file runs in")
 

@@ -111,3 +111,25 @@ async def test_a_statement_that_ends_our_transaction_is_refused(performer: SqlPe
 
     assert outcome.state is EffectState.REFUSED
     assert database.tables() == set()
+
+
+@pytest.mark.parametrize("sql", ("VACUUM;", "-- smaller\nPRAGMA journal_mode = WAL;\nVACUUM;"))
+async def test_what_sqlite_refuses_in_a_transaction_runs_alone(
+    performer: SqlPerformer, database: Database, sql: str
+) -> None:
+    database.rows("CREATE TABLE t (id int)")
+
+    outcome = await performer.perform(effect(database.url, sql), database.scene, resumed=False)
+    again = await performer.perform(effect(database.url, sql), database.scene, resumed=True)
+
+    assert (outcome.state, outcome.detail) == (EffectState.DONE, "sql/001.sql ran")
+    assert again.detail == "sql/001.sql is applied"
+
+
+async def test_what_runs_alone_has_a_file_of_its_own(performer: SqlPerformer, database: Database) -> None:
+    outcome = await performer.perform(effect(database.url, CREATE + "VACUUM;"), database.scene, resumed=False)
+
+    assert outcome.state is EffectState.REFUSED
+    assert "line 3: VACUUM cannot run inside a transaction" in outcome.detail
+    assert "put it into a file of its own" in outcome.detail
+    assert database.tables() == set()
