@@ -4,7 +4,7 @@ After the faults are over a dutiful operator looks every half minute and answers
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 LOOK_EVERY_SECONDS = 30.0
 PATIENCE_SECONDS = 600.0  # with a hold that does not go away by itself
 MOST_RESUMES = 5  # then it goes back: what fails again and again will not be resumed away
+MOST_LOOKS_AFTERWARDS = 40
 STILL_SECONDS = 1200.0  # with nothing happening at all, though nothing holds
 SOMEBODY = Actor("somebody", "operator")
 AUTHOR = Actor("author", "admin", ("dev",))
@@ -73,15 +74,33 @@ class _People:
         while True:
             states = await self._states()
             if states is not None and all(state.ended for state in states):
-                return
+                return await self._afterwards()
             for state in states or ():
                 if not state.ended:
                     await self._attend(state)
             await asyncio.sleep(LOOK_EVERY_SECONDS)
 
-    async def _states(self) -> list[State] | None:
+    async def _afterwards(self) -> None:
+        """What comes after the end: success is judged, notes are sent, follow-ups are answered."""
+        for _ in range(MOST_LOOKS_AFTERWARDS):
+            left = [run for run in self.simulation.runs if not self.simulation.is_settled(run)]
+            if not left:
+                return
+            for state in await self._states(left) or ():
+                for item in state.waiting.values():
+                    if item.open:
+                        wish = {"command": "approve", "item": item.item}
+                        await send(self.simulation, state.run, wish, f"afterwards-{len(self.simulation.sent)}")
+            await asyncio.sleep(LOOK_EVERY_SECONDS)
+        self.simulation.violations.append("a run ended long ago, and something is left to do for it")
+
+    async def _states(self, runs: Sequence[str] | None = None) -> list[State] | None:
+        """Of *runs*, or of those that have not ended; None if no controller answers."""
+        if runs is None:
+            runs = [run for run in self.simulation.runs if not self.simulation.has_ended(run)]
+
         async def look(service: Service) -> list[State]:
-            return [(await service._state(run))[0] for run in self.simulation.runs]
+            return [(await service._state(run))[0] for run in runs]
 
         try:
             return await self.simulation.call(look)

@@ -245,7 +245,14 @@ class Simulation:
 
     @property
     def all_ended(self) -> bool:
-        return bool(self.runs) and all(run in self._ended for run in self.runs)
+        return bool(self.runs) and all(self.has_ended(run) for run in self.runs)
+
+    def has_ended(self, run: str) -> bool:
+        return run in self._ended
+
+    def is_settled(self, run: str) -> bool:
+        """Whether nothing is left to do for a run that ended."""
+        return bool(self.store._runs[run].row.summary["settled"])
 
     # --- lives ---
 
