@@ -1,4 +1,4 @@
-"""Many runs on one store: starting, attaching, superseding, taking back, taking up again. A world of memory, real time."""
+"""Many runs on one store: starting, attaching, superseding, taking back, taking up again, in a world of memory."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -93,7 +93,8 @@ def submission(name: str = "change", digest: str = "d1", flag: str = "beta", **s
     return Submission(name, digest, (PlanDocument(environment="production", plan=document),))
 
 
-QUICK = {"stages": [{"name": "open", "kind": "monitoring", "flag": "beta", "percentages": [50], "bake": "0s", "settle": "0s"}]}
+OPEN = {"name": "open", "kind": "monitoring", "flag": "beta", "percentages": [50], "bake": "0s", "settle": "0s"}
+QUICK: dict[str, Any] = {"stages": [OPEN]}
 
 
 async def eventually(service: Service, run: str, **wanted: Any) -> dict[str, Any]:
@@ -153,7 +154,7 @@ def _fields(one: Submission) -> dict[str, Any]:
     return {name: getattr(one, name) for name in one.__slots__}
 
 
-async def test_the_rollback_of_an_ended_run_is_a_run_of_its_own_and_the_same_command_starts_it_once(house: House) -> None:
+async def test_the_rollback_of_an_ended_run_is_a_run_of_its_own_and_is_started_once(house: House) -> None:
     service = await house.move_in()
     run, _ = await service.start(submission(**QUICK), ANN)
     await eventually(service, run, outcome="promoted")

@@ -18,6 +18,7 @@ from orchestrator.core.effect import Effect, EffectState, Outcome
 from stages.actions.sql import checksum
 from stages.effects import ObserveSql
 from tests.orchestrator.adapters.sql_world import Database, effect
+from tests.support.postgres import PostgresServer, of_the_system
 from tests.support.process import Child, wait_until
 
 pytestmark = pytest.mark.postgres
@@ -27,13 +28,27 @@ FILE = f"INSERT INTO log VALUES ('before');\n{INDEX};\nINSERT INTO log VALUES ('
 VALID = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('i')"
 
 
+@pytest.fixture(scope="module", params=("embedded", pytest.param("of the system", marks=pytest.mark.slow)))
+def server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
+    """Two versions, if both can be had: catalogues differ."""
+    if request.param == "embedded":
+        yield request.getfixturevalue("postgres_server")
+        return
+    binaries = of_the_system()
+    if binaries is None:
+        pytest.skip("the system has no PostgreSQL of its own")
+    with PostgresServer(binaries) as server:
+        yield server
+
+
 @pytest.fixture
-def database(postgres_dsn: str, tmp_path: Path) -> Database:
-    database = Database(postgres_dsn, tmp_path)
-    database.rows("CREATE TABLE t (id int)")
-    database.rows("INSERT INTO t SELECT generate_series(1, 1000)")
-    database.rows("CREATE TABLE log (what text, at timestamptz DEFAULT clock_timestamp())")
-    return database
+def database(server: PostgresServer, tmp_path: Path) -> Iterator[Database]:
+    with server.database() as dsn:
+        database = Database(dsn, tmp_path)
+        database.rows("CREATE TABLE t (id int)")
+        database.rows("INSERT INTO t SELECT generate_series(1, 1000)")
+        database.rows("CREATE TABLE log (what text, at timestamptz DEFAULT clock_timestamp())")
+        yield database
 
 
 @pytest.fixture

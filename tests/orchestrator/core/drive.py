@@ -9,6 +9,7 @@ What is measured is ``drive.metrics[query]``: a number, None (missing), or a fun
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from orchestrator.core import asks as ask_rules
@@ -26,7 +27,7 @@ from orchestrator.core.view import status
 from orchestrator.runner import outcome_events
 from stages.checks import Standing
 from stages.compile import environment_names
-from stages.criteria.base import Measurement, MeasurementState, SeriesValue
+from stages.criteria.base import Measurement, MeasurementState, Memory, SeriesValue
 from stages.criteria.threshold import judge
 from stages.effects import CallHttp, RunAlembic, RunBackfill, RunCommand, RunSql, SetFlag
 from stages.flag_spec import ABSENT
@@ -136,9 +137,10 @@ class Drive:
             return queued.pop(0)
         self.performed.append(effect)
         operation = effect.operation
+        value: Any = None
         match operation:
             case SetFlag():
-                value: Any = copy.deepcopy(operation.value)
+                value = copy.deepcopy(operation.value)
             case RunSql():
                 value = {"applied": operation.direction == "up"}
             case RunCommand():
@@ -158,7 +160,7 @@ class Drive:
                 case MeasureAsk():
                     measured = self.measure(ask.criterion.query or "", ask.at)
                     known = self.evidence.looks.get(ask.key)
-                    memory = known.memory if known is not None else ev.Memory()
+                    memory = known.memory if known is not None else Memory()
                     self.evidence = ev.note_look(
                         self.evidence, ask.key, measured, judge(ask.criterion, measured, memory)
                     )
@@ -197,7 +199,7 @@ class Drive:
     def somebody_sets(self, flag: str, **changes: Any) -> None:
         target = f"flag:production/{flag}"
         self.world[target] = {**self.world[target], **changes}
-        self.evidence = ev.replace(
+        self.evidence = replace(
             self.evidence, seen={key: one for key, one in self.evidence.seen.items() if key != target}
         )
 

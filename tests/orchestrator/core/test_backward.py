@@ -17,7 +17,11 @@ FILES = {"1.sql": "create table a (x)", "1.down.sql": "drop table a", "2.sql": "
 
 def deploy(name: str, **fields: Any) -> dict[str, Any]:
     observed = {"observe": ["./version.sh"], "undo": ["./deploy.sh", "{before}"]}
-    return {"name": name, "kind": "steps", "steps": [{"command": ["./deploy.sh", "v2"], "target": name, **observed, **fields}]}
+    return {
+        "name": name,
+        "kind": "steps",
+        "steps": [{"command": ["./deploy.sh", "v2"], "target": name, **observed, **fields}],
+    }
 
 
 def spec(**fields: Any) -> dict[str, Any]:
@@ -141,7 +145,8 @@ def test_a_flag_that_somebody_changed_meanwhile_goes_to_the_safer_of_the_two() -
 def flag(**fields: Any) -> dict[str, Any]:
     return {
         "state": "enabled", "variants": {"on": True, "off": False}, "default_variant": "off", "on_variant": "on",
-        "targets": {}, "percentage": 0.0, "parameters": {}, "profiles": {}, "profile": None, "permanent": False, **fields,
+        "targets": {}, "percentage": 0.0, "parameters": {}, "profiles": {}, "profile": None, "permanent": False,
+        **fields,
     }  # fmt: skip
 
 

@@ -11,9 +11,9 @@ from orchestrator.core.events import (
     to_json,
 )
 from stages.checks import HttpRequest
-from stages.effects import CallHttp, RunCommand, RunSql, SetFlag, TargetKind
+from stages.effects import AnyOperation, CallHttp, RunCommand, RunSql, SetFlag, TargetKind
 
-OPERATIONS = [
+OPERATIONS: list[AnyOperation] = [
     SetFlag(environment="production", key="beta", value={"state": "enabled"}),
     RunSql(database="sqlite:///x", name="1.sql", sql="select 1", checksum="c"),
     RunCommand(argv=("true",)),

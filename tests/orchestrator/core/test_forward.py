@@ -9,7 +9,7 @@ from orchestrator.errors import Refused
 from stages.checks import Standing
 from tests.orchestrator.core.drive import Drive
 
-FLAG = {"flags": {"beta": {}}}
+FLAG: dict[str, Any] = {"flags": {"beta": {}}}
 GATE = {"gates": {"health": {"every": "5s", "criteria": [{"name": "errors", "query": "errors", "fail": "> 0.1"}]}}}
 
 
@@ -69,7 +69,8 @@ def test_missing_data_holds_and_moves_nothing_until_it_is_back() -> None:
 
 def test_advance_overrides_an_inconclusive_gate_but_not_a_failing_one() -> None:
     drive = Drive({**exposure(), "gates": {"health": {
-        "every": "5s", "on_fail": "pause", "criteria": [{"name": "errors", "query": "errors", "fail": "> 0.1"}]}}})  # fmt: skip
+        "every": "5s", "on_fail": "pause",
+        "criteria": [{"name": "errors", "query": "errors", "fail": "> 0.1"}]}}})  # fmt: skip
     drive.run_until(lambda: drive.percentage("beta") == 5)
     drive.metrics["errors"] = None
     drive.advance(30)
@@ -167,7 +168,8 @@ def test_a_stage_whose_when_says_no_is_skipped() -> None:
 
 def test_a_migration_runs_its_files_in_order_and_what_was_applied_before_is_skipped() -> None:
     stage = {"name": "schema", "kind": "migration", "database": "sqlite:///x",
-             "migrations": [{"up": "1.sql", "down": "1.down.sql"}, {"up": "2.sql", "irreversible": "enum"}]}  # fmt: skip
+             "migrations": [{"up": "1.sql", "down": "1.down.sql"},
+                            {"up": "2.sql", "irreversible": "enum"}]}  # fmt: skip
     files = {"1.sql": "create table a (x)", "1.down.sql": "drop table a", "2.sql": "create table b (x)"}
     drive = Drive({"stages": [stage]}, files)
     drive.world["schema:production/1.sql"] = {"applied": True}
@@ -214,7 +216,8 @@ def test_success_is_judged_after_the_end_and_leaves_the_outcome_as_it_is() -> No
 
 def test_an_action_is_verified_before_the_next_one_and_a_clear_no_is_on_fail() -> None:
     verify = [{"name": "answers", "command": ["./answers.sh"]}]
-    stage = {"name": "deploy", "kind": "steps", "before": [{"command": ["./one.sh"], "undo": ["./one-back.sh"], "verify": verify}],
+    before = [{"command": ["./one.sh"], "undo": ["./one-back.sh"], "verify": verify}]
+    stage = {"name": "deploy", "kind": "steps", "before": before,
              "steps": [{"command": ["./two.sh"], "undo": "none"}]}  # fmt: skip
     drive = Drive({"stages": [stage]})
     drive.checks["answers"] = Standing.UNKNOWN
@@ -245,8 +248,15 @@ def test_the_verify_of_a_file_that_was_applied_before_is_asked_only_where_the_pl
 
 
 def test_a_backfill_goes_on_slice_by_slice_while_its_gate_passes() -> None:
-    stage = {"name": "fill", "kind": "backfill", "database": "sqlite:///x", "update": "fill.sql", "key": "id", "gate": "health"}
-    files = {"fill.sql": "UPDATE a SET x = 1 WHERE id > :from AND id <= :to"}
+    stage = {
+        "name": "fill",
+        "kind": "backfill",
+        "database": "sqlite:///x",
+        "update": "fill.sql",
+        "key": "id",
+        "gate": "health",
+    }
+    files = {"fill.sql": "UPDATE a SET x = 1 WHERE id BETWEEN :from AND :to"}
     drive = Drive({**GATE, "stages": [stage]}, files)
     target = "schema:production/fill.sql"
     drive.world[target] = {"done": False, "position": None, "rows": 0, "of": 300}
@@ -264,8 +274,15 @@ def test_a_backfill_goes_on_slice_by_slice_while_its_gate_passes() -> None:
 
 
 def test_a_failing_gate_stops_a_backfill_and_what_was_filled_stays() -> None:
-    stage = {"name": "fill", "kind": "backfill", "database": "sqlite:///x", "update": "fill.sql", "key": "id", "gate": "health"}
-    files = {"fill.sql": "UPDATE a SET x = 1 WHERE id > :from AND id <= :to"}
+    stage = {
+        "name": "fill",
+        "kind": "backfill",
+        "database": "sqlite:///x",
+        "update": "fill.sql",
+        "key": "id",
+        "gate": "health",
+    }
+    files = {"fill.sql": "UPDATE a SET x = 1 WHERE id BETWEEN :from AND :to"}
     drive = Drive({**GATE, "stages": [stage]}, files)
     target = "schema:production/fill.sql"
     part = {"done": False, "position": 1, "rows": 1, "of": 1000}

@@ -2,6 +2,7 @@
 
 from orchestrator.core.events import HoldSet, OnFailPaused
 from stages.checks import Standing
+from stages.effects import RunCommand
 from tests.orchestrator.core.drive import Drive
 from tests.orchestrator.core.test_backward import FILES, deploy, spec
 
@@ -53,7 +54,8 @@ def test_what_a_trigger_touches_while_it_rolls_back_goes_back_too() -> None:
     drive = Drive({"flags": {"beta": {}}, "stages": [_open()], "triggers": [trigger]})
     drive.metrics["bad"] = lambda one: 0.5 if one.percentage("beta") >= 10 else 0.0
     drive.run_until(lambda: drive.state.ended)
-    assert [effect.operation.argv[1] for effect in drive.performed if effect.target == "command:production/page"] == [
+    calls = [effect.operation for effect in drive.performed if effect.target == "command:production/page"]
+    assert [call.argv[1] for call in calls if isinstance(call, RunCommand)] == [
         "on",
         "old",
     ]

@@ -13,7 +13,8 @@ from tests.orchestrator.core.test_forward import GATE
 
 def spec(*triggers: dict[str, Any], **fields: Any) -> dict[str, Any]:
     stages = [
-        {"name": "one", "kind": "monitoring", "flag": "alpha", "percentages": [50, 100], "gate": "health", "bake": "2m"},
+        {"name": "one", "kind": "monitoring", "flag": "alpha", "percentages": [50, 100], "gate": "health",
+         "bake": "2m"},
         {"name": "two", "kind": "batch", "flag": "beta", "gate": "health", "bake": "2m",
          "steps": [{"percentage": 10, "parameters": {"size": 5}}, {"percentage": 100}]},
     ]  # fmt: skip
