@@ -41,16 +41,19 @@ SETTINGS = {
 
 
 class PostgresServer:
-    """Listens on loopback only, with a password of its own. `stop`, `kill` and `start` keep port and data."""
+    """Listens on loopback only, with a password of its own. `stop`, `kill` and `start` keep port and data.
 
-    def __init__(self) -> None:
+    *binaries* is the folder of another version's programs, where everybody can run them.
+    """
+
+    def __init__(self, binaries: Path | None = None) -> None:
         self.port = free_port()
         self._password = secrets.token_hex(16)
         self._user = pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
         self._folder = Path(tempfile.mkdtemp(prefix="rollout-postgres-"))
         if self._user is not None:
             os.chown(self._folder, self._user, -1)
-        self._binaries = self._reachable_binaries()
+        self._binaries = binaries or self._reachable_binaries()
         self._data = self._folder / "data"
         settings = {**SETTINGS, "port": str(self.port)}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
@@ -157,3 +160,9 @@ class PostgresServer:
             user=self._user,
             extra_groups=None if self._user is None else [],
         )
+
+
+def of_the_system() -> Path | None:
+    """The programs of the newest PostgreSQL that the system's packages brought, if there is one."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
+    return found[-1].parent if found else None
