@@ -6,6 +6,7 @@ Wherever a run is named, a unique beginning of its name or its plan's name (then
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
@@ -63,8 +64,11 @@ async def start_run(body: SubmissionBody, request: Request, actor: Operator) -> 
 
 
 def _check(body: SubmissionBody) -> None:
-    """What a submitter says of its plan is looked at again: the digest decides which run is attached to."""
-    from stages.load import from_raw
+    """What a submitter says of its plan is looked at again, as if nobody had: the digest decides which run is attached
+    to, and what `rollout start` refuses is refused here too."""
+    from orchestrator.app import lint_plan
+    from stages.load import from_raw, load_plan
+    from stages.problems import InvalidPlan as Problems
 
     try:
         plan = from_raw([(one.environment, one.plan) for one in body.documents], body.files)
@@ -74,6 +78,18 @@ def _check(body: SubmissionBody) -> None:
         ) from error
     if (plan.name, plan.digest) != (body.plan, body.digest):
         raise InvalidPlan("Name or digest are not those of the documents and files that were sent.")
+    for document in {json.dumps(one.plan) for one in body.documents}:
+        plain = document.replace("$", "$$")  # it was expanded before it was sent
+        load_plan(plain, body.plan, {}, read_file=lambda path: _sent(body, path))
+    linted = lint_plan(plan, body.plan, body.directory)
+    if linted.errors:
+        raise Problems(linted.errors)
+
+
+def _sent(body: SubmissionBody, path: str) -> bytes:
+    if path not in body.files:
+        raise FileNotFoundError(path)
+    return body.files[path].encode()
 
 
 @router.get("", dependencies=[READS], response_model=list[RunStatus], responses=refusals())

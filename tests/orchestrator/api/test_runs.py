@@ -3,7 +3,7 @@ from typing import Any
 import httpx
 import pytest
 
-from stages.load import load_plan
+from stages.load import digest_of, load_plan
 from tests.orchestrator.api.fake_service import FakeService, app_of, client_of
 
 PLAN = """
@@ -163,3 +163,18 @@ async def test_a_plan_with_files_is_validated_with_those_that_were_sent(admin: h
     assert "there is no file ./check.sh" in missing.text
     sent = await admin.post("/api/v1/plans/validate", json={"text": text, "files": {"./check.sh": "exit 0"}})
     assert "there is no file" not in sent.text
+
+
+async def test_what_a_start_refuses_is_refused_however_it_is_handed_in(
+    service: FakeService, admin: httpx.AsyncClient
+) -> None:
+    whole = submission()
+    stage = {"name": "drop", "kind": "migration", "database": "sqlite:////x", "migrations": [{"up": "1.sql"}]}
+    plan = {**whole["documents"][0]["plan"], "spec": {"stages": [stage]}}
+    files = {"1.sql": "DROP TABLE people;"}
+    sent = {"documents": [{"environment": "production", "plan": plan}], "files": files}
+    digest = digest_of([("production", plan)], files)
+    answer = await admin.post("/api/v1/runs", json={**whole, **sent, "digest": digest})
+    assert answer.status_code == 422
+    assert "drop" in str(answer.json()["problems"]).lower()
+    assert service.submissions == []
