@@ -27,6 +27,7 @@ from tests.support.process import Child
 KILLS_IN_A_WORLD = 5
 MOST_EVENTS_BETWEEN_KILLS = 8
 LONGEST_BEGINNING_SECONDS = 15.0
+LONGEST_LIFE_SECONDS = 3.0
 END_SECONDS = 120.0
 
 
@@ -68,12 +69,15 @@ def _kill_often(host: Host, plan: Path, dice: random.Random, kills: int, dsn: st
 
 
 def _let_it_live(host: Host, child: Child, dice: random.Random) -> None:
-    """Until the journal has grown by some events, and a moment longer: inside of what the last one asked for."""
-    until = host.length() + dice.randint(1, MOST_EVENTS_BETWEEN_KILLS)
+    """Until the journal has grown by some events and a moment longer, or (every second time) for some time from its
+    first new event on: so kills fall between statements and into those that wait long.
+    """
+    by_time = dice.random() < 0.5
+    until = host.length() + (1 if by_time else dice.randint(1, MOST_EVENTS_BETWEEN_KILLS))
     latest = time.monotonic() + LONGEST_BEGINNING_SECONDS
     while child.running and host.length() < until and time.monotonic() < latest:
         time.sleep(0.005)
-    time.sleep(dice.choice((0.0, 0.02, 0.1, 0.4)) * dice.random())
+    time.sleep(dice.uniform(0.0, LONGEST_LIFE_SECONDS) if by_time else 0.1 * dice.random())
 
 
 def _moment(dsn: str) -> str:
@@ -85,7 +89,8 @@ def _moment(dsn: str) -> str:
     files = rows(dsn, "SELECT count(*) FROM rollout_migrations")[0][0] if noted else 0
     steps = rows(dsn, "SELECT direction, done, begun FROM rollout_migration_progress") if partly else []
     inside = "".join(f" +{direction} {done}{' begun' if begun else ''}" for direction, done, begun in steps)
-    return f"{files} files{inside}"
+    half = rows(dsn, "SELECT count(*) FROM pg_index WHERE NOT indisvalid")[0][0]
+    return f"{files} files{inside}{' half-built' if half else ''}"
 
 
 def _end(host: Host, plan: Path) -> tuple[int, str]:

@@ -234,6 +234,7 @@ class Traffic:
             self.slowest = max(self.slowest, (waited, statement))
 
     def _report(self, connection: psycopg.Connection[Any], _: int) -> None:
+        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ  # builds of an index wait for its snapshot
         while not self._stop.is_set():
             with connection.transaction():
                 connection.execute("SELECT count(*) FROM embedding_queue")

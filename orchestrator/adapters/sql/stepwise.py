@@ -87,7 +87,7 @@ class _Walk:
         self._say_settings_again(progress.done)
         index = progress.done
         if index:
-            self._told.append(f"it went on after the {index} statements that had run")
+            self._told.append(f"it went on at line {self._steps[min(index, len(self._steps) - 1)].statement.line}")
         if progress.begun:
             index = self._after_interruption(index)
         for at in range(index, len(self._steps)):
@@ -151,7 +151,11 @@ class _Walk:
             ) from problem
 
     def _kept(self, index: int) -> str:
-        return f"the {index} statements before it ran and stay" if index else "nothing was changed"
+        if not index:
+            return "nothing was changed"
+        return (
+            f"the {index} statements before it ran and stay" if index > 1 else "the statement before it ran and stays"
+        )
 
     def _in_transaction(self, index: int, statement: Statement) -> None:
         begin(self._connection, self._job)
@@ -196,7 +200,8 @@ class _Walk:
             raise Temporary(f"{self._job.file} was stopped; {self._kept(index)}")
         self._limits(alone)
         answer = ask(self._connection, alone)
-        self._note(index, begun=True)
+        if answer.verdict is not Verdict.DONE:  # else it changes nothing, and is not to be taken for ours later
+            self._note(index, begun=True)
         try:
             self._repair(answer)
             self._connection.execute(statement.text.encode() if answer.instead is None else answer.instead)

@@ -174,7 +174,7 @@ async def test_a_unique_index_over_duplicates_leaves_no_ruin_and_goes_on_once_th
     assert "sql/001.sql, line 2" in refused.detail
     assert "Key (id)=(7) is duplicated" in refused.detail
     assert "the half-built index i was dropped" in refused.detail
-    assert "the 1 statements before it ran and stay" in refused.detail
+    assert "the statement before it ran and stays" in refused.detail
     assert refused.observed == seen.value == {"applied": False, "checksum": None, "statements": 1}
     assert done.state is EffectState.DONE
     assert logged(database) == ["before", "after"]
@@ -192,6 +192,18 @@ async def test_a_half_built_index_that_somebody_left_is_not_taken_for_one_by_if_
 
     assert "the half-built index i was dropped and built again" in outcome.detail
     assert database.rows(VALID) == [(True,)]
+
+
+async def test_an_index_that_somebody_else_built_is_not_taken_for_ours(
+    performer: SqlPerformer, database: Database
+) -> None:
+    database.rows("CREATE INDEX i ON t (id)")
+
+    outcome = await run(performer, database)
+
+    assert outcome.state is EffectState.REFUSED
+    assert 'relation "i" already exists; if somebody else applied this file' in outcome.detail
+    assert progress(database) == [("sql/001.sql", 1, False)]
 
 
 async def test_what_follows_the_statements_that_ran_may_be_put_right_and_they_themselves_may_not(
@@ -299,7 +311,7 @@ async def test_settings_of_a_file_hold_after_an_interruption_too(performer: SqlP
     await run(performer, database, broken)
     outcome = await run(performer, database, good)
 
-    assert "it went on after the 2 statements that had run" in outcome.detail
+    assert "it went on at line 3" in outcome.detail
     assert database.rows("SELECT to_regclass('side.made') IS NOT NULL") == [(True,)]
     assert database.rows("SELECT name FROM public.rollout_migrations") == [("sql/001.sql",)]
 
