@@ -15,7 +15,7 @@ from orchestrator.errors import RolloutError
 from orchestrator.ports import Scene, SecretSource, World, scene_of
 from stages.criteria.base import Measurement, MeasurementState, Memory, Verdict
 from stages.criteria.threshold import Threshold, judge
-from stages.effects import ObserveAlembic, ObserveFlag, ObserveProbe, TargetKind
+from stages.effects import ObserveAlembic, ObserveFlag, ObserveProbe, ObserveSql, TargetKind
 from stages.flag_spec import percentage_of
 from stages.plan import StagedRollout
 from stages.problems import Mark, Problem, problem
@@ -130,7 +130,18 @@ async def _schema(environment: EnvironmentProgram, world: World, scene: Scene) -
             )
         elif isinstance(observation, ObserveAlembic):
             found.append(Finding(Level.NOTE, where, _would_apply(seen.value)))
+        elif isinstance(observation, ObserveSql):
+            found += _half_known(where, seen.value)
     return found
+
+
+def _half_known(where: str, seen: Json) -> Iterator[Finding]:
+    """A SQL file that the database knows, and not as it is now."""
+    if seen.get("applied"):
+        sentence = "it was applied with other contents; put the file back as it was, and the change into a new one"
+        yield Finding(Level.ERROR, where, sentence)
+    elif seen.get("statements"):
+        yield Finding(Level.NOTE, where, f"it ran in part before ({seen['statements']} statements); it goes on there")
 
 
 def _would_apply(seen: Json) -> str:

@@ -31,6 +31,7 @@ class Answers:
     def __init__(self, value: float | None = 0.0, flags: tuple[str, ...] = ("beta", "other"), applied: bool = False):
         self.value, self.flags, self.applied = value, flags, applied
         self.database_is_away = False
+        self.file: dict[str, Any] = {}
 
     def now(self) -> float:
         return BEGIN
@@ -41,7 +42,7 @@ class Answers:
         assert isinstance(observation, ObserveSql)
         if self.database_is_away:
             raise Temporary("connection refused")
-        return Seen({"applied": self.applied})
+        return Seen({"applied": self.applied, **self.file})
 
     async def measure(self, source: Source, scene: Scene, at: float) -> Measurement:
         if self.value is None:
@@ -87,6 +88,20 @@ async def test_a_database_that_is_away_is_an_error() -> None:
     answers.database_is_away = True
     (error,) = sentences(await found(answers), Level.ERROR)
     assert "its database can't be looked at: connection refused" in error
+
+
+async def test_a_file_that_was_applied_with_other_contents_would_be_refused() -> None:
+    answers = Answers(applied=True)
+    answers.file = {"checksum": "of another text"}
+    errors = sentences(await found(answers), Level.ERROR)
+    assert any("it was applied with other contents; put the file back" in error for error in errors)
+
+
+async def test_a_file_that_ran_in_part_is_told() -> None:
+    answers = Answers()
+    answers.file = {"statements": 2}
+    notes = sentences(await found(answers), Level.NOTE)
+    assert any("it ran in part before (2 statements)" in note for note in notes)
 
 
 async def test_a_file_that_was_applied_before_is_told() -> None:
