@@ -92,8 +92,21 @@ class Teller:
                 return f"{label}: nobody knows whether it happened{detail}"
             return f"{label}: did not work, and is tried again{detail}"
         if state == "done":
-            return f"{label}: done"
+            stands = _stands(data.get("observed"))
+            return f"{label}: done; {stands}" if stands else f"{label}: done"
         return f"{label}: {state}{detail}"
+
+
+def _stands(value: Json) -> str:
+    """Where a migrator says that the database stands, if the value of a target is that."""
+    if not isinstance(value, dict) or "current" not in value:
+        return ""
+    return f"the database stands at {value['current'] or 'its base'}"
+
+
+def _observed(data: Json, _reason: str) -> str | None:
+    stands = _stands(data.get("value"))
+    return f"{data.get('title')}: {stands}" if stands else None
 
 
 def _who(entry: Json) -> str:
@@ -256,6 +269,7 @@ _TELLING: dict[str, Told] = {
     "WaitingAnswered": _answered,
     "HoldSet": _held,
     "HoldCleared": _released,
+    "TargetObserved": _observed,
     "ActStarted": _words("{label}: begins"),
     "ActFinished": _act_finished,
     "ActRefused": _act_refused,

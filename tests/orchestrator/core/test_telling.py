@@ -10,7 +10,7 @@ STAGES = [
     {"environment": "production", "name": "clean", "kind": "steps", "steps": ["run ./clean.sh"]},
 ]
 SILENT = {
-    "TargetObserved", "EffectRequested", "NoticeRequested", "NodeStarted"
+    "EffectRequested", "NoticeRequested", "NodeStarted"
 }  # fmt: skip
 BY_STATE = {"LegEntered", "EffectFailed", "EffectFinished"}
 
@@ -100,3 +100,12 @@ def test_an_end_with_exceptions_does_not_claim_that_everything_is_as_before() ->
 def test_a_delivered_notice_is_no_news() -> None:
     assert told("NoticeDelivered", key="k") is None
     assert told("NoticeDelivered", key="k", delivered=False, detail="404") == "a notice could not be delivered: 404"
+
+
+def test_a_database_is_told_where_it_stood_and_where_it_stands() -> None:
+    before = {"current": None, "pending": ["a1"]}
+    assert told("TargetObserved", title="revision a1", value=before) == ("revision a1: the database stands at its base")
+    assert told("EffectFinished", target="t", state="done", observed={"current": "a1", "pending": []}) == (
+        "t: done; the database stands at a1"
+    )
+    assert told("TargetObserved", title="1.sql", value={"applied": False}) is None
