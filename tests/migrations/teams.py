@@ -83,7 +83,8 @@ spec:
           verify: [{{sql: "{indexes}", expect: {{number: "== 6"}}}}]
 {last}  watch: 0s
 """
-FAILS = "    - {name: release, kind: steps, steps: [{command: [./fails.sh], undo: none}]}\n"
+# with a probe, so that nobody has to say what became of one that was killed
+FAILS = "    - {name: release, kind: steps, steps: [{command: [./fails.sh], probe: [./fails.sh], undo: none}]}\n"
 # every change of the catalogue that was committed
 LOG = """
 CREATE TABLE public.ddl_log (tag text, object text);
