@@ -1,5 +1,6 @@
 """Alembic by its own command, on real databases: what is asked of it, and what becomes of each answer."""
 
+import asyncio
 import contextlib
 import sqlite3
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from stages.step import Act
 from stages.values import Json
 from tests.migrations.alembic_world import Project
 from tests.orchestrator.core.drive import plan_of
+from tests.support.postgres import PostgresServer
+from tests.support.process import wait_until
 
 pytestmark = pytest.mark.slow  # each question to Alembic is a process of a second or two
 
@@ -316,6 +319,26 @@ async def test_an_upgrade_that_takes_too_long_is_ended_and_may_be_tried_again(en
     assert "`alembic upgrade 098` was ended after 5 s" in outcome.detail
     enum.project.add("098", "097", "pass")
     assert (await enum.forward(act, {"current": None}, resumed=True)).state is EffectState.DONE
+
+
+async def test_a_database_that_goes_away_in_the_middle_is_waited_for_and_gone_on_with(tmp_path: Path) -> None:
+    with PostgresServer() as server, server.database() as dsn:
+        world = World(Project("alembic_enum", tmp_path), dsn, tmp_path)
+        world.project.add("098", "097", "op.execute('SELECT pg_sleep(60)')")
+        [act] = world.acts()
+        before = await world.look(act)
+        upgrade = asyncio.create_task(world.forward(act, before))
+        sleeping = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%' AND state = 'active'"
+        await asyncio.to_thread(wait_until, lambda: query(world, sleeping), what="the upgrade", deadline_seconds=60)
+        server.stop()
+        outcome = await upgrade
+        assert outcome.state is EffectState.UNKNOWN
+        assert "where the database stands is not known" in outcome.detail
+        assert "\n" not in outcome.detail
+        server.start()
+        world.project.add("098", "097", "pass")
+        done = await world.forward(act, before, resumed=True)
+        assert (done.state, done.observed) == (EffectState.DONE, {"current": "098", "pending": []})
 
 
 # --- what would be lost, and what would be run ------------------------------------------------------------------------
