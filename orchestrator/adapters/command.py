@@ -90,7 +90,12 @@ class CommandPerformer:
         if isinstance(observation, ObserveProbe):
             return await self._probed(observation, scene)
         assert isinstance(observation, ObserveCommand), f"{observation.op} is not for the command adapter"
-        asked = RunCommand.model_validate(observation.model_dump(exclude={"op"}))
+        asked = RunCommand(
+            argv=observation.argv,
+            dir=observation.dir,
+            vars=observation.vars,
+            timeout_seconds=observation.timeout_seconds,
+        )
         return await self._see(observation.argv, asked, scene)
 
     async def _probed(self, observation: ObserveProbe, scene: Scene) -> Seen:

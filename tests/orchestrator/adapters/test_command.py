@@ -13,7 +13,7 @@ from orchestrator.adapters.secrets import Secrets
 from orchestrator.core.effect import Effect, EffectState
 from orchestrator.errors import Permanent, Temporary
 from orchestrator.ports import Scene
-from stages.effects import ObserveCommand, RunCommand, TargetKind
+from stages.effects import ObserveCommand, ObserveProbe, RunCommand, TargetKind
 from stages.values import SecretRef
 from tests.support.process import Child, wait_until
 
@@ -272,3 +272,19 @@ async def test_what_cannot_be_seen_says_why(performer: CommandPerformer, scene: 
         await performer.observe(ObserveCommand(argv=("false",)), scene)
     with pytest.raises(Permanent, match="missing"):
         await performer.observe(ObserveCommand(argv=("./missing.sh",)), scene)
+
+
+@pytest.mark.parametrize(("probe", "applied"), (("true", True), ("false", False)))
+async def test_a_probe_says_whether_it_was_done_before(
+    performer: CommandPerformer, scene: Scene, probe: str, applied: bool
+) -> None:
+    seen = await performer.observe(ObserveProbe(argv=(probe,)), scene)
+    assert seen.value == {"applied": applied}
+
+
+async def test_a_repeatable_command_is_run_again_if_nobody_knows_what_became_of_it(
+    performer: CommandPerformer, scene: Scene, tmp_path: Path
+) -> None:
+    outcome = await performer.perform(effect(RunCommand(argv=("touch", "mark"), repeatable=True)), scene, resumed=True)
+    assert outcome.state is EffectState.DONE
+    assert (tmp_path / "mark").exists()
