@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import NotFound, RolloutError, StoreError
 from orchestrator.flag_board import FlagBoard
 from orchestrator.ports import FlagStore, World
-from orchestrator.service import Reading, Service
+from orchestrator.reading import Reading
+from orchestrator.service import Service
 
 if TYPE_CHECKING:
     from orchestrator.adapters.lint import Linted

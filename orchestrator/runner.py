@@ -26,9 +26,10 @@ from orchestrator.core.backward import backoff_seconds
 from orchestrator.core.commands import Actor, Command, accept
 from orchestrator.core.decide import decide
 from orchestrator.core.effect import Effect, EffectState, Notice, Outcome
-from orchestrator.core.events import EffectFailed, EffectFinished, Event, NoticeDelivered
+from orchestrator.core.events import Event, NoticeDelivered
 from orchestrator.core.fold import apply, fold
 from orchestrator.core.moment import Moment
+from orchestrator.core.outcomes import outcome_events
 from orchestrator.core.questions import questions
 from orchestrator.core.state import Outstanding, State
 from orchestrator.core.timing import accumulate
@@ -40,7 +41,7 @@ from orchestrator.run_time import RunTime
 from stages.checks import Source, Standing
 from stages.criteria.base import Measurement, MeasurementState, Memory, memory_after_gap
 from stages.criteria.threshold import judge
-from stages.effects import SetFlag, repeatable
+from stages.effects import SetFlag
 
 log = structlog.get_logger()
 
@@ -532,45 +533,3 @@ def _source_of(ask: SuccessAsk) -> Source:
     fields = ("query", "sql", "command", "http", "database", "source")
     given = {name: getattr(ask.criterion, name) for name in fields if getattr(ask.criterion, name) is not None}
     return Source.model_validate(given)
-
-
-def outcome_events(entry: Outstanding, outcome: Outcome) -> tuple[list[Event], bool]:
-    """The events that an outcome means for an outstanding effect, and whether it is to be tried again.
-
-    A clean success or refusal is an outcome. Everything else is answered by looking: what can be repeated is tried
-    again under the same id; what cannot is never tried again, and a person says what became of it.
-    """
-    effect = entry.effect
-    match outcome.state:
-        case EffectState.DONE:
-            return [_finished(effect, "done", outcome)], False
-        case EffectState.REFUSED:
-            is_drift = isinstance(effect.operation, SetFlag) and outcome.observed is not None and effect.node is None
-            state = "cancelled" if entry.void or is_drift else "refused"
-            observed = None if is_drift else outcome.observed
-            return [_finished(effect, state, outcome.model_copy(update={"observed": observed}))], False
-        case EffectState.TEMPORARY | EffectState.UNKNOWN if entry.void:
-            return [_finished(effect, "cancelled", outcome)], False
-        case EffectState.UNKNOWN if not repeatable(effect.operation):
-            return [_failed(effect, outcome)], False
-        case EffectState.TEMPORARY | EffectState.UNKNOWN:
-            known = entry.failing == outcome.detail
-            temporary = outcome.model_copy(update={"state": EffectState.TEMPORARY})
-            return ([] if known else [_failed(effect, temporary)]), True
-
-
-def _finished(effect: Effect, state: str, outcome: Outcome) -> Event:
-    return EffectFinished.model_validate(
-        {
-            "type": "EffectFinished",
-            "effect": effect.id,
-            "target": effect.target,
-            "state": state,
-            "detail": outcome.detail,
-            "observed": outcome.observed,
-        }
-    )
-
-
-def _failed(effect: Effect, outcome: Outcome) -> Event:
-    return EffectFailed(effect=effect.id, target=effect.target, state=outcome.state, detail=outcome.detail)

@@ -14,11 +14,10 @@ from typing import Any
 
 import structlog
 
-from flags.snapshot import Snapshot
 from orchestrator.core import evidence as ev
 from orchestrator.core.commands import Actor, Command
-from orchestrator.core.events import InheritedTarget, PlanDocument, RunStarted, to_json
-from orchestrator.core.fold import begin, fold
+from orchestrator.core.events import InheritedTarget, PlanDocument, RunStarted
+from orchestrator.core.fold import begin
 from orchestrator.core.phases import CommandName, Phase
 from orchestrator.core.returns import targets_to_return
 from orchestrator.core.state import State
@@ -26,16 +25,13 @@ from orchestrator.core.view import iso, status, summary
 from orchestrator.errors import Conflict, Fenced, Forbidden, NotFound, Refused, RolloutError, StoreError, TargetBusy
 from orchestrator.flag_board import FlagBoard
 from orchestrator.ports import (
-    Clock,
-    FlagRecord,
     FlagWrite,
     Journal,
-    KillSwitch,
     NewRun,
     Recorded,
-    RunRow,
     World,
 )
+from orchestrator.reading import Entries, Reading, shown
 from orchestrator.rehearsal import Finding, Level, missing_secrets, rehearse
 from orchestrator.runner import Runner
 from stages.flag_spec import ABSENT, FlagChange, change_value, percentage_of, to_document, to_value
@@ -54,7 +50,6 @@ MOST_COUNTED = 1_000_000
 ROLES = ("viewer", "operator", "approver", "admin")
 
 
-Entries = list[dict[str, Any]]
 Findings = list[Finding]
 
 
@@ -88,102 +83,6 @@ def local_actor() -> Actor:
 def _require(actor: Actor, role: str, what: str) -> None:
     if ROLES.index(actor.role) < ROLES.index(role):
         raise Forbidden(f"{what} needs the role {role}; {actor.name} is {actor.role}")
-
-
-class Reading:
-    """What can be read of a store, with or without a controller."""
-
-    def __init__(self, journal: Journal, board: FlagBoard, clock: Clock, kill_switch: KillSwitch) -> None:
-        self.journal = journal
-        self.board = board
-        self.clock = clock
-        self.kill_switch = kill_switch
-
-    async def _state(self, run: str) -> tuple[State, str | None]:
-        records = await self.journal.read(run)
-        if not records:
-            raise NotFound(f"there is no run {run}")
-        return fold((record.event, record.at) for record in records), await self.journal.evidence(run)
-
-    def _has_controller(self, run: str) -> bool:
-        return False
-
-    async def status(self, run: str) -> dict[str, Any]:
-        state, evidence = await self._state(run)
-        now = self.clock.now()
-        return status(state, ev.from_text(evidence), now, has_controller=self._has_controller(run))
-
-    async def list(self, active: bool | None = None, limit: int = 100) -> Entries:
-        return [_listed(row) for row in await self.journal.rows(active, limit)]
-
-    async def history(self, run: str, after: int = 0, limit: int | None = None) -> Entries:
-        if await self.journal.row(run) is None:
-            raise NotFound(f"there is no run {run}")
-        return [shown(record) for record in await self.journal.read(run, after, limit)]
-
-    async def resolve_name(self, text: str) -> str:
-        """The run that *text* means: its name, a unique beginning of it, or a plan's newest run."""
-        if await self.journal.row(text) is not None:
-            return text
-        rows = await self.journal.rows()
-        by_plan = [row.run for row in rows if row.plan == text]
-        if by_plan:
-            return by_plan[0]
-        matching = [row.run for row in rows if row.run.startswith(text)]
-        if len(matching) == 1:
-            return matching[0]
-        if matching:
-            raise NotFound(f"{text} may be {', '.join(matching[:5])}: say more of the name")
-        raise NotFound(f"there is no run {text}")
-
-    async def flags(self, environment: str | None = None) -> Entries:
-        holders = await self._holders()
-        return [self._flag_shown(record, holders) for record in await self.board.all(environment)]
-
-    async def flag(self, environment: str, key: str) -> dict[str, Any]:
-        record = await self.board.get(environment, key)
-        if record is None:
-            raise NotFound(f"there is no flag {key} in {environment}")
-        return self._flag_shown(record, await self._holders())
-
-    async def _holders(self) -> Mapping[str, tuple[str, bool]]:
-        """Flag target -> the active run that touches it, and whether it is pinned there."""
-        return {}
-
-    def _flag_shown(self, record: FlagRecord, holders: Mapping[str, tuple[str, bool]]) -> dict[str, Any]:
-        document = record.document
-        run, pinned = holders.get(f"flag:{document.environment}/{document.key}", (None, False))
-        data = document.to_json()
-        killed = self.kill_switch.is_killed(document.environment, document.key) and not document.permanent
-        return {**data, "killed": killed, "run": run, "pinned": pinned, "by": record.by, "at": iso(record.at)}
-
-    def snapshot(self, environment: str) -> Snapshot:
-        return self.board.snapshot(environment)
-
-
-def _listed(row: RunRow) -> dict[str, Any]:
-    return {**{key: value for key, value in row.summary.items() if key != "settled"}, "active": row.active}
-
-
-def shown(record: Recorded) -> dict[str, Any]:
-    """A journal entry as everybody is shown it."""
-    data = to_json(record.event)
-    kind = data.pop("type")
-    data.pop("by", None)
-    data.pop("reason", None)
-    if kind == "RunStarted":
-        data.pop("documents", None)
-        data["files"] = sorted(data.get("files", {}))
-    event = record.event
-    return {
-        "seq": record.seq,
-        "time": iso(record.at),
-        "type": kind,
-        "by": event.by,
-        "reason": event.reason,
-        "data": data,
-        "hash": record.hash,
-    }
 
 
 class Service(Reading):

@@ -8,7 +8,7 @@ from orchestrator.errors import NotFound, RolloutError, UsageError
 
 if TYPE_CHECKING:
     from orchestrator.cli.client import Client
-    from orchestrator.service import Reading
+    from orchestrator.reading import Reading
 
 Json = dict[str, Any]
 T = TypeVar("T")

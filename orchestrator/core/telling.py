@@ -97,7 +97,7 @@ class Teller:
         return f"{label}: {state}{detail}"
 
 
-def _stands(value: Json) -> str:
+def _stands(value: Any) -> str:
     """Where a migrator says that the database stands, if the value of a target is that."""
     if not isinstance(value, dict) or "current" not in value:
         return ""

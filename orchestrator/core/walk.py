@@ -149,7 +149,10 @@ def _first_seen(target: Target, environment: str, stage: str, value: Json, *, ex
 
 def _request(m: Moment, key: str, act: Act, target: Target, known: TargetState, node: str | None) -> list[Event]:
     walk = m.state.walk(key)
-    current = known.value if known.existed or known.touched else None
+    standing = known.value
+    if key.startswith("trigger:"):
+        standing = m.state.drift.get(target.id, standing)  # what it does does not wait until an edit is decided
+    current = standing if known.existed or known.touched else None
     operation = act.forward(current)
     if isinstance(operation, SetFlag) and not key.startswith("trigger:"):
         operation = operation.model_copy(update={"value": beneath_pins(m.state, known, operation.value)})
@@ -162,7 +165,7 @@ def _request(m: Moment, key: str, act: Act, target: Target, known: TargetState, 
             operation,
             act.label,
             undo=act.backward(known.value),
-            before=known.value,
+            before=standing,
             environment=act.site.environment,
             stage=act.site.stage,
             walk=key,

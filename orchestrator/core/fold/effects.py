@@ -1,5 +1,6 @@
 """Folding targets, effects and the walks through lists of acts."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from orchestrator.core import events as ev
@@ -17,6 +18,7 @@ from orchestrator.core.state import (
     put,
 )
 from stages.effects import TargetKind, is_partial
+from stages.values import Json
 
 
 def walks_of_step(state: State) -> tuple[str, ...]:
@@ -81,12 +83,17 @@ def _effect_finished(state: State, event: ev.EffectFinished, at: float) -> State
     is_seen = event.state != "refused" or entry.effect.target_kind is TargetKind.SCHEMA  # which may stop on its way
     if event.observed is not None and is_seen:
         target = replace(target, value=event.observed)
+    drift = state.drift
+    if event.target in drift and event.state == "done" and str(entry.effect.walk).startswith("trigger:"):
+        target, drift = _changed_beneath(state, event)
     partly = event.state == "refused" and target.kind is TargetKind.SCHEMA and event.observed is not None
     target = replace(target, cut_short=event.state == "cancelled" or partly)
+    is_changed = event.state == "done" or entry.void or event.observed is not None  # a clean refusal changed nothing
     state = replace(
         state,
         targets=put(state.targets, event.target, target),
-        changed_at=put(state.changed_at, event.target, at),
+        changed_at=put(state.changed_at, event.target, at) if is_changed else state.changed_at,
+        drift=drift,
         restores=drop(state.restores, event.target),
     )
     if entry.effect.node is not None:
@@ -103,6 +110,14 @@ def _effect_finished(state: State, event: ev.EffectFinished, at: float) -> State
         return replace(state, walks=put(state.walks, entry.effect.walk, next_act(walk)))
     failed = replace(walk, failed=f"{entry.effect.label}: {event.detail}")
     return replace(state, walks=put(state.walks, entry.effect.walk, failed))
+
+
+def _changed_beneath(state: State, event: ev.EffectFinished) -> tuple[TargetState, Mapping[str, Json]]:
+    """A trigger changed a flag that somebody had changed: its keys are the run's, the others wait to be decided."""
+    target, found, now = state.targets[event.target], state.drift[event.target], event.observed or {}
+    changed = {key: value for key, value in now.items() if value != found.get(key)}
+    target = replace(target, value={**target.value, **changed})
+    return target, put(state.drift, event.target, now)
 
 
 def exposure_changed(state: State, entry: Outstanding, at: float) -> State:

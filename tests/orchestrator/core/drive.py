@@ -21,10 +21,10 @@ from orchestrator.core.effect import Effect, EffectState, Outcome
 from orchestrator.core.events import Event, PlanDocument, RunStarted
 from orchestrator.core.fold import apply, begin
 from orchestrator.core.moment import Moment
+from orchestrator.core.outcomes import outcome_events
 from orchestrator.core.state import State
 from orchestrator.core.timing import accumulate
 from orchestrator.core.view import status
-from orchestrator.runner import outcome_events
 from stages.checks import Standing
 from stages.compile import environment_names
 from stages.criteria.base import Measurement, MeasurementState, Memory, SeriesValue
