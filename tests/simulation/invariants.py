@@ -195,11 +195,11 @@ def _windows(simulation: "Simulation", story: Story) -> Complaints:
 
 def _guards(simulation: "Simulation", story: Story) -> Complaints:
     """An approval that guards an entry was given by somebody else than the author before the entry was left."""
-    approved = {
-        record.event.item: record
-        for record in story.of(ev.WaitingAnswered)
-        if isinstance(record.event, ev.WaitingAnswered) and record.event.answer == "approve"
-    }
+    approved: dict[str, Recorded] = {}
+    for record in story.of(ev.WaitingAnswered):
+        answered = record.event
+        if isinstance(answered, ev.WaitingAnswered) and answered.answer == "approve" and answered.closes:
+            approved.setdefault(answered.item, record)
     for record in story.of(ev.LegEntered):
         event = record.event
         assert isinstance(event, ev.LegEntered)

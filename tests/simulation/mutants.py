@@ -12,7 +12,7 @@ from typing import Any
 from unittest.mock import patch
 
 from orchestrator import runner as runner_module
-from orchestrator.core import backward, forward, gates, rollback, walk
+from orchestrator.core import backward, decide, forward, gates, rollback, walk
 from orchestrator.core.events import LegEntered
 from orchestrator.core.moment import Moment
 from orchestrator.core.phases import Leg, Reason
@@ -108,6 +108,12 @@ def _guessed(moment: Moment, act: Act, target: Any) -> list[Any]:
     return [walk._first_seen(target, act.site.environment, act.site.stage, value, existed=True)]
 
 
+@contextmanager
+def _guessing() -> Iterator[None]:
+    with patch.object(walk, "observed", _guessed), patch.object(decide, "observed", _guessed):
+        yield
+
+
 def _skipping(moment: Moment) -> list[Any]:
     found = forward.baking(moment)
     stage = moment.state.stage
@@ -171,7 +177,7 @@ MUTANTS: tuple[Mutant, ...] = tuple(
         ("nan-passes", "NaN is taken for 0", _judging(_nan_is_zero)),
         ("missing-passes", "what could not be measured is taken for good", _judging(_missing_is_zero)),
         ("missing-fails", "what could not be measured is taken for bad", _judging(_missing_is_bad)),
-        ("guessed-before", "what was there before is guessed", _replaced(walk, "observed", _guessed)),
+        ("guessed-before", "what was there before is guessed", _guessing),
         ("delta", "a step adds its percentage to what is there", _replaced(Act, "_raised", _added)),
         ("pause-forgotten", "a pause holds nothing", _replaced(Moment, "held", property(_held_but_by_a_pause))),
         ("gate-forgotten", "exposure rises unasked", _replaced(Moment, "may_raise", property(lambda _: True))),

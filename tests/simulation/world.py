@@ -26,6 +26,7 @@ from tests.simulation.faults import Fate, Fault, Faults
 from tests.simulation.loop import LIFE, START
 from tests.simulation.plans import Drawn
 
+INITIAL = "v1"  # what every command's target stands at before anybody sets it
 GOOD, BETWEEN, BAD = 0.01, 0.07, 0.5
 
 
@@ -344,19 +345,19 @@ class _Command:
         if self._world.faults.strikes(Fault.TEMPORARY):
             return Outcome(state=EffectState.UNKNOWN, detail="the probe could not be asked")
         _, target, value = operation.probe
-        is_done = self._world.texts.get((scene.environment, target), "") == value
+        is_done = self._world.texts.get((scene.environment, target), INITIAL) == value
         return self._finished(operation, effect, scene) if is_done else None
 
     def _finished(self, operation: RunCommand, effect: Effect, scene: Scene) -> Outcome:
         if operation.observe is None:
             return _done({"ran": effect.id})
-        return _done({"text": self._world.texts.get((scene.environment, operation.observe[1]), "")})
+        return _done({"text": self._world.texts.get((scene.environment, operation.observe[1]), INITIAL)})
 
     def _run(self, operation: RunCommand, effect: Effect, scene: Scene) -> None:
         word, target, *rest = operation.argv
         place = (scene.environment, target)
-        before = self._world.texts.get(place, "")
-        self._world.texts[place] = rest[0] if word == "set" and rest else ""
+        before = self._world.texts.get(place, INITIAL)
+        self._world.texts[place] = rest[0] if word == "set" and rest else INITIAL
         name = f"command:{scene.environment}/{target}"
         self._world.changed("command", name, before, self._world.texts[place], effect.id, scene.run)
 
@@ -365,7 +366,7 @@ class _Command:
         await self._world.pass_time()
         if self._world.faults.strikes(Fault.TEMPORARY):
             raise Temporary("the command timed out")
-        return Seen(value={"text": self._world.texts.get((scene.environment, observation.argv[1]), "")})
+        return Seen(value={"text": self._world.texts.get((scene.environment, observation.argv[1]), INITIAL)})
 
 
 class _Http:
