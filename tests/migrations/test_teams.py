@@ -137,9 +137,9 @@ def test_a_migration_holds_itself_back_by_the_health_of_its_database(host: Host,
     with psycopg.connect(dsn) as forgotten:
         forgotten.execute("SELECT 1")
         child, run = host.started(plan)
-        host.wait_for(run, hold="paused")
-        assert "old transactions" in host.ok("status", run).output
-    host.ok("resume", run)
+        host.wait_for(run, hold="failing")
+        assert "before the stage begins: old transactions" in host.ok("status", run).output
+        assert rows(dsn, "SELECT to_regclass('user_tool_history')") == [(None,)]
     assert child.wait(60) == 0, child.output + child.errors
 
 
