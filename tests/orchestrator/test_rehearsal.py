@@ -113,5 +113,3 @@ async def test_a_point_of_no_return_is_seen_before_the_start() -> None:
     stages = [{**SPEC["stages"][0], "point_of_no_return": True}, SPEC["stages"][1]]
     (warning,) = sentences(await found(Answers(), {**SPEC, "stages": stages}), Level.WARNING)
     assert "point of no return" in warning
-
-
