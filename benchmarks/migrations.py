@@ -1,9 +1,10 @@
 """Three teams' migrations on real PostgreSQL with 200 statements a second on the same tables: how long did they wait?
 
 The same files are applied by the `rollout` command and, beside it in the same run, by psql (or, where there is none, by
-a connection without any limit), each to a fresh database. The application also writes a report now and then, whose
-transaction keeps its locks for three seconds: a change of a table has to wait for it, and whoever waits in the queue
-makes everybody behind wait too. A time without any migration shows what the machine itself makes them wait.
+a connection without any limit), each to a fresh database. The application also writes reports now and then, whose
+transactions keep locks for one to three seconds: a change of a table has to wait for them, and whoever waits in the
+queue makes everybody behind wait too. Their times are random, and the same for each way of a round. A time without any
+migration shows what the machine itself makes them wait.
 """
 
 import platform
@@ -32,11 +33,11 @@ def run(quick: bool) -> dict[str, Any]:
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
     with PostgresServer() as server:
         version = rows(server.dsn(), "SHOW server_version")[0][0]
-        for _ in range(QUICK_ROUNDS if quick else ROUNDS):
+        for seed in range(QUICK_ROUNDS if quick else ROUNDS):
             reached = []
             for name, apply in ways.items():
                 with server.database() as dsn:
-                    results[name].append(_measured(dsn, apply))
+                    results[name].append(_measured(dsn, apply, seed))
                     reached.append(catalogue(dsn))
             assert reached[1] == reached[2], "the two did not do the same"
     return {
@@ -48,9 +49,9 @@ def run(quick: bool) -> dict[str, Any]:
     }
 
 
-def _measured(dsn: str, apply: Apply) -> dict[str, Any]:
+def _measured(dsn: str, apply: Apply, seed: int) -> dict[str, Any]:
     prepare(dsn)
-    with Traffic(dsn, PER_SECOND).going_on() as traffic:
+    with Traffic(dsn, PER_SECOND, seed).going_on() as traffic:
         began = time.monotonic()
         apply(dsn)
         took_seconds = time.monotonic() - began

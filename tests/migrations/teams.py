@@ -185,17 +185,19 @@ STATEMENTS = (
     "SELECT standard_name FROM migration.engagement_architecture_standards WHERE id = %(n)s %% 20000",
 )
 WORKERS = 4
-REPORT_SECONDS, PAUSE_SECONDS = 3.0, 1.5
+REPORTS = 2
+REPORT_SECONDS, PAUSE_SECONDS = (1.0, 3.0), (0.5, 2.0)
 
 
 @dataclass
 class Traffic:
-    """An application: so many statements a second on the tables that are migrated, and a report now and then whose
-    transaction holds its locks for seconds.
+    """An application: so many statements a second on the tables that are migrated, and reports now and then whose
+    transactions hold locks and snapshots for seconds.
     """
 
     dsn: str
     per_second: float = 200.0
+    seed: int = 0
     waits_seconds: list[float] = field(default_factory=list)
     slowest: tuple[float, str] = (0.0, "")
     problems: list[str] = field(default_factory=list)
@@ -204,7 +206,7 @@ class Traffic:
     @contextlib.contextmanager
     def going_on(self) -> Iterator["Traffic"]:
         threads = [threading.Thread(target=self._guarded, args=(self._work, n)) for n in range(WORKERS)]
-        threads.append(threading.Thread(target=self._guarded, args=(self._report, 0)))
+        threads += [threading.Thread(target=self._guarded, args=(self._report, n)) for n in range(REPORTS)]
         for thread in threads:
             thread.start()
         wait_until(lambda: len(self.waits_seconds) > 10 or self.problems, what="the traffic to begin")
@@ -234,11 +236,14 @@ class Traffic:
             self.waits_seconds.append(waited)
             self.slowest = max(self.slowest, (waited, statement))
 
-    def _report(self, connection: psycopg.Connection[Any], _: int) -> None:
-        connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ  # builds of an index wait for its snapshot
+    def _report(self, connection: psycopg.Connection[Any], number: int) -> None:
+        """The first keeps locks of the tables that are changed, the second a snapshot that builds of an index await."""
+        dice = random.Random(f"{self.seed}/{number}")
+        if number:
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
         while not self._stop.is_set():
             with connection.transaction():
-                connection.execute("SELECT count(*) FROM embedding_queue")
-                connection.execute("SELECT count(*) FROM documents")
-                self._stop.wait(REPORT_SECONDS)
-            self._stop.wait(PAUSE_SECONDS)
+                for table in ("users",) if number else ("embedding_queue", "documents"):
+                    connection.execute(f"SELECT count(*) FROM {table}".encode())
+                self._stop.wait(dice.uniform(*REPORT_SECONDS))
+            self._stop.wait(dice.uniform(*PAUSE_SECONDS))
