@@ -119,6 +119,7 @@ class Runner:
         self._tasks = _Tasks()
         self._asked_for: set[str] = set()  # ids of effects that this life asked for itself
         self._uncertain: set[str] = set()  # ids whose newest try may have happened
+        self._unread: set[str] = set()  # ids whose try is over, and its outcome not taken yet
         self._deliveries: dict[str, _Delivery] = {}
         self._saved_at = world.clock.monotonic()
         self.unwritable: str | None = None  # why the journal refuses what is to be written now
@@ -335,6 +336,7 @@ class Runner:
         return body
 
     async def _take_outcome(self, effect: Effect, outcome: Outcome) -> None:
+        self._unread.discard(effect.id)
         entry = self.state.outstanding.get(effect.target)
         if entry is None or entry.effect.id != effect.id:
             return  # a person resolved it meanwhile
@@ -380,6 +382,8 @@ class Runner:
         for entry in list(self.state.outstanding.values()):
             effect = entry.effect
             task = self._tasks.running.get(effect.id)
+            if effect.id in self._unread:
+                continue  # it came back while something else was written; to begin again would be to do it twice
             if entry.void:
                 self._settle_void(entry, task)
                 continue
@@ -410,6 +414,7 @@ class Runner:
         except Exception as error:  # an adapter's bug must not end the run: its outcome is unknown
             log.exception("effect.crashed", run=self.run, effect=effect.id)
             outcome = Outcome(state=EffectState.UNKNOWN, detail=f"{type(error).__name__}: {error}")
+        self._unread.add(effect.id)
         self._hand_in(_Performed(effect, outcome))
 
     def _hand_in(self, item: _Performed | _Noted | _Delivered) -> None:

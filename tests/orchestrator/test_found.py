@@ -4,9 +4,11 @@ import asyncio
 from dataclasses import replace
 
 from orchestrator.core.commands import Command
+from orchestrator.core.effect import Effect, Outcome
 from orchestrator.core.events import EffectRequested
-from orchestrator.ports import FlagWrite
-from tests.orchestrator.test_service import ANN, House, eventually, house, submission
+from orchestrator.journal.memory import MemoryStore
+from orchestrator.ports import Batch, FlagWrite, Recorded, Scene
+from tests.orchestrator.test_service import ANN, House, Outside, eventually, house, submission
 
 __all__ = ["house"]
 
@@ -45,3 +47,29 @@ async def test_releasing_the_edit_keeps_what_the_trigger_did_to_the_flag(house: 
     release = {"command": "resume", "pin": "release", "reason": "ours again"}
     await service.command(run, Command.model_validate(release), ANN)
     await eventually(service, run, percentages={"beta": 50.0})
+
+
+class Slow(MemoryStore):
+    """Takes its time for whatever it writes, so that others come back meanwhile."""
+
+    async def append(self, batch: Batch) -> list[Recorded]:
+        await asyncio.sleep(0.02)
+        return await super().append(batch)
+
+
+class Unhurried(Outside):
+    async def perform(self, effect: Effect, scene: Scene, resumed: bool) -> Outcome:
+        await asyncio.sleep(0.01)
+        return await super().perform(effect, scene, resumed)
+
+
+async def test_an_effect_that_comes_back_while_something_is_written_is_not_done_twice(house: House) -> None:
+    house.store, house.outside = Slow(), Unhurried()
+    service = await house.move_in()
+    before = [{"command": ["./tell.sh"], "name": f"tell {number}", "undo": "none"} for number in range(2)]
+    plan = submission(rollback={"before": before})
+    run, _ = await service.start(plan, ANN)
+    await eventually(service, run, percentages={"beta": 50.0}, leg="baking")
+    await service.command(run, Command.model_validate({"command": "rollback", "reason": "no"}), ANN)
+    await eventually(service, run, outcome="rolled_back")
+    assert house.outside.done == ["tell 0", "tell 1"]
