@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LOOK_EVERY_SECONDS = 30.0
 PATIENCE_SECONDS = 600.0  # with a hold that does not go away by itself
 MOST_RESUMES = 5  # then it goes back: what fails again and again will not be resumed away
-MOST_LOOKS_AFTERWARDS = 40
+MOST_LOOKS_AFTERWARDS = 150  # success that can't be measured is given up after an hour
 STILL_SECONDS = 1200.0  # with nothing happening at all, though nothing holds
 SOMEBODY = Actor("somebody", "operator")
 AUTHOR = Actor("author", "admin", ("dev",))

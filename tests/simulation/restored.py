@@ -129,6 +129,8 @@ def last_touched_goes_first(simulation: "Simulation", story: Story) -> Complaint
         effect = event.effect
         if effect.node is None and record.seq < back.seq:
             touched[effect.target] = record.seq
+        elif record.seq < back.seq:
+            continue  # of a partial rollback before
         elif str(effect.node).startswith("undo:") and effect.attempt == 1 and effect.target in touched:
             place = f"{effect.environment}/{effect.stage}"
             if touched[effect.target] > newest.get(place, touched[effect.target]):
