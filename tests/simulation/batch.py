@@ -50,7 +50,7 @@ def _hang(number: int, frame: FrameType | None) -> None:
 
 def judge_all(seeds: Iterable[int], processes: int | None = None) -> Iterator[Verdict]:
     """In whatever order they are done."""
-    with multiprocessing.get_context("fork").Pool(processes or os.cpu_count(), maxtasksperchild=200) as pool:
+    with multiprocessing.get_context("spawn").Pool(processes or os.cpu_count()) as pool:
         yield from pool.imap_unordered(judge, seeds, chunksize=4)
 
 

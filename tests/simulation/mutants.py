@@ -1,7 +1,7 @@
 """Deliberate bugs. Each must be caught by some invariant within a few hundred seeds, or the simulation sees too little.
 
 A mutant is a context in which a piece of the real code is replaced by one that is wrong in a way that people get it
-wrong. The seeds then run in processes that inherit it.
+wrong.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +25,8 @@ from stages.criteria.base import Judgement, Measurement, MeasurementState, Memor
 from stages.criteria.threshold import Threshold, judge
 from stages.flag_spec import ABSENT, percentage_of
 from stages.step import Act
-from tests.simulation.batch import Verdict, judge_all
+from tests.simulation.batch import Verdict
+from tests.simulation.batch import judge as judge_seed
 
 SEEDS = range(600)
 _NOT_MEASURED = (MeasurementState.MISSING, MeasurementState.STALE, MeasurementState.ERROR)
@@ -39,9 +40,9 @@ class Mutant:
 
 
 def caught_by(mutant: Mutant, seeds: Sequence[int] = SEEDS) -> Verdict | None:
-    """The first failing seed that comes back; None if the bug went unseen."""
+    """The first failing seed; None if the bug went unseen."""
     with mutant.applied():
-        for verdict in judge_all(seeds):
+        for verdict in map(judge_seed, seeds):
             if verdict.violations:
                 return verdict
     return None
