@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from tests.support.metrics_app import MetricsApp
 from tests.support.ports import free_port as find_free_port
@@ -67,3 +68,11 @@ def rollout(tmp_path: Path) -> Iterator[Rollout]:
     """The real `rollout` command with a state directory of its own; what it started is killed at the end."""
     with rollout_in(tmp_path) as isolated:
         yield isolated
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """A controller hosted in a test sets up its logging for the whole process, on streams that end with the test."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
