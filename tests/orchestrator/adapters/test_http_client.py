@@ -130,7 +130,11 @@ async def test_a_small_answer_that_unpacks_to_much_is_not_unpacked(server: Scrip
 
 @pytest.mark.parametrize(
     ("content", "encoding", "kind"),
-    ((b"no gzip", "gzip", Permanent), (b"x", "br", Permanent), (gzip.compress(b"hello", mtime=0)[:-9], "gzip", NoAnswer)),
+    (
+        (b"no gzip", "gzip", Permanent),
+        (b"x", "br", Permanent),
+        (gzip.compress(b"hello", mtime=0)[:-9], "gzip", NoAnswer),
+    ),
 )
 async def test_wrong_compression_is_said(
     server: ScriptedServer, content: bytes, encoding: str, kind: type[RolloutError]
