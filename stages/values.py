@@ -4,6 +4,7 @@ Each is written as text or a number in YAML and is plain data afterwards: durati
 compare, percentages are numbers from 0 to 100 in steps of 0.001.
 """
 
+import math
 import operator
 import re
 from collections.abc import Callable
@@ -233,3 +234,18 @@ TextOrSecret = str | SecretRef
 Words = Annotated[tuple[str, ...], Field(min_length=1)]
 """A command: program and arguments, each a word of its own; no shell reads them."""
 Environments = tuple[str, ...]
+
+
+def finite(value: Json) -> Json:
+    """*value* with what JSON has no number for written as a text: ``NaN``, ``Infinity``, ``-Infinity``."""
+    match value:
+        case dict():
+            return {key: finite(entry) for key, entry in value.items()}
+        case list() | tuple():
+            return [finite(entry) for entry in value]
+        case float() if math.isnan(value):
+            return "NaN"
+        case float() if math.isinf(value):
+            return "Infinity" if value > 0 else "-Infinity"
+        case _:
+            return value

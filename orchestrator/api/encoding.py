@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 from fastapi.responses import JSONResponse
+
+from stages.values import finite
 
 
 def encode(value: Any) -> bytes:
@@ -14,25 +15,11 @@ def encode(value: Any) -> bytes:
     try:
         return _dumps(value)
     except ValueError:
-        return _dumps(_finite(value))
+        return _dumps(finite(value))
 
 
 def _dumps(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode("utf-8", "replace")
-
-
-def _finite(value: Any) -> Any:
-    match value:
-        case dict():
-            return {key: _finite(entry) for key, entry in value.items()}
-        case list() | tuple():
-            return [_finite(entry) for entry in value]
-        case float() if math.isnan(value):
-            return "NaN"
-        case float() if math.isinf(value):
-            return "Infinity" if value > 0 else "-Infinity"
-        case _:
-            return value
 
 
 class Json(JSONResponse):

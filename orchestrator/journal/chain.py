@@ -10,13 +10,12 @@ cannot.
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from orchestrator.core.events import SCHEMA_VERSION, Event, from_json, to_json
 from orchestrator.ports import Recorded
-from stages.values import Json
+from stages.values import Json, finite
 
 GENESIS: Final = "0" * 64
 
@@ -30,7 +29,7 @@ def canonical(value: Json) -> str:
     try:
         return _ENCODER.encode(value)
     except ValueError:  # a number that is not finite
-        return _ENCODER.encode(_finite(value))
+        return _ENCODER.encode(finite(value))
 
 
 def encode(event: Event) -> Encoded:
@@ -38,7 +37,7 @@ def encode(event: Event) -> Encoded:
     try:
         return event, _ENCODER.encode(data)
     except ValueError:
-        plain = _finite(data)
+        plain = finite(data)
         return from_json(plain), _ENCODER.encode(plain)
 
 
@@ -76,17 +75,3 @@ def _link(before: str, place: tuple[str, int, float], type_name: str, data: str,
         f'"seq":{seq},"type":"{type_name}"}}'
     )
     return hashlib.sha256(text.encode("ascii")).hexdigest()
-
-
-def _finite(value: Json) -> Json:
-    match value:
-        case dict():
-            return {key: _finite(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_finite(item) for item in value]
-        case float() if math.isnan(value):
-            return "NaN"
-        case float() if math.isinf(value):
-            return "Infinity" if value > 0 else "-Infinity"
-        case _:
-            return value
