@@ -58,7 +58,8 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def events_of(response: httpx.Response) -> AsyncIterator[dict[str, str]]:
-    """Each event as its fields; a comment under ``comment``."""
+    """Each event as its fields; a comment under ``comment``. Keep it while the stream is to stay open: the connection is
+    closed with it."""
     fields: dict[str, str] = {}
     async for line in response.aiter_lines():
         if not line:
@@ -123,7 +124,8 @@ async def test_a_quiet_stream_has_a_heartbeat(service: FakeService) -> None:
 async def test_a_client_that_goes_away_leaves_nothing_behind(service: FakeService) -> None:
     async with serving(service) as server:
         async with server.client.stream("GET", EVENTS) as response:
-            await anext(events_of(response))
+            events = events_of(response)
+            await anext(events)
             assert (service.following, server.open_streams) == (1, 1)
         await until(lambda: (service.following, server.open_streams) == (0, 0))
 
@@ -157,7 +159,8 @@ async def test_there_are_only_so_many_streams(service: FakeService) -> None:
     async with serving(service) as server:
         server.app.state.context.streams.most = 1
         async with server.client.stream("GET", EVENTS) as response:
-            await anext(events_of(response))
+            events = events_of(response)
+            await anext(events)
             refused = await server.client.get(EVENTS)
             assert (refused.status_code, refused.headers["Retry-After"]) == (503, "10")
         await until(lambda: server.open_streams == 0)
