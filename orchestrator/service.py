@@ -9,7 +9,7 @@ import hashlib
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -32,10 +32,12 @@ from orchestrator.ports import (
     World,
 )
 from orchestrator.reading import Entries, Reading, shown
-from orchestrator.rehearsal import Finding, Level, missing_secrets, rehearse
+from orchestrator.rehearsal import Finding, Level, lint_migrators, missing_secrets, rehearse
 from orchestrator.runner import Runner
+from stages.compile import compile_plan
 from stages.flag_spec import ABSENT, FlagChange, change_value, percentage_of, to_document, to_value
-from stages.problems import InvalidPlan
+from stages.plan import StagedRollout
+from stages.problems import InvalidPlan, Problem
 from stages.step import Program
 
 log = structlog.get_logger()
@@ -211,11 +213,31 @@ class Service(Reading):
             if submission.supersede is not None:
                 self._require_secrets(submission)
                 return await self._supersede(submission, actor), True
-            for row in await self.journal.rows(active=True):
-                if (row.plan, row.digest) == (submission.plan, submission.digest):
-                    return row.run, False
+            attached = await self._attached(submission)
+            if attached is not None:
+                return attached, False
             self._require_secrets(submission)
             return await self._begin(_started(submission, actor)), True
+
+    async def lint(self, submission: Submission) -> Findings:
+        """What the rules warn of in the SQL that a plan's own migrator would run, which is asked, and takes seconds.
+
+        Nothing for a plan that ``start`` would attach to. Raises ``InvalidPlan`` for what it does not accept.
+        """
+        documents = [(one.environment, StagedRollout.model_validate(one.plan)) for one in submission.documents]
+        program = compile_plan(documents, submission.digest, submission.files, submission.directory)
+        if await self._attached(submission) is not None:
+            return []
+        found = await lint_migrators(documents, submission.files, program, self.world)
+        errors = [Problem(one.where, 0, 0, "", one.sentence) for one in found if one.level is Level.ERROR]
+        if errors:
+            raise InvalidPlan(errors)
+        return found
+
+    async def _attached(self, submission: Submission) -> str | None:
+        rows = await self.journal.rows(active=True)
+        same = (row.run for row in rows if (row.plan, row.digest) == (submission.plan, submission.digest))
+        return next(same, None)
 
     def _require_secrets(self, submission: Submission) -> None:
         """Nothing is started that would find out half-way that it can't log in."""
@@ -292,7 +314,7 @@ class Service(Reading):
             raise Refused(f"{run} was rolled back already; rollback --with-schema would take its schema back too")
         if state.started.reverses is not None and state.outcome == "rolled_back" and not command.with_schema:
             raise Refused(f"{run} was a way back itself, and it is through")
-        inherited = _inherited(replace(state, environments_passed=()), reverse=True)
+        inherited = _inherited(state.with_changes(environments_passed=()), reverse=True)
         if not inherited:
             raise Refused(f"{run} left nothing behind that could be taken back")
         started = state.started.model_copy(

@@ -5,6 +5,7 @@ Each ask has a key; the shell has at most one of a key under way. What comes bac
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from orchestrator.core import afterwards, backward, gates
 from orchestrator.core.evidence import Look
@@ -174,6 +175,7 @@ def _wanted_observations(m: Moment) -> Iterator[tuple[str, Observation, float]]:
             yield from _node_observation(m, node)
 
 
+@lru_cache(1024)  # asked at every turn, and never another
 def _flag(target: str) -> ObserveFlag:
     environment, _, key = target.removeprefix("flag:").partition("/")
     return ObserveFlag(environment=environment, key=key)

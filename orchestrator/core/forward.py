@@ -15,7 +15,7 @@ from orchestrator.core.events import (
     StageEnded,
 )
 from orchestrator.core.evidence import Progress
-from orchestrator.core.gates import baseline, evidence_of, judge_gates
+from orchestrator.core.gates import baseline, evidence_of
 from orchestrator.core.moment import Moment
 from orchestrator.core.names import step_walk
 from orchestrator.core.phases import Leg, Phase, Reason
@@ -118,7 +118,7 @@ def gate_rule(m: Moment) -> list[Event]:
     names = gates.reached_gates(m.state)
     if not m.state.forward or not names or (Reason.PAUSED, "on_fail") in m.state.holds or _is_killed(m.state):
         return []
-    view = judge_gates(m.state, m.evidence, names, m.now)
+    view = m.judged(names)
     if view.verdict is not Verdict.FAIL:
         return []
     return gate_failed(m, view)
@@ -211,7 +211,7 @@ def _outdated(m: Moment) -> list[Event]:
 
 def _preparing_gate_looked(m: Moment) -> bool:
     """One look at the stage's own gate: a fail holds (see holds), missing data does not."""
-    view = judge_gates(m.state, m.evidence, stage_of(m.state).gate, m.now)
+    view = m.judged(stage_of(m.state).gate)
     return view.complete and view.verdict is not Verdict.FAIL
 
 
@@ -220,7 +220,7 @@ def preparing_holds(m: Moment) -> Holds:
     found = walk_holds(m, *_walk_of_preparing(m.state))
     if _ages_before_a_window(m):
         found |= _window_hold(m)
-    view = judge_gates(m.state, m.evidence, stage.gate, m.now)
+    view = m.judged(stage.gate)
     if view.verdict is Verdict.FAIL:
         found[(Reason.FAILING, f"gate:{view.name}")] = f"before the stage begins: {view.sentence()}"
     return found
@@ -342,7 +342,7 @@ def is_baked(m: Moment) -> bool:
     step = step_of(m.state)
     if m.state.advanced_seq > m.state.entered_seq:
         return True
-    view = judge_gates(m.state, m.evidence, step.gate, m.now)
+    view = m.judged(step.gate)
     if not view.passing or not view.counts:
         return False
     return bake_progress(m).seconds >= step.bake.min_seconds
@@ -353,7 +353,7 @@ def bake_counts(m: Moment) -> bool:
     state = m.state
     if state.leg is not Leg.BAKING or not state.forward or _is_killed(state):
         return False
-    view = judge_gates(state, m.evidence, step_of(state).gate, m.now)
+    view = m.judged(step_of(state).gate)
     return view.passing and view.counts
 
 
@@ -361,7 +361,7 @@ def baking(m: Moment) -> list[Event]:
     state, stage = m.state, stage_of(m.state)
     if m.held or not is_baked(m):
         return []
-    view = judge_gates(state, m.evidence, step_of(state).gate, m.now)
+    view = m.judged(step_of(state).gate)
     evidence = {**evidence_of(view), "baked_seconds": round(bake_progress(m).seconds, 3)} if view.criteria else None
     if state.cursor.step + 1 < len(stage.steps):
         left = enter(state, Leg.ENTERING, step=state.cursor.step + 1)
@@ -373,7 +373,7 @@ def baking(m: Moment) -> list[Event]:
 def baking_holds(m: Moment) -> Holds:
     if m.state.advanced_seq > m.state.entered_seq:
         return {}
-    view = judge_gates(m.state, m.evidence, step_of(m.state).gate, m.now)
+    view = m.judged(step_of(m.state).gate)
     if view.verdict is Verdict.INCONCLUSIVE and view.inconclusive:
         return {(Reason.INCONCLUSIVE, view.name): view.sentence()}
     return {}

@@ -1,6 +1,6 @@
 """What a decision is made from, and the small questions that every rule asks of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from orchestrator.core.effect import Effect
 from orchestrator.core.events import EffectRequested, Event
@@ -21,6 +21,14 @@ class Moment:
     state: State
     evidence: Evidence
     now: float
+    _judged: dict[tuple[str, ...], GateView] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def judged(self, names: tuple[str, ...]) -> GateView:
+        """What gates say together. Several rules ask, and a moment has one answer."""
+        view = self._judged.get(names)
+        if view is None:
+            view = self._judged[names] = judge_gates(self.state, self.evidence, names, self.now)
+        return view
 
     def seen(self, target: str, since: float | None = None) -> SeenAt | None:
         """What was seen of a target, if it is fresh (or no older than *since*) and could be seen."""
@@ -49,7 +57,7 @@ class Moment:
 
     @property
     def reached_gate(self) -> GateView:
-        return judge_gates(self.state, self.evidence, reached_gates(self.state), self.now)
+        return self.judged(reached_gates(self.state))
 
     @property
     def may_raise(self) -> bool:

@@ -33,7 +33,7 @@ def events(m: Moment) -> list[Event]:
     if not m.state.program.notify.channels:
         return []
     wanted = [*_news(m.state), *_triggers(m.state), *_hold_notices(m), *_within(m)]
-    return [NoticeRequested(notice=notice) for notice in wanted if notice.key not in m.state.notices]
+    return [NoticeRequested(notice=notice) for notice in wanted]
 
 
 def due_times(m: Moment) -> Iterator[float]:
@@ -59,9 +59,12 @@ def _news(state: State) -> Iterator[Notice]:
 
 
 def _to(state: State, channels: tuple[str, ...], key: str, severity: NoticeSeverity, words: str) -> Iterator[Notice]:
+    """What was not asked for yet."""
     for channel in channels:
-        title = f"{state.run}: {words}"
-        yield Notice(key=f"{key}@{channel}", channel=channel, severity=severity, title=title, text=words)
+        whole = f"{key}@{channel}"
+        if whole not in state.notices:
+            title = f"{state.run}: {words}"
+            yield Notice(key=whole, channel=channel, severity=severity, title=title, text=words)
 
 
 def channels_for(state: State, severity: NoticeSeverity) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from orchestrator.core.phases import Phase
 from orchestrator.core.state import State, TargetState, Touch
 from stages.effects import TargetKind
+from stages.step import StageProgram
 from stages.values import Json
 
 
@@ -128,12 +129,29 @@ def schema_policy(state: State, entry: Return) -> str:
 def schema_stays(state: State, entry: Return) -> str | None:
     """Why a schema target never goes back, whoever asks; None if it may."""
     stage = state.program.environment(entry.environment).stage(entry.stage)
-    reason = stage.irreversible.get(entry.target.id) if stage is not None else None
+    reason = _never_goes(state, stage, entry.target.id) if stage is not None else None
     if reason is not None:
         return reason
     if entry.touch.undo is None:
         return "the plan declares no way back"
     return None
+
+
+def _never_goes(state: State, stage: StageProgram, target: str) -> str | None:
+    """A history is linear: what lies below something that never goes, and was applied, does not go either."""
+    if target in stage.irreversible:
+        return stage.irreversible[target]
+    above = stage.schema_above(target)
+    wall = next((one for one in above if one.id in stage.irreversible and _was_moved(state, one.id)), None)
+    return f"{wall.title}, above it, never goes: {stage.irreversible[wall.id]}" if wall is not None else None
+
+
+def _was_moved(state: State, target: str) -> bool:
+    """Whether this run changed it, or may have: a file that was refused as a whole did not."""
+    known = state.targets.get(target)
+    if known is None or not known.touched:
+        return False
+    return known.value != known.before or known.cut_short or target in state.outstanding
 
 
 def what_stays(state: State, returns: list[Return], scope: str, with_schema: bool) -> list[str]:

@@ -6,7 +6,8 @@ of acts, waiting items, the rollback graph). What is merely measured is not here
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any, TypeVar
 
 from orchestrator.core.effect import Effect, Notice
@@ -141,6 +142,9 @@ class Walk:
     skipped: bool = False  # whether the newest act would have changed nothing
 
 
+_NOT_BEGUN = Walk()
+
+
 @dataclass(frozen=True, slots=True)
 class Pin:
     """Keys of a flag fixed by *source* (a trigger, or a person) until somebody decides."""
@@ -229,7 +233,9 @@ class NoticeState:
     settled: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(
+    frozen=True
+)  # without slots: what is derived from it is kept with it, and a changed copy is one of a dictionary
 class State:
     started: RunStarted
     program: Program
@@ -283,18 +289,18 @@ class State:
     def place(self) -> Place:
         return (self.phase, self.leg)
 
-    @property
+    @cached_property
     def environment(self) -> EnvironmentProgram:
         return self.program.environment(self.cursor.environment)
 
-    @property
+    @cached_property
     def stage(self) -> StageProgram | None:
         """The stage the run stands in; None outside ``running``."""
         if self.phase is not Phase.RUNNING or self.cursor.stage >= len(self.environment.stages):
             return None
         return self.environment.stages[self.cursor.stage]
 
-    @property
+    @cached_property
     def step(self) -> Step | None:
         stage = self.stage
         if stage is None or self.cursor.step >= len(stage.steps):
@@ -305,7 +311,7 @@ class State:
     def ended(self) -> bool:
         return self.phase is Phase.ENDED
 
-    @property
+    @cached_property
     def forward(self) -> bool:
         """Whether the run is on its way forward: running or watching, with no rollback under way."""
         return self.phase in (Phase.RUNNING, Phase.WATCHING) and self.rollback is None
@@ -314,10 +320,23 @@ class State:
         return self.stages.get((environment, stage)) == "cut"
 
     def walk(self, key: str) -> Walk:
-        return self.walks.get(key, Walk())
+        return self.walks.get(key, _NOT_BEGUN)
 
     def undecided_pins(self) -> tuple[Pin, ...]:
         return tuple(pin for pin in self.pins.values() if not pin.kept)
 
     def with_changes(self, **changes: Any) -> "State":
-        return replace(self, **changes)
+        """As ``dataclasses.replace``, which looks at every field: a run is folded and decided at every event."""
+        if unknown := changes.keys() - _FIELDS:
+            raise TypeError(f"a state has no {', '.join(sorted(unknown))}")
+        copy = object.__new__(State)
+        kept = vars(copy)
+        kept.update(vars(self))
+        for name in _DERIVED:
+            kept.pop(name, None)
+        kept.update(changes)
+        return copy
+
+
+_FIELDS = frozenset(entry.name for entry in fields(State))
+_DERIVED = tuple(name for name, entry in vars(State).items() if isinstance(entry, cached_property))

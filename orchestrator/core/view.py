@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.core import forward, gates, watching
 from orchestrator.core.backward import ready_nodes
 from orchestrator.core.evidence import Evidence
-from orchestrator.core.gates import GateView, judge_gates
+from orchestrator.core.gates import GateView
 from orchestrator.core.moment import Moment
 from orchestrator.core.phases import Leg, Phase
 from orchestrator.core.returns import targets_to_return, what_stays
@@ -93,7 +93,7 @@ def _gate_now(m: Moment) -> GateView | None:
     names = gates.watched_gates(state, m.evidence)
     if state.phase is Phase.WATCHING:
         names = watching.due_gates(m)
-    return judge_gates(state, m.evidence, names, m.now) if names else None
+    return m.judged(names) if names else None
 
 
 def gate(m: Moment) -> Json | None:

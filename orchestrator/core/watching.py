@@ -5,7 +5,7 @@ What holds its end: gates and checks of its phases, a sign-off, pins that nobody
 
 from orchestrator.core import forward, gates, rollback
 from orchestrator.core.events import EnvironmentPassed, Event, LegEntered, OnFailPaused, RunEnded, WaitingOpened
-from orchestrator.core.gates import GateView, judge_gates
+from orchestrator.core.gates import GateView
 from orchestrator.core.moment import Moment
 from orchestrator.core.phases import Leg, Phase, Reason
 from orchestrator.core.questions import Scope, holds_of, open_approval, record_answers, refusal, waiting_words
@@ -25,7 +25,7 @@ def due_gates(m: Moment) -> tuple[str, ...]:
 
 
 def view_of(m: Moment) -> GateView:
-    return judge_gates(m.state, m.evidence, due_gates(m), m.now)
+    return m.judged(due_gates(m))
 
 
 def counts(m: Moment) -> bool:

@@ -5,7 +5,6 @@ function an event, in tables by its class: one file a subject, put together here
 """
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from orchestrator.core import events as ev
 from orchestrator.core.fold import backward, beside, effects, people, place
@@ -72,7 +71,7 @@ def apply(state: State, event: ev.Event, at: float) -> State:
     handler = HANDLERS.get(type(event))
     if handler is None:
         raise BrokenJournal(f"{event.type_name} can't stand after the first event")
-    return replace(handler(state, event, at), seq=state.seq + 1, at=at)
+    return handler(state, event, at).with_changes(seq=state.seq + 1, at=at)
 
 
 def fold(entries: Iterable[tuple[ev.Event, float]], program: Program | None = None) -> State:

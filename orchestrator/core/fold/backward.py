@@ -33,10 +33,10 @@ def _rollback_started(state: State, event: ev.RollbackStarted, at: float) -> Sta
     }
     holds = {key: hold for key, hold in state.holds.items() if key[0] is Reason.UNKNOWN_OUTCOME}
     waiting = {key: item for key, item in state.waiting.items() if not (item.open and item.blocking)}
-    started = replace(state, rollback=rollback, outstanding=voided, holds=holds, waiting=waiting)
+    started = state.with_changes(rollback=rollback, outstanding=voided, holds=holds, waiting=waiting)
     if event.scope:
         return started
-    return replace(started, phase=Phase.ROLLING_BACK, leg=None, entered_at=at, entry_at=at, answers={})
+    return started.with_changes(phase=Phase.ROLLING_BACK, leg=None, entered_at=at, entry_at=at, answers={})
 
 
 def _nodes_added(state: State, event: ev.NodesAdded, at: float) -> State:
@@ -45,7 +45,7 @@ def _nodes_added(state: State, event: ev.NodesAdded, at: float) -> State:
     added = {node.id: NodeState(node) for node in event.nodes}
     with_schema = state.rollback.with_schema or event.with_schema
     rollback = replace(state.rollback, nodes={**state.rollback.nodes, **added}, with_schema=with_schema)
-    return replace(state, rollback=rollback)
+    return state.with_changes(rollback=rollback)
 
 
 def _node_started(state: State, event: ev.NodeStarted, at: float) -> State:
@@ -59,7 +59,7 @@ def _node_finished(state: State, event: ev.NodeFinished, at: float) -> State:
 def _with_node(state: State, node: str, **changes: Any) -> State:
     assert state.rollback is not None
     changed = replace(state.rollback.nodes[node], **changes)
-    return replace(state, rollback=replace(state.rollback, nodes=put(state.rollback.nodes, node, changed)))
+    return state.with_changes(rollback=replace(state.rollback, nodes=put(state.rollback.nodes, node, changed)))
 
 
 def _rollback_finished(state: State, event: ev.RollbackFinished, at: float) -> State:
@@ -74,8 +74,7 @@ def _rollback_finished(state: State, event: ev.RollbackFinished, at: float) -> S
         for key, target in state.targets.items()
     }
     hold = Hold(Reason.PAUSED, event.scope, at, event.by, f"stage {event.scope} and all after it were rolled back")
-    return replace(
-        state,
+    return state.with_changes(
         rollback=None,
         targets=targets,
         evidence_from=at,

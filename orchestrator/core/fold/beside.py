@@ -33,12 +33,12 @@ def _trigger_fired(state: State, event: ev.TriggerFired, at: float) -> State:
     for flag, keys in event.pins.items():
         pin = Pin(f"trigger {event.trigger}", flag, event.environment, frozenset(keys), at)
         pins[(pin.source, flag)] = pin
-    return replace(state, fired=put(state.fired, key, fired), pins=pins)
+    return state.with_changes(fired=put(state.fired, key, fired), pins=pins)
 
 
 def _trigger_rearmed(state: State, event: ev.TriggerRearmed, at: float) -> State:
     key = (event.environment, event.trigger)
-    return replace(state, fired=put(state.fired, key, replace(state.fired[key], rearmed=True)))
+    return state.with_changes(fired=put(state.fired, key, replace(state.fired[key], rearmed=True)))
 
 
 def _pin_decided(state: State, event: ev.PinDecided, at: float) -> State:
@@ -46,11 +46,13 @@ def _pin_decided(state: State, event: ev.PinDecided, at: float) -> State:
     drift = drop(state.drift, event.flag)
     targets = dict(state.targets)
     if event.decision == "release":
-        released = replace(state, pins=drop(state.pins, key), drift=drift)
+        released = state.with_changes(pins=drop(state.pins, key), drift=drift)
         return _released(released, event.flag, state.drift[event.flag]) if event.flag in state.drift else released
     if event.flag in state.drift:
         targets[event.flag] = replace(targets[event.flag], value=state.drift[event.flag])
-    return replace(state, pins=put(state.pins, key, replace(state.pins[key], kept=True)), drift=drift, targets=targets)
+    return state.with_changes(
+        pins=put(state.pins, key, replace(state.pins[key], kept=True)), drift=drift, targets=targets
+    )
 
 
 def _released(state: State, flag: str, found: Any) -> State:
@@ -58,23 +60,22 @@ def _released(state: State, flag: str, found: Any) -> State:
     target = state.targets[flag]
     wanted = safer_value(found, target.value, target.value)
     if wanted == found:
-        return replace(state, targets=put(state.targets, flag, replace(target, value=found)))
-    return replace(state, restores=put(state.restores, flag, wanted))
+        return state.with_changes(targets=put(state.targets, flag, replace(target, value=found)))
+    return state.with_changes(restores=put(state.restores, flag, wanted))
 
 
 def _drift_found(state: State, event: ev.DriftFound, at: float) -> State:
-    state = replace(state, drift=put(state.drift, event.target, event.found))
+    state = state.with_changes(drift=put(state.drift, event.target, event.found))
     target = state.targets[event.target]
     if target.kind is not TargetKind.FLAG or not isinstance(event.found, dict) or not isinstance(event.expected, dict):
         return state
     keys = frozenset(key for key in event.found if event.found[key] != event.expected.get(key))
     pin = Pin(PERSON, event.target, target.environment, keys, at)
-    return replace(state, pins=put(state.pins, (PERSON, event.target), pin))
+    return state.with_changes(pins=put(state.pins, (PERSON, event.target), pin))
 
 
 def _drift_gone(state: State, event: ev.DriftGone, at: float) -> State:
-    return replace(
-        state,
+    return state.with_changes(
         drift=drop(state.drift, event.target),
         pins={key: pin for key, pin in state.pins.items() if key != (PERSON, event.target) or pin.kept},
     )
@@ -82,10 +83,9 @@ def _drift_gone(state: State, event: ev.DriftGone, at: float) -> State:
 
 def _kill_switched(state: State, event: ev.KillSwitched, at: float) -> State:
     if event.on:
-        return replace(state, killed=state.killed | {event.environment})
+        return state.with_changes(killed=state.killed | {event.environment})
     ref = state.gate_ref
-    return replace(
-        state,
+    return state.with_changes(
         killed=state.killed - {event.environment},
         evidence_from=at,
         gate_ref=replace(ref, since=at, seq=state.seq + 1) if ref is not None else None,  # bake and warm-up start again
@@ -99,8 +99,7 @@ def _target_resolved(state: State, event: ev.TargetResolved, at: float) -> State
     if event.target in state.drift:
         target = replace(target, value=state.drift[event.target])
     entry = state.outstanding.get(event.target)
-    state = replace(
-        state,
+    state = state.with_changes(
         drift=drop(state.drift, event.target),
         outstanding=drop(state.outstanding, event.target),
         targets=put(state.targets, event.target, target),
@@ -109,14 +108,14 @@ def _target_resolved(state: State, event: ev.TargetResolved, at: float) -> State
     if entry is not None and entry.effect.node is not None and state.rollback is not None:
         node = replace(state.rollback.nodes[entry.effect.node], effect=None)  # asked for again unless it is finished
         rollback = replace(state.rollback, nodes=put(state.rollback.nodes, entry.effect.node, node))
-        return replace(state, rollback=rollback)
+        return state.with_changes(rollback=rollback)
     if entry is None or entry.effect.walk is None:
         return state
     walk = state.walk(entry.effect.walk)
     walk = next_act(walk) if event.taken_as != "not_done" else replace(walk, failed=None, attempt=walk.attempt + 1)
     if event.taken_as != "not_done":
         state = exposure_changed(state, entry, at)
-    return replace(state, walks=put(state.walks, entry.effect.walk, walk))
+    return state.with_changes(walks=put(state.walks, entry.effect.walk, walk))
 
 
 HANDLERS: dict[type[ev.Event], Handler] = {

@@ -39,7 +39,7 @@ def _target_observed(state: State, event: ev.TargetObserved, at: float) -> State
         value=event.value,
     )
     changed_at = put(state.changed_at, event.target, at)
-    return replace(state, targets=put(state.targets, event.target, target), changed_at=changed_at)
+    return state.with_changes(targets=put(state.targets, event.target, target), changed_at=changed_at)
 
 
 def _effect_requested(state: State, event: ev.EffectRequested, at: float) -> State:
@@ -55,8 +55,7 @@ def _effect_requested(state: State, event: ev.EffectRequested, at: float) -> Sta
     if effect.node is not None and nodes is not None:
         node = replace(nodes.nodes[effect.node], effect=effect.id, started_at=nodes.nodes[effect.node].started_at or at)
         nodes = replace(nodes, nodes=put(nodes.nodes, effect.node, node))
-    return replace(
-        state,
+    return state.with_changes(
         effect_count=count,
         targets=put(state.targets, effect.target, target),
         outstanding=put(state.outstanding, effect.target, Outstanding(effect, at)),
@@ -73,12 +72,12 @@ def _effect_failed(state: State, event: ev.EffectFailed, at: float) -> State:
         failing_since=entry.failing_since if entry.failing_since is not None else at,
         unknown=event.state == "unknown",
     )
-    return replace(state, outstanding=put(state.outstanding, event.target, entry))
+    return state.with_changes(outstanding=put(state.outstanding, event.target, entry))
 
 
 def _effect_finished(state: State, event: ev.EffectFinished, at: float) -> State:
     entry = state.outstanding[event.target]
-    state = replace(state, outstanding=drop(state.outstanding, event.target))
+    state = state.with_changes(outstanding=drop(state.outstanding, event.target))
     target = state.targets[event.target]
     is_seen = event.state != "refused" or entry.effect.target_kind is TargetKind.SCHEMA  # which may stop on its way
     if event.observed is not None and is_seen:
@@ -89,8 +88,7 @@ def _effect_finished(state: State, event: ev.EffectFinished, at: float) -> State
     partly = event.state == "refused" and target.kind is TargetKind.SCHEMA and event.observed is not None
     target = replace(target, cut_short=event.state == "cancelled" or partly)
     is_changed = event.state == "done" or entry.void or event.observed is not None  # a clean refusal changed nothing
-    state = replace(
-        state,
+    state = state.with_changes(
         targets=put(state.targets, event.target, target),
         changed_at=put(state.changed_at, event.target, at) if is_changed else state.changed_at,
         drift=drift,
@@ -107,9 +105,9 @@ def _effect_finished(state: State, event: ev.EffectFinished, at: float) -> State
         return state  # the act has more to do, and asks for it
     if event.state == "done":
         state = exposure_changed(state, entry, at)
-        return replace(state, walks=put(state.walks, entry.effect.walk, next_act(walk)))
+        return state.with_changes(walks=put(state.walks, entry.effect.walk, next_act(walk)))
     failed = replace(walk, failed=f"{entry.effect.label}: {event.detail}")
-    return replace(state, walks=put(state.walks, entry.effect.walk, failed))
+    return state.with_changes(walks=put(state.walks, entry.effect.walk, failed))
 
 
 def _changed_beneath(state: State, event: ev.EffectFinished) -> tuple[TargetState, Mapping[str, Json]]:
@@ -127,7 +125,7 @@ def exposure_changed(state: State, entry: Outstanding, at: float) -> State:
         return state
     if entry.effect.walk != walks_of_step(state)[0]:
         return state
-    return replace(state, gate_ref=GateRef(state.cursor, at, state.seq + 1))
+    return state.with_changes(gate_ref=GateRef(state.cursor, at, state.seq + 1))
 
 
 def next_act(walk: Walk, *, skipped: bool = False) -> Walk:
@@ -140,27 +138,27 @@ def _node_effect_finished(state: State, entry: Outstanding, event: ev.EffectFini
     assert entry.effect.node is not None
     node = rollback.nodes[entry.effect.node]
     if entry.effect.walk is not None and event.state == "done":
-        state = replace(state, walks=put(state.walks, entry.effect.walk, next_act(state.walk(entry.effect.walk))))
+        state = state.with_changes(walks=put(state.walks, entry.effect.walk, next_act(state.walk(entry.effect.walk))))
         node = replace(node, effect=None, failures=0, failed_at=None)
     elif event.state == "done":
         node = replace(node, result="done", effect=None, detail=event.detail)
     else:
         node = replace(node, effect=None, failures=node.failures + 1, failed_at=at, detail=event.detail)
-    return replace(state, rollback=replace(rollback, nodes=put(rollback.nodes, entry.effect.node, node)))
+    return state.with_changes(rollback=replace(rollback, nodes=put(rollback.nodes, entry.effect.node, node)))
 
 
 def _act_refused(state: State, event: ev.ActRefused, at: float) -> State:
     failed = replace(state.walk(event.walk), failed=f"{event.label}: {event.reason}")
-    return replace(state, walks=put(state.walks, event.walk, failed))
+    return state.with_changes(walks=put(state.walks, event.walk, failed))
 
 
 def _act_started(state: State, event: ev.ActStarted, at: float) -> State:
-    return replace(state, walks=put(state.walks, event.walk, replace(state.walk(event.walk), started_at=at)))
+    return state.with_changes(walks=put(state.walks, event.walk, replace(state.walk(event.walk), started_at=at)))
 
 
 def _act_finished(state: State, event: ev.ActFinished, at: float) -> State:
     walk = next_act(state.walk(event.walk), skipped=event.skipped)
-    state = replace(state, walks=put(state.walks, event.walk, walk))
+    state = state.with_changes(walks=put(state.walks, event.walk, walk))
     step = state.step
     if (
         step is None
@@ -169,13 +167,13 @@ def _act_finished(state: State, event: ev.ActFinished, at: float) -> State:
         or event.walk != walks_of_step(state)[0]
     ):
         return state
-    return replace(state, gate_ref=GateRef(state.cursor, at, state.seq + 1))
+    return state.with_changes(gate_ref=GateRef(state.cursor, at, state.seq + 1))
 
 
 def _backup_outdated(state: State, event: ev.BackupOutdated, at: float) -> State:
     again = Walk(attempt=state.walk(event.walk).attempt + 1)
     answers = {key: answer for key, answer in state.answers.items() if not key.startswith(f"{event.walk}#")}
-    return replace(state, walks=put(state.walks, event.walk, again), answers=answers)
+    return state.with_changes(walks=put(state.walks, event.walk, again), answers=answers)
 
 
 HANDLERS: dict[type[ev.Event], Handler] = {

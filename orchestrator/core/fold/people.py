@@ -21,12 +21,12 @@ from orchestrator.core.state import (
 
 def _check_answered(state: State, event: ev.CheckAnswered, at: float) -> State:
     answer = Answered(event.standing, at, event.detail, event.by, event.required)
-    return replace(state, answers=put(state.answers, f"{event.item}/{event.name}", answer))
+    return state.with_changes(answers=put(state.answers, f"{event.item}/{event.name}", answer))
 
 
 def _waiting_opened(state: State, event: ev.WaitingOpened, at: float) -> State:
     item = Waiting(event.item, event.kind, event.text, event.who, at, event.until, event.optional, event.blocking)
-    return replace(state, waiting=put(state.waiting, event.item, item))
+    return state.with_changes(waiting=put(state.waiting, event.item, item))
 
 
 def _waiting_answered(state: State, event: ev.WaitingAnswered, at: float) -> State:
@@ -36,7 +36,7 @@ def _waiting_answered(state: State, event: ev.WaitingAnswered, at: float) -> Sta
         item = replace(item, approvals=(*others, (event.by, event.groups)))
     answer = event.answer if event.closes else None
     item = replace(item, answer=answer, note=event.reason, by=event.by)
-    return replace(state, waiting=put(state.waiting, event.item, item), fired=_no_longer_asking(state, event))
+    return state.with_changes(waiting=put(state.waiting, event.item, item), fired=_no_longer_asking(state, event))
 
 
 def _no_longer_asking(state: State, event: ev.WaitingAnswered) -> Mapping[tuple[str, str], Fired]:
@@ -54,21 +54,21 @@ def _hold_set(state: State, event: ev.HoldSet, at: float) -> State:
     known = state.holds.get((reason, event.item))
     since = known.since if known else at
     hold = Hold(reason, event.item, since, event.by, event.detail or event.reason)
-    return replace(state, holds=put(state.holds, (reason, event.item), hold))
+    return state.with_changes(holds=put(state.holds, (reason, event.item), hold))
 
 
 def _hold_cleared(state: State, event: ev.HoldCleared, at: float) -> State:
-    return replace(state, holds=drop(state.holds, (Reason(event.hold), event.item)))
+    return state.with_changes(holds=drop(state.holds, (Reason(event.hold), event.item)))
 
 
 def _paused(state: State, event: ev.Paused, at: float) -> State:
     hold = Hold(Reason.PAUSED, event.by, at, event.by, event.reason)
-    return replace(state, holds=put(state.holds, (Reason.PAUSED, "run"), hold))
+    return state.with_changes(holds=put(state.holds, (Reason.PAUSED, "run"), hold))
 
 
 def _on_fail_paused(state: State, event: ev.OnFailPaused, at: float) -> State:
     hold = Hold(Reason.PAUSED, event.what, at, event.by, event.reason)
-    return replace(state, holds=put(state.holds, (Reason.PAUSED, "on_fail"), hold))
+    return state.with_changes(holds=put(state.holds, (Reason.PAUSED, "on_fail"), hold))
 
 
 def _resumed(state: State, event: ev.Resumed, at: float) -> State:
@@ -78,8 +78,7 @@ def _resumed(state: State, event: ev.Resumed, at: float) -> State:
         key: replace(walk, failed=None, attempt=walk.attempt + 1) if walk.failed else walk
         for key, walk in state.walks.items()
     }
-    return replace(
-        state,
+    return state.with_changes(
         holds={key: hold for key, hold in state.holds.items() if key[0] is not Reason.PAUSED},
         fired={key: replace(entry, holding=False) for key, entry in state.fired.items()},
         walks=walks,
@@ -94,13 +93,13 @@ def _without_refusals(state: State) -> dict[str, Answered]:
 
 
 def _step_reentered(state: State, event: ev.StepReentered, at: float) -> State:
-    return replace(state, evidence_from=at, walks=drop(state.walks, *walks_of_step(state)))
+    return state.with_changes(evidence_from=at, walks=drop(state.walks, *walks_of_step(state)))
 
 
 def _advanced(state: State, event: ev.Advanced, at: float) -> State:
     if event.watched_seconds is not None:
-        return replace(state, watch_credit_seconds=event.watched_seconds)
-    return replace(state, advanced_seq=state.seq + 1)
+        return state.with_changes(watch_credit_seconds=event.watched_seconds)
+    return state.with_changes(advanced_seq=state.seq + 1)
 
 
 HANDLERS: dict[type[ev.Event], Handler] = {

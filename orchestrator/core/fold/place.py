@@ -21,8 +21,7 @@ def _leg_entered(state: State, event: ev.LegEntered, at: float) -> State:
         raise BrokenJournal(f"no way leads from {name_of(state.place)} to {name_of(target)}")
     cursor = Cursor(event.environment, event.stage, event.step)
     opens_entry = target[1] is Leg.ENTERING or target[0] is not state.phase
-    moved = replace(
-        state,
+    moved = state.with_changes(
         phase=target[0],
         leg=target[1],
         cursor=cursor,
@@ -34,7 +33,7 @@ def _leg_entered(state: State, event: ev.LegEntered, at: float) -> State:
         walked_at=at if target[0] is Phase.WATCHING else state.walked_at,
     )
     if _judges_here(moved):
-        return replace(moved, gate_ref=GateRef(cursor, at, state.seq + 1))
+        return moved.with_changes(gate_ref=GateRef(cursor, at, state.seq + 1))
     return moved
 
 
@@ -49,26 +48,25 @@ def _judges_here(state: State) -> bool:
 
 
 def _stage_ended(state: State, event: ev.StageEnded, at: float) -> State:
-    ended = replace(state, stages=put(state.stages, (event.environment, event.stage), event.how))
+    ended = state.with_changes(stages=put(state.stages, (event.environment, event.stage), event.how))
     ref = state.gate_ref
     if event.how == "cut" and ref is not None and ref.cursor.environment == event.environment:
         stages = state.program.environment(event.environment).stages
         if stages[ref.cursor.stage].name == event.stage:
-            return replace(ended, gate_ref=None)  # the gate of a cut stage is judged no more
+            return ended.with_changes(gate_ref=None)  # the gate of a cut stage is judged no more
     return ended
 
 
 def _environment_passed(state: State, event: ev.EnvironmentPassed, at: float) -> State:
-    return replace(state, environments_passed=(*state.environments_passed, event.environment), gate_ref=None)
+    return state.with_changes(environments_passed=(*state.environments_passed, event.environment), gate_ref=None)
 
 
 def _no_return(state: State, event: ev.PointOfNoReturnPassed, at: float) -> State:
-    return replace(state, no_return=NoReturn(event.environment, event.stage, at, state.effect_count, event.values))
+    return state.with_changes(no_return=NoReturn(event.environment, event.stage, at, state.effect_count, event.values))
 
 
 def _run_ended(state: State, event: ev.RunEnded, at: float) -> State:
-    return replace(
-        state,
+    return state.with_changes(
         phase=Phase.ENDED,
         leg=None,
         outcome=event.outcome,
@@ -82,25 +80,25 @@ def _run_ended(state: State, event: ev.RunEnded, at: float) -> State:
 
 def _stop_requested(state: State, event: ev.StopRequested, at: float) -> State:
     voided = {target: replace(entry, void=True) for target, entry in state.outstanding.items()}
-    return replace(state, stop_requested=event.by, outstanding=voided)
+    return state.with_changes(stop_requested=event.by, outstanding=voided)
 
 
 def _success_judged(state: State, event: ev.SuccessJudged, at: float) -> State:
     entry = {"standing": event.standing, "detail": event.detail, "value": event.value, "at": at}
-    return replace(state, success=put(state.success, event.name, entry))
+    return state.with_changes(success=put(state.success, event.name, entry))
 
 
 def _notice_requested(state: State, event: ev.NoticeRequested, at: float) -> State:
-    return replace(state, notices=put(state.notices, event.notice.key, NoticeState(event.notice, at)))
+    return state.with_changes(notices=put(state.notices, event.notice.key, NoticeState(event.notice, at)))
 
 
 def _notice_delivered(state: State, event: ev.NoticeDelivered, at: float) -> State:
     known = state.notices[event.key]
-    return replace(state, notices=put(state.notices, event.key, replace(known, settled=True)))
+    return state.with_changes(notices=put(state.notices, event.key, replace(known, settled=True)))
 
 
 def _acknowledged(state: State, event: ev.Acknowledged, at: float) -> State:
-    return replace(state, acknowledged_at=at)
+    return state.with_changes(acknowledged_at=at)
 
 
 def _gate_failed(state: State, event: ev.GateFailed, at: float) -> State:
