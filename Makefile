@@ -8,7 +8,7 @@ STAMP  := $(VENV)/.ready
 CODE   := flags stages orchestrator tests $(wildcard examples benchmarks)
 PYTEST ?= $(BIN)/pytest
 ARGS   ?=
-WORKERS ?= 3# of pytest; many tests wait for processes, so more than there are processors
+WORKERS ?= 4# of pytest; many tests wait for processes, so more than there are processors
 SEEDS  ?= 2000
 FROM   ?= 0
 N      ?= 100
@@ -27,7 +27,8 @@ demo: $(STAMP) ## watch a good release go through and a bad one come back by its
 	@$(BIN)/python -m examples.demo $(ARGS)
 
 test: $(STAMP) ## run the whole test suite (ARGS="-k word" for a part)
-	@$(PYTEST) -n $(WORKERS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m compileall -q $(CODE)# hundreds of processes are started, also where Python is told to keep no bytecode
+	@$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP) ## check style, formatting and the layering contracts
 	@$(BIN)/ruff check $(CODE) .ci/provide/prometheus

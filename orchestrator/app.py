@@ -4,7 +4,7 @@
 """
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from orchestrator.journal.sqlite import ReadingStore, SqliteStore
     from orchestrator.rehearsal import Finding
     from stages.load import LoadedPlan
-    from stages.step import Program
+    from stages.plan import StagedRollout
+    from stages.problems import Problem
     from stages.values import TextOrSecret
 
 DEFAULT_PORT = 8040
@@ -117,6 +118,7 @@ def _world(settings: Settings, store: FlagStore, reader: "SourceReader") -> Worl
     from orchestrator.adapters.process import ProcessRunner
     from orchestrator.adapters.sql import SqlPerformer
     from orchestrator.adapters.sql.backfill import BackfillPerformer
+    from orchestrator.adapters.sql.migrators import MigratorLock
     from orchestrator.journal.kill_switch import FileKillSwitch
 
     kill_switch = FileKillSwitch(settings.state_dir / KILL_SWITCH_FILE)
@@ -125,7 +127,7 @@ def _world(settings: Settings, store: FlagStore, reader: "SourceReader") -> Worl
     sql = SqlPerformer(reader.http.secrets)
     backfill = BackfillPerformer(reader.http.secrets)
     runner = ProcessRunner(settings.state_dir, reader.http.secrets)
-    commands, alembic = CommandPerformer(runner), AlembicPerformer(runner)
+    commands, alembic = CommandPerformer(runner), AlembicPerformer(runner, MigratorLock(reader.http.secrets))
     http = HttpPerformer(reader.http)
     return World(
         clock=reader.clock,
@@ -152,6 +154,7 @@ def _world(settings: Settings, store: FlagStore, reader: "SourceReader") -> Worl
         kill_switch=kill_switch,
         secrets=reader.http.secrets,
         migration_text=alembic,
+        sql_lint=_lint_generated,
     )
 
 
@@ -179,34 +182,28 @@ def _dialects(secrets: "Secrets", directory: str | None) -> "DialectOf":
     return dialect_of
 
 
-async def _lint_of_migrators(plan: "LoadedPlan", program: "Program", world: World) -> "list[Finding]":
-    """The SQL that Alembic would run, held against the same rules as a plan's own files."""
+def _lint_generated(
+    environment: str,
+    document: "StagedRollout",
+    files: Mapping[str, str],
+    texts: Mapping[str, str],
+    directory: str | None,
+) -> "tuple[tuple[Problem, ...], tuple[Problem, ...]]":
+    """See ``ports.SqlLint``."""
     from orchestrator.adapters import lint
     from orchestrator.adapters.secrets import Secrets
-    from orchestrator.rehearsal import Finding, Level, migrator_texts
 
-    dialect_of = _dialects(Secrets(), program.directory)
-    found: list[Finding] = []
-    for environment, document in plan.documents:
-        texts, failures = await migrator_texts(program, environment, world)
-        generated = {stage: lint.Generated(text, f"{stage}.sql") for stage, text in texts.items()}
-        linted = lint.lint_plan([(environment, document)], plan.files, dialect_of, generated=generated)
-        names = {one.name: stage for stage, one in generated.items()}
-        for level, problems in ((Level.ERROR, linted.errors), (Level.WARNING, linted.warnings)):
-            found += [
-                Finding(level, f"{environment}: stage {names[one.file]}, line {one.line} of its SQL", one.message)
-                for one in problems
-                if one.file in names
-            ]
-        found += failures
-    return found
+    generated = {stage: lint.Generated(text, stage) for stage, text in texts.items()}
+    linted = lint.lint_plan([(environment, document)], files, _dialects(Secrets(), directory), generated=generated)
+    errors, warnings = (tuple(one for one in found if one.file in texts) for found in (linted.errors, linted.warnings))
+    return errors, warnings
 
 
 async def rehearse_plan(settings: Settings, plan: "LoadedPlan", directory: str) -> "list[Finding]":
     """The plan held against the world, without a controller: beside one it reads the same store."""
     from orchestrator.journal import open_reading
     from orchestrator.journal.memory import MemoryStore
-    from orchestrator.rehearsal import rehearse
+    from orchestrator.rehearsal import lint_migrators, rehearse
 
     settings.prepare()
     try:
@@ -216,7 +213,8 @@ async def rehearse_plan(settings: Settings, plan: "LoadedPlan", directory: str) 
     reader = _reader(settings)
     try:
         program, world = plan.to_program(directory), _world(settings, store, reader)
-        return [*await rehearse(program, world), *await _lint_of_migrators(plan, program, world)]
+        linted = await lint_migrators(plan.documents, plan.files, program, world)
+        return [*await rehearse(program, world), *linted]
     finally:
         await reader.prometheus.close()
         await store.close()

@@ -15,6 +15,8 @@ from stages.checks import Check, Source, Standing
 from stages.criteria.base import Measurement
 from stages.effects import AnyObservation, ObserveAlembic
 from stages.notify import Channel
+from stages.plan import StagedRollout
+from stages.problems import Problem
 from stages.step import Program
 from stages.values import Json, TextOrSecret
 
@@ -299,6 +301,22 @@ class MigrationText(Protocol):
         ...
 
 
+class SqlLint(Protocol):
+    def __call__(
+        self,
+        environment: str,
+        document: StagedRollout,
+        files: Mapping[str, str],
+        texts: Mapping[str, str],
+        directory: str | None,
+    ) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
+        """What the rules say of *texts*, SQL by stage name: errors and warnings, whose file is the stage's name.
+
+        *files* are the plan's own, some of which run before. Raises ``Permanent`` if the linter does not work.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """Everything outside, behind one door for the runner; tests and the simulation bring their own."""
@@ -313,3 +331,4 @@ class World:
     kill_switch: KillSwitch
     secrets: SecretSource | None = None
     migration_text: MigrationText | None = None
+    sql_lint: SqlLint | None = None

@@ -6,7 +6,7 @@ Alembic, which is asked where its database stands.
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -19,7 +19,7 @@ from stages.effects import ObserveAlembic, ObserveFlag, ObserveProbe, ObserveSql
 from stages.flag_spec import percentage_of
 from stages.plan import StagedRollout
 from stages.problems import Mark, Problem, problem
-from stages.step import Act, EnvironmentProgram, Program
+from stages.step import Act, EnvironmentProgram, Program, StageProgram
 from stages.values import Json, SecretRef
 from stages.walk import places
 
@@ -150,7 +150,26 @@ def _would_apply(seen: Json) -> str:
     return f"the database stands at {seen['current'] or 'its base'}; on the way there lie {shown}"
 
 
-async def migrator_texts(program: Program, environment: str, world: World) -> tuple[dict[str, str], list[Finding]]:
+async def lint_migrators(
+    documents: Sequence[tuple[str, StagedRollout]], files: Mapping[str, str], program: Program, world: World
+) -> list[Finding]:
+    """The SQL that a team's own Alembic would run, held against the same rules as a plan's own files."""
+    found: list[Finding] = []
+    for environment, document in documents:
+        texts, failures = await _migrator_texts(program, environment, world)
+        found += failures
+        if not texts or world.sql_lint is None:
+            continue
+        judged = await asyncio.to_thread(world.sql_lint, environment, document, files, texts, program.directory)
+        for level, problems in zip((Level.ERROR, Level.WARNING), judged, strict=True):
+            found += [
+                Finding(level, f"{environment}: stage {one.file}, line {one.line} of its SQL", one.message)
+                for one in problems
+            ]
+    return found
+
+
+async def _migrator_texts(program: Program, environment: str, world: World) -> tuple[dict[str, str], list[Finding]]:
     """Stage name -> the SQL of the revisions that are still to be applied, where a team's Alembic can say it."""
     texts: dict[str, str] = {}
     found: list[Finding] = []
@@ -190,9 +209,16 @@ def what_would_stay(environment: EnvironmentProgram) -> Iterator[Finding]:
             if reason is None and act.action.undo == "none":
                 reason = "the plan declares no way back"
             if reason is None and target.kind is TargetKind.SCHEMA and stage.kind == "migration":
-                reason = _policy(stage.on_rollback, stage.losses.get(target.id))
+                reason = _below_a_wall(stage, target.id) or _policy(stage.on_rollback, stage.losses.get(target.id))
             if reason is not None:
                 yield Finding(Level.NOTE, where, f"{act.label} stays at a rollback: {reason}")
+
+
+def _below_a_wall(stage: StageProgram, target: str) -> str | None:
+    wall = next((one for one in stage.schema_above(target) if one.id in stage.irreversible), None)
+    if wall is None:
+        return None
+    return f"once {wall.title} is applied above it, which never goes ({stage.irreversible[wall.id]})"
 
 
 def _policy(on_rollback: str, lost: str | None) -> str | None:

@@ -107,6 +107,8 @@ class RunAlembic(AlembicCall):
     """
 
     op: Literal["run_alembic"] = "run_alembic"
+    database: TextOrSecret | None = None  # where the lock of migrators is held meanwhile
+    lock_timeout_seconds: float = 2.0
     direction: Literal["up", "down"] = "up"
     to: str | None = None
     walls: dict[str, str] = Field(default_factory=dict)

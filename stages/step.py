@@ -165,6 +165,13 @@ class StageProgram:
         inner = tuple(act for step in self.steps for act in step.acts)
         return (self.backup.acts if self.backup else ()) + self.before + inner + self.after
 
+    def schema_above(self, target: str) -> tuple[Target, ...]:
+        """What the steps apply to the schema after *target*, in order."""
+        targets = [act.target for step in self.steps for act in step.acts if act.target is not None]
+        ids = [one.id for one in targets]
+        above = targets[ids.index(target) + 1 :] if target in ids else []
+        return tuple(one for one in above if one.kind is TargetKind.SCHEMA)
+
 
 @dataclass(frozen=True, slots=True)
 class WatchPhase:

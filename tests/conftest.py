@@ -15,12 +15,21 @@ from tests.support.process import ROOT, Rollout, rollout_in
 MARKERS = {"prometheus_binary": "prometheus", "postgres_server": "postgres", "rollout": "acceptance"}
 
 
+LONG = ("simulation", "slow", "acceptance", "postgres")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what uses a real service, so that `-m "not prometheus"` never misses one."""
+    """Marks what uses a real service, so that `-m "not prometheus"` never misses one; and puts the files that take long
+    first, so that no worker sits with one of them when the others are through."""
     for item in items:
         for fixture, marker in MARKERS.items():
             if fixture in getattr(item, "fixturenames", ()):
                 item.add_marker(marker)
+    ranks: dict[Path, int] = {}
+    for item in items:
+        rank = next((rank for rank, marker in enumerate(LONG) if item.get_closest_marker(marker)), len(LONG))
+        ranks[item.path] = min(rank, ranks.get(item.path, rank))
+    items.sort(key=lambda item: ranks[item.path])
 
 
 @pytest.fixture(scope="session")

@@ -1,18 +1,20 @@
 """Alembic, through a team's own environment: asked and told by its command, never re-implemented.
 
-``history`` gives the graph of revisions, ``current`` where the database stands, ``upgrade`` and ``downgrade`` move it.
+``history`` gives the graph of revisions and where the database stands; ``upgrade`` and ``downgrade`` move it.
 Each call is a supervised process; the two that change something hold the effect's lock, so a later life of the
-controller knows when an earlier one's migration is over. Whatever became of it is then read from Alembic's own version
+controller knows when an earlier one's migration is over; and where the plan names a PostgreSQL database, a session of
+ours holds the lock of migrators there meanwhile. Whatever became of it is then read from Alembic's own version
 table: at the revision that is wanted it is done; where it was, or on the way (Alembic commits revision by revision,
 where the team set it so), it goes on; anywhere else somebody else moved it.
 """
 
-import asyncio
 import re
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 from orchestrator.adapters.process import READ_BYTES, CommandLost, CommandResult, ProcessRunner, StillRunning
+from orchestrator.adapters.sql.migrators import MigratorLock
 from orchestrator.core.effect import Effect, EffectState, Outcome
 from orchestrator.errors import Permanent, RolloutError, Temporary
 from orchestrator.ports import Scene, Seen
@@ -31,7 +33,8 @@ _RAISED = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*(?:Error|Exception|Timeout
 _LOGGED = re.compile(r"(?:FAILED|ERROR)\b\W*(?:\[[\w.]+\]\s*)?(.*)")
 _PASSING = re.compile(
     r"lock timeout|database (?:table )?is locked|deadlock detected|connection (?:refused|reset|failed|timed out)|"
-    r"could not connect|server closed the connection|the database system is|too many clients",
+    r"could not connect|server closed the connection|the database system is|too many clients|"
+    r"no space left on device|disk is full",
     re.IGNORECASE,
 )
 
@@ -103,7 +106,16 @@ def read_history(text: str) -> History:
 
 def read_current(text: str, history: History) -> str | None:
     lines = [_CURRENT.fullmatch(line.strip()) for line in text.splitlines()]
-    found = [match[1] for match in lines if match is not None and match[1] in history.parents]
+    return _one_of([match[1] for match in lines if match is not None and match[1] in history.parents])
+
+
+def read_indicated(text: str) -> str | None:
+    """The revision that ``history --indicate-current`` marks, if it marks one."""
+    lines = [_REVISION.fullmatch(line.strip()) for line in text.splitlines()]
+    return _one_of([match[3] for match in lines if match is not None and "(current)" in match[4]])
+
+
+def _one_of(found: list[str]) -> str | None:
     if len(found) > 1:
         raise Permanent(f"the database stands at several revisions ({', '.join(sorted(found))}); merge them first")
     return found[0] if found else None
@@ -125,8 +137,9 @@ class _Look:
 class AlembicPerformer:
     """``run_alembic`` and ``observe_alembic``. It always looks first, so it may be repeated at will."""
 
-    def __init__(self, runner: ProcessRunner) -> None:
+    def __init__(self, runner: ProcessRunner, lock: MigratorLock) -> None:
         self._runner = runner
+        self._lock = lock
 
     # --- looking ------------------------------------------------------------------------------------------------------
 
@@ -162,16 +175,11 @@ class AlembicPerformer:
             raise Permanent(f"on_rollback is down, and the downgrade from {goal} drops {', '.join(lost)}; {remedy}")
 
     async def _look(self, call: AlembicCall, scene: Scene) -> _Look:
-        listed, stands = await asyncio.gather(
-            self._said(call, scene, "history"), self._said(call, scene, "current"), return_exceptions=True
-        )
-        for answer in (listed, stands):
-            if isinstance(answer, BaseException):
-                raise answer
-        assert isinstance(listed, str)
-        assert isinstance(stands, str)
-        history = read_history(listed)
-        return _Look(history, read_current(stands, history))
+        listed = await self._said(call, scene, "history", "--indicate-current")
+        history, current = read_history(listed), read_indicated(listed)
+        if current is None:  # its base, or a revision that the scripts do not have: then this fails, and says so
+            current = read_current(await self._said(call, scene, "current"), history)
+        return _Look(history, current)
 
     async def _said(self, call: AlembicCall, scene: Scene, *words: str) -> str:
         limit = min(call.timeout_seconds, ASK_SECONDS)
@@ -192,11 +200,21 @@ class AlembicPerformer:
         scene = replace(scene, environment=effect.environment, stage=effect.stage, effect_id=effect.id)
         if not await self._runner.end_earlier(scene):
             return Outcome(state=EffectState.UNKNOWN, detail="an earlier try of Alembic still runs and can't be ended")
+        held = self._lock.held(operation.database, scene.directory, "Alembic", operation.lock_timeout_seconds)
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(held)
+            except RolloutError as problem:
+                state = EffectState.UNKNOWN if resumed else EffectState.TEMPORARY
+                return Outcome(state=state, detail=str(problem))
+            return await self._perform(operation, effect.before, scene, resumed)
+
+    async def _perform(self, operation: RunAlembic, before: Json, scene: Scene, resumed: bool) -> Outcome:
         try:
             look = await self._look(operation, scene)
             goal = look.history.find(operation.revision)
             wanted = goal if operation.direction == "up" else operation.to
-            refused = _no_way(operation, look, effect.before)
+            refused = _no_way(operation, look, before)
         except RolloutError as problem:
             state = EffectState.UNKNOWN if resumed else EffectState.TEMPORARY
             return Outcome(state=state, detail=str(problem))

@@ -107,6 +107,7 @@ class Error(Answered):
 class Started(Answered):
     run: str
     started: Annotated[bool, Field(description="False: an active run of the same plan was there and is the answer.")]
+    warnings: Annotated[list[str], Field(description="Of the SQL that the plan's own migrator would run.")]
 
 
 class Accepted(Answered):

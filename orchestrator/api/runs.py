@@ -58,9 +58,10 @@ async def start_run(body: SubmissionBody, request: Request, actor: Operator) -> 
         supersede=body.supersede,
         reason=body.reason,
     )
+    warnings = [f"{one.where}: {one.sentence}" for one in await context.service.lint(submission)]
     run, started = await context.service.start(submission, actor)
     headers = {"Location": f"/api/v1/runs/{run}"}
-    return Json({"run": run, "started": started}, 201 if started else 200, headers)
+    return Json({"run": run, "started": started, "warnings": warnings}, 201 if started else 200, headers)
 
 
 def _check(body: SubmissionBody) -> None:

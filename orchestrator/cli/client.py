@@ -47,10 +47,10 @@ class Client:
 
     # --- runs ---------------------------------------------------------------------------------------------------------
 
-    def start(self, submission: Json) -> tuple[str, bool]:
-        """The run's name, and whether it was started (else it is attached to)."""
-        answer = self.request("POST", "/api/v1/runs", submission)
-        return str(answer["run"]), bool(answer["started"])
+    def start(self, submission: Json) -> Json:
+        """``run``, whether it was ``started`` (else it is attached to), and ``warnings``."""
+        answer: Json = self.request("POST", "/api/v1/runs", submission)
+        return answer
 
     def command(self, run: str, command: Json) -> Json:
         headers = {"Idempotency-Key": os.urandom(16).hex()}

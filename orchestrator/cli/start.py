@@ -75,8 +75,11 @@ def hand_over(address: Address, submission: Json, arguments: Namespace) -> int:
 
 
 def _begin(client: Client, submission: Json) -> str:
-    run, started = client.start(submission)
-    note(f"run {run} started" if started else f"run {run} of this plan is under way already; watching it")
+    answer = client.start(submission)
+    run = str(answer["run"])
+    for warning in answer.get("warnings", ()):
+        note(f"warning: {warning}")
+    note(f"run {run} started" if answer["started"] else f"run {run} of this plan is under way already; watching it")
     return run
 
 

@@ -60,11 +60,15 @@ class AlembicAction(Action):
         return isinstance(current, dict) and not current.get("pending")
 
     def forward(self, site: Site, current: Json) -> Operation:
-        return RunAlembic.model_validate(self._call(site))
+        return RunAlembic.model_validate({**self._call(site), **self._lock(site)})
 
     def backward(self, site: Site, before: Json) -> Operation | None:
         to = before.get("current") if isinstance(before, dict) else None
-        return RunAlembic.model_validate({**self._call(site), "direction": "down", "to": to, "walls": self.walls})
+        way = {"direction": "down", "to": to, "walls": self.walls}
+        return RunAlembic.model_validate({**self._call(site), **self._lock(site), **way})
+
+    def _lock(self, site: Site) -> dict[str, Json]:
+        return {"database": self.database or site.database, "lock_timeout_seconds": self.lock_timeout}
 
     def _call(self, site: Site) -> dict[str, Json]:
         return {

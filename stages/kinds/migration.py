@@ -96,15 +96,6 @@ class Alembic(Part):
     def order(self) -> tuple[str, ...]:
         return (*(name for name in self.revisions if name != self.target), self.target)
 
-    def stays(self, revision: str) -> str | None:
-        """Why *revision* never goes: it is marked, or one that is marked comes after it."""
-        order = self.order
-        for later in order[order.index(revision) :]:
-            entry = self.revisions.get(later)
-            if entry is not None and entry.stays is not None:
-                return entry.stays if later == revision else f"revision {later} above it never goes: {entry.stays}"
-        return None
-
     @property
     def marked(self) -> dict[str, str]:
         return {name: entry.stays for name, entry in self.revisions.items() if entry.stays is not None}
@@ -186,7 +177,7 @@ class MigrationStage(Stage):
     def _revision(self, alembic: Alembic, index: int, order: tuple[str, ...], marked: dict[str, str]) -> AlembicAction:
         name = order[index]
         entry = alembic.revisions.get(name, AlembicRevision())
-        is_undone = self.on_rollback == "down" and alembic.stays(name) is None
+        is_undone = self.on_rollback == "down" and entry.stays is None
         return AlembicAction(
             revision=name,
             final=alembic.target,
@@ -255,8 +246,6 @@ class MigrationStage(Stage):
             if reason is not None:
                 reasons[action.target(site).id] = reason
         for revision in self._revisions(self.alembic) if self.alembic is not None else ():
-            assert self.alembic is not None
-            stays = self.alembic.stays(revision.revision)
-            if stays is not None:
-                reasons[revision.target(site).id] = stays
+            if revision.revision in revision.walls:
+                reasons[revision.target(site).id] = revision.walls[revision.revision]
         return reasons

@@ -59,6 +59,10 @@ def upgraded(project: Project, url: str, revision: str) -> None:
     subprocess.run([*ALEMBIC, "upgrade", revision], cwd=project.folder, env=environment, check=True, timeout=60)
 
 
+def accepted(*rules: str) -> dict[str, Any]:
+    return {"accept": [{"rule": rule, "reason": "the table is small"} for rule in rules]}
+
+
 def waits(host: Host, run: str, hold: str = "manual") -> None:
     host.wait_for(run, LONG_SECONDS, hold=hold)
 
@@ -95,6 +99,7 @@ def test_enum_values_and_a_constraint_go_forward_stay_at_a_rollback_and_go_forwa
         "kind": "migration",
         "checks": [{"name": "no duplicates", "sql": DUPLICATES, "expect": {"rows": 0}}],
         "alembic": enum.alembic(expect_current="093", revisions=revisions),
+        "lint": accepted("disallowed-unique-constraint", "require-concurrent-index-creation"),
     }
     file = plan(host, stage)
     child, run = host.started(file)
@@ -166,5 +171,61 @@ def test_an_upgrade_that_is_killed_with_its_controller_goes_on_and_is_applied_on
     waits(host, run)
     assert query(postgres_dsn, "SELECT * FROM applied") == [("098",)]
     assert query(postgres_dsn, "SELECT version_num FROM alembic_version") == [("098",)]
+    host.ok("approve", run, *REASON)
+    assert child.wait(LONG_SECONDS) == 0
+
+
+def test_a_downgrade_that_is_killed_with_its_controller_goes_on_and_runs_once(
+    on_postgres: Host, enum: Project, postgres_dsn: str
+) -> None:
+    host = on_postgres
+    query(postgres_dsn, "CREATE TABLE gone (revision text)")
+    enum.add("098", "097", "pass", "op.execute(\"INSERT INTO gone SELECT '098' FROM pg_sleep(4)\")")
+    upgraded(enum, postgres_dsn, "097")
+    stage = {"name": "schema", "kind": "migration", "on_rollback": "down", "allow_data_loss": True}
+    file = plan(host, {**stage, "alembic": enum.alembic()})
+    child, run = host.started(file)
+    waits(host, run)
+    host.ok("rollback", run, *REASON)
+    sleeping = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'INSERT INTO gone%' AND state = 'active'"
+    wait_until(lambda: query(postgres_dsn, sleeping), what="the downgrade", deadline_seconds=LONG_SECONDS)
+    child.kill()
+    child = host.start(file)
+    assert child.wait(LONG_SECONDS) == 3
+    assert query(postgres_dsn, "SELECT * FROM gone") == [("098",)]
+    assert query(postgres_dsn, "SELECT version_num FROM alembic_version") == [("097",)]
+    assert host.json("status", run)["exceptions"] == []
+
+
+def test_a_run_that_has_ended_is_taken_back_with_its_schema_where_somebody_asks_for_it(
+    on_sqlite: Host, table: Project
+) -> None:
+    host = on_sqlite
+    upgraded(table, f"sqlite:///{host.folder}/app.db", "a001")
+    child, run = host.started(plan(host, {"name": "schema", "kind": "migration", "alembic": table.alembic()}))
+    waits(host, run)
+    host.ok("approve", run, *REASON)
+    assert child.wait(LONG_SECONDS) == 0
+    with host.rollout.start("serve", "--listen", "127.0.0.1:0"):
+        wait_until(host.controller, what="a controller", deadline_seconds=PATIENCE_SECONDS)
+        back = host.json("rollback", run, "--with-schema", *REASON)["run_started"]
+        assert host.run("watch", back, deadline_seconds=LONG_SECONDS).code == 3
+    assert "embeddings" not in tables(host)
+    assert "documents" in tables(host)
+
+
+def test_a_start_is_refused_for_what_the_rules_say_of_the_sql_of_pending_revisions(
+    on_postgres: Host, enum: Project, postgres_dsn: str
+) -> None:
+    host = on_postgres
+    upgraded(enum, postgres_dsn, "097")
+    enum.add("098", "097", "op.execute('ALTER TABLE accounts DROP COLUMN email')")
+    stage = {"name": "schema", "kind": "migration", "alembic": enum.alembic()}
+    refused = host.run("start", plan(host, stage), deadline_seconds=LONG_SECONDS)
+    assert refused.code == 2
+    assert "production: stage schema, line" in refused.errors
+    assert "ban-drop-column (accounts.email)" in refused.errors
+    child, run = host.started(plan(host, {**stage, "lint": accepted("ban-drop-column")}))
+    waits(host, run)
     host.ok("approve", run, *REASON)
     assert child.wait(LONG_SECONDS) == 0

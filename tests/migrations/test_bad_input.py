@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import hashlib
 import os
-import shutil
 import subprocess
 import threading
 import time
@@ -22,6 +21,7 @@ from orchestrator.errors import Temporary
 from stages.actions.sql import checksum
 from stages.effects import ObserveSql
 from tests.orchestrator.adapters.sql_world import CREATE, Database, effect
+from tests.support.disk import enlarge
 from tests.support.postgres import PostgresServer
 from tests.support.process import wait_until
 
@@ -305,27 +305,6 @@ async def test_traffic_never_pays_for_a_deadlock_with_a_file(postgres: Database)
 
 
 # --- a full disk ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MiB; needs root."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount, umount = shutil.which("mount"), shutil.which("umount")
-    if os.geteuid() != 0 or mount is None or umount is None:
-        pytest.skip("only root mounts a small file system")
-    done = subprocess.run([mount, "-t", "tmpfs", "-o", "size=2m", "none", folder], capture_output=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"no small file system can be had here: {done.stderr.decode(errors='replace')}")
-    try:
-        yield folder
-    finally:
-        subprocess.run([umount, "-l", folder], check=True)
-
-
-def enlarge(folder: Path) -> None:
-    subprocess.run(["mount", "-o", "remount,size=64m", folder], check=True)
 
 
 @pytest.fixture

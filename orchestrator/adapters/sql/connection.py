@@ -28,6 +28,9 @@ _WHEN_WE_ARE_GONE = (
     " WHERE (name = 'client_connection_check_interval' AND version() LIKE '%linux%') OR name = 'idle_session_timeout'"
 )
 
+# a session that holds a lock while somebody else works is idle, which a server may have a limit for
+MAY_BE_IDLE = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'idle_session_timeout'"
+
 # what was said to be done must not be forgotten by a server that falls over
 _DURABLY = (
     "SELECT set_config('synchronous_commit', 'on', false) FROM pg_settings"
@@ -46,7 +49,7 @@ class Lost(Temporary):
 @contextmanager
 def connected(url: str, stop: Stop, name: str = "rollout") -> Iterator[Connection]:
     """A connection in autocommit mode, cancelled by *stop*; the database's errors become ours."""
-    connection = _connect(url, name)
+    connection = connect(url, name)
     stop.arm(lambda: cancel(connection))
     try:
         yield connection
@@ -66,7 +69,7 @@ def migrating(url: str, job: Job, stop: Stop) -> Iterator[Connection]:
         yield connection
 
 
-def _connect(url: str, name: str) -> Connection:
+def connect(url: str, name: str) -> Connection:
     try:
         return psycopg.connect(
             re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", url),

@@ -23,7 +23,9 @@ from orchestrator.adapters.sql import stepwise
 from orchestrator.adapters.sql.alone import Step, in_steps
 from orchestrator.adapters.sql.connection import (
     CONNECT_SECONDS,
+    MAY_BE_IDLE,
     Connection,
+    connect,
     connected,
     explain,
     migrating,
@@ -118,7 +120,8 @@ def _begin(connection: Connection, job: Job, stop: Stop) -> None:
         begin(connection, job)
 
     begin(connection, job)
-    lock_migrators(connection, job, stop, "pg_try_advisory_xact_lock", again)
+    seconds = job.operation.lock_timeout_seconds
+    lock_migrators(connection, job.file, seconds, stop, "pg_try_advisory_xact_lock", again)
 
 
 def _settle(url: str, job: Job, stop: Stop) -> str:
@@ -140,6 +143,21 @@ def _settle(url: str, job: Job, stop: Stop) -> str:
     raise Uncertain(
         f"the connection was lost while {job.file} was committed, and it can't be seen whether it was: {problem}"
     )
+
+
+def hold_migrators(url: str, name: str, seconds: float, stop: Stop) -> Connection:
+    """A session that holds the lock of migrators until it is closed. Raises as ``lock_migrators``."""
+    connection = connect(url, "rollout migrators")
+    try:
+        connection.execute(MAY_BE_IDLE)
+        lock_migrators(connection, name, seconds, stop, "pg_try_advisory_lock", lambda: None)
+    except psycopg.Error as error:
+        connection.close()
+        raise explain(error, "the database said") from error
+    except RolloutError:
+        connection.close()
+        raise
+    return connection
 
 
 def look(url: str, name: str, stop: Stop) -> Standing:

@@ -38,7 +38,8 @@ CLEAN_UP_SECONDS = 8.0  # less than a cancelled effect is waited for
 def run(url: str, job: Job, steps: Sequence[Step], stop: Stop) -> str:
     """As ``postgres.run``. Raises ``PartlyRun`` if a statement was refused after others had run."""
     with migrating(url, job, stop) as connection:
-        lock_migrators(connection, job, stop, "pg_try_advisory_lock", lambda: None)
+        seconds = job.operation.lock_timeout_seconds
+        lock_migrators(connection, job.file, seconds, stop, "pg_try_advisory_lock", lambda: None)
         history = History.of(connection)
         settled = _settled(history, job)
         if settled is not None:

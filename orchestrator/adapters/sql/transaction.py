@@ -38,18 +38,21 @@ def patiently(job: Job, stop: Stop, attempt: Callable[[], T]) -> T:
         pause_seconds *= 2
 
 
-def lock_migrators(connection: Connection, job: Job, stop: Stop, function: str, again: Callable[[], None]) -> None:
-    """The lock of migrators by *function*, polled and never waited for in the server; *again* runs between two tries.
+def lock_migrators(
+    connection: Connection, name: str, seconds: float, stop: Stop, function: str, again: Callable[[], None]
+) -> None:
+    """The lock of migrators by *function*, polled for so long and never waited for in the server; *again* runs between
+    two tries. *name* is for sentences: who wants it.
 
     Raises ``Temporary`` if another one has it.
     """
-    for _ in range(max(int(job.operation.lock_timeout_seconds / POLL_SECONDS), 1)):
+    for _ in range(max(int(seconds / POLL_SECONDS), 1)):
         if one(connection.execute(f"SELECT {function}(%s)".encode(), (ADVISORY_KEY,))):
             return
         if stop.wait(POLL_SECONDS):
             break
         again()
-    raise Temporary(f"{job.file} waits for another migration that runs in this database; nothing was changed")
+    raise Temporary(f"{name} waits for another migration that runs in this database; nothing was changed")
 
 
 def begin(connection: Connection, job: Job) -> None:

@@ -18,6 +18,7 @@ from orchestrator.api.limits import RateLimit
 from orchestrator.api.tokens import Token, TokenStore
 from orchestrator.core.commands import Actor, Command
 from orchestrator.errors import NotFound, Refused, TargetBusy
+from orchestrator.rehearsal import Finding
 from orchestrator.service import Counts, Service, Submission
 from stages.flag_spec import FlagChange, change_value, to_document, to_value
 
@@ -59,6 +60,7 @@ class FakeService:
         self.killed: dict[str, str] = {}
         self.asked: list[tuple[str, Command, Actor]] = []
         self.submissions: list[Submission] = []
+        self.lint_findings: list[Finding] = []
         self.lifts: list[tuple[str | None, str | None, bool]] = []
         self.following = 0
         self.is_ready = True
@@ -95,6 +97,9 @@ class FakeService:
     async def counts(self) -> Counts:
         phases = Counter(run.phase for run in self.runs.values())
         return Counts(phases, sum(len(run.entries) for run in self.runs.values()), 3)
+
+    async def lint(self, submission: Submission) -> list[Finding]:
+        return self.lint_findings
 
     async def start(self, submission: Submission, actor: Actor) -> tuple[str, bool]:
         self.submissions.append(submission)

@@ -3,6 +3,7 @@ from typing import Any
 import httpx
 import pytest
 
+from orchestrator.rehearsal import Finding, Level
 from stages.load import digest_of, load_plan
 from tests.orchestrator.api.fake_service import FakeService, app_of, client_of
 
@@ -30,11 +31,19 @@ def submission(**more: object) -> dict[str, Any]:
 
 async def test_a_plan_is_started_and_a_second_time_attached_to(service: FakeService, admin: httpx.AsyncClient) -> None:
     first = await admin.post("/api/v1/runs", json=submission(reason="ship it", directory="/srv/plans"))
-    assert (first.status_code, first.json()) == (201, {"run": "payments-000001", "started": True})
+    assert (first.status_code, first.json()) == (201, {"run": "payments-000001", "started": True, "warnings": []})
     assert first.headers["Location"] == "/api/v1/runs/payments-000001"
     assert (service.submissions[0].reason, service.submissions[0].directory) == ("ship it", "/srv/plans")
     second = await admin.post("/api/v1/runs", json=submission())
-    assert (second.status_code, second.json()) == (200, {"run": "payments-000001", "started": False})
+    assert (second.status_code, second.json()) == (200, {"run": "payments-000001", "started": False, "warnings": []})
+
+
+async def test_what_the_rules_warn_of_in_a_migrators_sql_is_told(
+    service: FakeService, admin: httpx.AsyncClient
+) -> None:
+    service.lint_findings = [Finding(Level.WARNING, "production: stage schema", "its SQL can't be had for the lint")]
+    answer = await admin.post("/api/v1/runs", json=submission())
+    assert answer.json()["warnings"] == ["production: stage schema: its SQL can't be had for the lint"]
 
 
 async def test_beyond_loopback_a_folder_of_another_machine_means_nothing(service: FakeService) -> None:

@@ -58,8 +58,8 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def events_of(response: httpx.Response) -> AsyncIterator[dict[str, str]]:
-    """Each event as its fields; a comment under ``comment``. Keep it while the stream is to stay open: the connection is
-    closed with it."""
+    """Each event as its fields; a comment under ``comment``. Kept while the stream is to stay open: with it the
+    connection is closed."""
     fields: dict[str, str] = {}
     async for line in response.aiter_lines():
         if not line:

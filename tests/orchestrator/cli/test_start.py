@@ -66,6 +66,13 @@ def test_starting_again_attaches(cli: Cli, controller: FakeController, plan: Pat
     assert "tiny-1 of this plan is under way already" in cli("start", str(plan), "--detach").err
 
 
+def test_what_the_controller_warns_of_is_told_before_the_run(cli: Cli, controller: FakeController, plan: Path) -> None:
+    warned = {"run": "tiny-1", "started": True, "warnings": ["production: stage schema: no IF NOT EXISTS"]}
+    controller.answers["POST", "/api/v1/runs"] = (201, warned)
+    said = cli("start", str(plan), "--detach")
+    assert said.err.index("warning: production: stage schema: no IF NOT EXISTS") < said.err.index("run tiny-1 started")
+
+
 def test_settings_and_variables_change_what_is_sent(
     cli: Cli, controller: FakeController, plan: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,9 @@ def run(marks: dict[str, Any] | None = None, **stage: Any) -> Drive:
     return drive
 
 
+up_to_a_wall = {"target": "097", "revisions": {"094": {}, "097": {"irreversible": "enum values"}}}
+
+
 def downgrades(drive: Drive) -> list[str | None]:
     operations = [effect.operation for effect in drive.performed]
     return [one.to for one in operations if isinstance(one, RunAlembic) and one.direction == "down"]
@@ -47,6 +50,15 @@ def test_the_way_back_ends_above_a_revision_that_never_goes() -> None:
     drive.run_until(lambda: drive.state.ended)
     assert downgrades(drive) == ["094"]
     assert drive.state.exceptions == ("revision 094 of alembic.ini in production stays: enum values",)
+
+
+def test_nothing_goes_that_lies_below_a_revision_that_never_goes() -> None:
+    drive = run(on_rollback="down", allow_data_loss=True, alembic=up_to_a_wall)
+    drive.run_until(lambda: "manual" in drive.holds())
+    drive.command("rollback", reason="wrong")
+    drive.run_until(lambda: drive.state.ended)
+    assert downgrades(drive) == []
+    assert "097 of alembic.ini in production, above it, never goes: enum values" in drive.state.exceptions[0]
 
 
 def test_a_revision_that_was_there_before_is_not_taken_back_for_anybody() -> None:
