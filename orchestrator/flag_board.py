@@ -3,13 +3,30 @@
 Everybody in this process writes flags here, so that what is served is current the moment a write is durable.
 """
 
+import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 
+from flags.feed import Feed, FeedVersion, newest
 from flags.model import FlagDocument
 from flags.snapshot import Snapshot
-from orchestrator.ports import FlagRecord, FlagStore, FlagWrite, KillSwitch, Latch
+from orchestrator.ports import FlagRecord, FlagStore, FlagWrite, KillSwitch
 
-Stamp = tuple[int, tuple[Latch, ...], bool]
+
+@dataclass(frozen=True)
+class Standing:
+    """One environment at one moment. Text and snapshot are made when they are first asked for, and then kept."""
+
+    feed: Feed
+
+    @cached_property
+    def snapshot(self) -> Snapshot:
+        return self.feed.snapshot()
+
+    @cached_property
+    def text(self) -> bytes:
+        return self.feed.encode()
 
 
 class FlagBoard:
@@ -19,8 +36,9 @@ class FlagBoard:
         self._store = store
         self._kill_switch = kill_switch
         self._documents: dict[str, dict[str, FlagDocument]] = {}
-        self._writes = 0
-        self._snapshots: dict[str, tuple[Stamp, Snapshot]] = {}
+        self._standings: dict[str, Standing] = {}
+        self._moved = asyncio.Event()
+        self._revision = 0  # of the kill switch, when it was last looked at
         self.listeners: list[Callable[[str, str], None]] = []
 
     async def load(self) -> None:
@@ -48,18 +66,41 @@ class FlagBoard:
         known = self._documents.setdefault(document.environment, {})
         if document.key not in known or known[document.key].version < document.version:
             known[document.key] = document
-            self._writes += 1
+            self._standings.pop(document.environment, None)
+            self._wake()
+
+    def standing(self, environment: str) -> Standing:
+        """What is answered now. Made anew only after a write, or when the kill switch was moved."""
+        known = self._standings.get(environment)
+        revision = self._kill_switch.revision()
+        if known is not None and known.feed.version.revision == revision:
+            return known
+        documents = tuple(self._documents.get(environment, {}).values())
+        killed = self._kill_switch.is_killed(environment)
+        lifted = [one.key for one in documents if killed and not self._kill_switch.is_killed(environment, one.key)]
+        feed = Feed(environment, FeedVersion(newest(documents), revision), documents, killed, tuple(lifted))
+        standing = self._standings[environment] = Standing(feed)
+        return standing
 
     def snapshot(self, environment: str) -> Snapshot:
-        """What is answered now. Compiled anew only after a write or when the kill latch moved."""
-        killed = self._kill_switch.is_killed(environment)
-        stamp = (self._writes, self._kill_switch.latches(), killed)
-        known = self._snapshots.get(environment)
-        if known is not None and known[0] == stamp:
-            return known[1]
-        documents = self._documents.get(environment, {})
-        lifted = [key for key in documents if killed and not self._kill_switch.is_killed(environment, key)]
-        snapshot = Snapshot(documents.values(), killed, environment=environment, lifted=lifted)
-        if not lifted:  # an exemption moves no latch, so what has some is made anew each time
-            self._snapshots[environment] = (stamp, snapshot)
-        return snapshot
+        return self.standing(environment).snapshot
+
+    def look_at_kill_switch(self) -> None:
+        """Another process may have moved it: those who follow are woken if it was."""
+        revision = self._kill_switch.revision()
+        if revision != self._revision:
+            self._revision = revision
+            self._wake()
+
+    def _wake(self) -> None:
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    async def changed(self, environment: str, since: FeedVersion | None) -> Standing:
+        """The newest standing, as soon as it is another than *since*; at once without one."""
+        while True:
+            moved = self._moved
+            standing = self.standing(environment)
+            if standing.feed.version != since:
+                return standing
+            await moved.wait()

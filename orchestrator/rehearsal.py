@@ -200,7 +200,8 @@ def what_would_stay(environment: EnvironmentProgram) -> Iterator[Finding]:
         where = f"{environment.name}: stage {stage.name}"
         if stage.point_of_no_return:
             words = "it is a point of no return: once it has begun, nothing that came before is undone"
-            yield Finding(Level.WARNING, where, words)
+            no_watch = stage is environment.stages[-1] and environment.watch_seconds > 0
+            yield Finding(Level.WARNING, where, words + (", so the watch has no way back" if no_watch else ""))
         for act in stage.acts():
             target = act.target
             if target is None or target.kind in (TargetKind.FLAG, TargetKind.BACKUP):

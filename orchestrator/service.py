@@ -458,6 +458,7 @@ class Service(Reading):
         return frozenset(name for name in names if self.kill_switch.is_killed(name))
 
     def _spread_kill(self) -> None:
+        self.board.look_at_kill_switch()
         for runner in self._runners.values():
             runner.set_killed(self._killed(runner.state))
 

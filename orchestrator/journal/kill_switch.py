@@ -83,6 +83,7 @@ class Position(Part):
     """How the switch stands: the file's content."""
 
     version: Literal[1] = 1
+    revision: int = Field(default=0, ge=0)
     latches: tuple[StoredLatch, ...] = ()
     notes: tuple[Note, ...] = Field(default=(), max_length=_MOST_NOTES)
 
@@ -101,8 +102,10 @@ class Position(Part):
         return tuple(Latch(one.environment, one.by, one.reason, one.at) for one in self.latches)
 
     def _with(self, latches: tuple[StoredLatch, ...], note: Note) -> "Position":
+        """The revision is a time in milliseconds, so that it rises over a file that somebody removed as well."""
         ordered = tuple(sorted(latches, key=lambda latch: latch.environment))
-        return Position(latches=ordered, notes=(*self.notes, note)[-_MOST_NOTES:])
+        revision = max(self.revision + 1, int(note.at * 1000))
+        return Position(revision=revision, latches=ordered, notes=(*self.notes, note)[-_MOST_NOTES:])
 
 
 class MemoryKillSwitch:
@@ -113,6 +116,9 @@ class MemoryKillSwitch:
 
     def latches(self) -> tuple[Latch, ...]:
         return self._position.shown()
+
+    def revision(self) -> int:
+        return self._position.revision
 
     def is_killed(self, environment: str, key: str | None = None) -> bool:
         return self._position.killed(environment, key)
@@ -147,6 +153,9 @@ class FileKillSwitch:
 
     def latches(self) -> tuple[Latch, ...]:
         return self._position().shown()
+
+    def revision(self) -> int:
+        return self._position().revision
 
     def is_killed(self, environment: str, key: str | None = None) -> bool:
         position = self._position()
@@ -208,7 +217,16 @@ class FileKillSwitch:
             f"the kill switch {self.path} can't be read ({problem}), so everything counts as killed; "
             "`rollout flag lift` writes it anew"
         )
-        return Position(latches=(StoredLatch(environment=EVERYWHERE, by="controller", reason=reason, at=0.0),))
+        latches = (StoredLatch(environment=EVERYWHERE, by="controller", reason=reason, at=0.0),)
+        if self._look.position.latches == latches:
+            return self._look.position
+        return Position(revision=max(self._look.position.revision + 1, self._touched_ms()), latches=latches)
+
+    def _touched_ms(self) -> int:
+        try:
+            return int(self.path.stat().st_mtime * 1000)
+        except OSError:
+            return 0
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[bool]:

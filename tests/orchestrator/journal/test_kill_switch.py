@@ -275,3 +275,24 @@ def test_nothing_but_the_file_and_its_lock_is_left_behind(path: Path) -> None:
     kill(switch)
     lift(switch)
     assert sorted(entry.name for entry in path.parent.iterdir()) == ["kill-switch.json", "kill-switch.json.lock"]
+
+
+def test_the_revision_rises_each_time_the_switch_is_moved_whoever_moves_it(path: Path) -> None:
+    ours, theirs = FileKillSwitch(path), FileKillSwitch(path)
+    seen = [ours.revision()]
+    kill(theirs)
+    seen.append(ours.revision())
+    lift(theirs, "production", key="f")
+    seen.append(ours.revision())
+    lift(ours)
+    seen.append(theirs.revision())
+    assert seen == sorted(set(seen))
+
+
+def test_the_revision_rises_over_a_file_that_was_damaged_and_stays_while_it_is(path: Path) -> None:
+    kill(FileKillSwitch(path))
+    before = FileKillSwitch(path).revision()
+    path.write_text("{")
+    switch = FileKillSwitch(path)
+    assert switch.revision() > before
+    assert switch.revision() == switch.revision()

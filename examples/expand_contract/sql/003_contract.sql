@@ -1,0 +1,1 @@
+ALTER TABLE people DROP COLUMN IF EXISTS first_name, DROP COLUMN IF EXISTS last_name;

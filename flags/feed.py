@@ -1,0 +1,118 @@
+"""All flags of one environment as one text: what applications are fed with, and keep on their disk.
+
+    {"format": 1, "environment": "production", "version": "1.42.0", "killed": false, "lifted": [], "flags": [...]}
+
+`flags` are whole documents, so whoever has the text answers by itself. Versions of one environment only rise, also over
+restarts and restored stores: whoever has seen one never takes an older text for news.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from flags.errors import FlagError, InvalidFlag, shown
+from flags.model import FlagDocument, Version
+from flags.snapshot import Snapshot
+
+FORMAT: Final = 1
+_VERSION = re.compile(r"(\d{1,18})\.(\d{1,18})\.(\d{1,18})", re.ASCII)
+
+
+class InvalidFeed(FlagError):
+    """A text that is no feed; says where and what was expected."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class FeedVersion:
+    """The newest write (`Version`) and the `revision` of the kill switch, which rises each time it is moved."""
+
+    newest: Version
+    revision: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.newest}.{self.revision}"
+
+    @classmethod
+    def parse(cls, text: object) -> FeedVersion:
+        found = _VERSION.fullmatch(text) if isinstance(text, str) else None
+        if found is None:
+            raise InvalidFeed(f"version: GENERATION.NUMBER.REVISION such as '1.42.0' is expected, got {shown(text)}")
+        return cls(Version(int(found[1]), int(found[2])), int(found[3]))
+
+
+NOTHING: Final = FeedVersion(Version(0, 0))
+"""Before the first write."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """`killed`: the kill switch is thrown in this environment; it holds every flag that is neither permanent nor
+    `lifted` by its key."""
+
+    environment: str
+    version: FeedVersion = NOTHING
+    documents: tuple[FlagDocument, ...] = ()
+    killed: bool = False
+    lifted: tuple[str, ...] = ()
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(self.documents, self.killed, environment=self.environment, lifted=self.lifted)
+
+    def encode(self) -> bytes:
+        """One line of JSON, the same for the same feed."""
+        text = {
+            "format": FORMAT,
+            "environment": self.environment,
+            "version": str(self.version),
+            "killed": self.killed,
+            "lifted": sorted(self.lifted),
+            "flags": [document.to_json() for document in sorted(self.documents, key=lambda one: one.key)],
+        }
+        return json.dumps(text, separators=(",", ":"), allow_nan=False).encode()
+
+    @classmethod
+    def decode(cls, text: bytes | str) -> Feed:
+        """Raises `InvalidFeed` for what is no feed, or has a flag that is none."""
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as problem:
+            raise InvalidFeed(f"a feed is a JSON object; this is not JSON: {problem}") from None
+        if not isinstance(data, dict):
+            raise InvalidFeed(f"a feed is a JSON object, got {shown(data)}")
+        if data.get("format") != FORMAT:
+            raise InvalidFeed(f"format: {FORMAT} is expected, got {shown(data.get('format'))}; update this package")
+        killed, lifted, flags = data.get("killed"), data.get("lifted"), data.get("flags")
+        if not isinstance(killed, bool):
+            raise InvalidFeed(f"killed: true or false is expected, got {shown(killed)}")
+        if not isinstance(lifted, list) or not all(isinstance(key, str) for key in lifted):
+            raise InvalidFeed(f"lifted: a list of keys is expected, got {shown(lifted)}")
+        if not isinstance(flags, list):
+            raise InvalidFeed(f"flags: a list of documents is expected, got {shown(flags)}")
+        try:
+            documents = tuple(FlagDocument.from_json(one) for one in flags)
+        except InvalidFlag as problem:
+            raise InvalidFeed(f"flags: {problem}") from None
+        environment = _environment(data, documents)
+        return cls(environment, FeedVersion.parse(data.get("version")), documents, killed, tuple(lifted))
+
+
+def _environment(data: dict[str, object], documents: tuple[FlagDocument, ...]) -> str:
+    environment = data.get("environment")
+    if not isinstance(environment, str) or not environment:
+        raise InvalidFeed(f"environment: a name is expected, got {shown(environment)}")
+    seen: set[str] = set()
+    for document in documents:
+        if document.environment != environment:
+            raise InvalidFeed(f"flags: {document.key!r} belongs to {document.environment!r}, not to {environment!r}")
+        if document.key in seen:
+            raise InvalidFeed(f"flags: {document.key!r} is there twice")
+        seen.add(document.key)
+    return environment
+
+
+def newest(documents: Iterable[FlagDocument]) -> Version:
+    return max((document.version for document in documents), default=Version(0, 0))

@@ -1,0 +1,70 @@
+"""What is served changes the moment that a write is durable or the switch is moved, and never goes back."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from flags.model import FlagDocument
+from orchestrator.flag_board import FlagBoard
+from orchestrator.journal.kill_switch import MemoryKillSwitch
+from orchestrator.journal.memory import MemoryStore
+from orchestrator.ports import FlagWrite
+
+
+@pytest.fixture
+def switch() -> MemoryKillSwitch:
+    return MemoryKillSwitch()
+
+
+@pytest.fixture
+def board(switch: MemoryKillSwitch) -> FlagBoard:
+    return FlagBoard(MemoryStore(), switch)
+
+
+async def write(board: FlagBoard, key: str, environment: str = "production", **fields: object) -> None:
+    known = await board.get(environment, key)
+    document = known.document if known is not None else FlagDocument(key, environment)
+    changed = replace(document, **fields)  # type: ignore[arg-type]
+    expected = known.document.version if known is not None else None
+    await board.write(FlagWrite(document=changed, expected=expected, by="ann", reason="test"), 1.0)
+
+
+async def test_versions_rise_with_every_write_and_every_move_of_the_switch(
+    board: FlagBoard, switch: MemoryKillSwitch
+) -> None:
+    seen = [board.standing("production").feed.version]
+    await write(board, "a")
+    seen.append(board.standing("production").feed.version)
+    switch.disable_all("production", "ann", "errors", 2.0)
+    seen.append(board.standing("production").feed.version)
+    switch.lift("production", "bob", "mended", 3.0, key="a")
+    seen.append(board.standing("production").feed.version)
+    await write(board, "a", percentage=5.0)
+    seen.append(board.standing("production").feed.version)
+    assert seen == sorted(set(seen))
+    assert board.standing("production").feed.lifted == ("a",)
+
+
+async def test_what_did_not_change_is_not_made_again(board: FlagBoard) -> None:
+    await write(board, "a")
+    first = board.standing("production")
+    await write(board, "a", "staging")
+    assert board.standing("production") is first
+    assert board.standing("production").text is first.text
+
+
+async def test_who_follows_is_woken_by_a_write_and_by_the_switch(board: FlagBoard, switch: MemoryKillSwitch) -> None:
+    first = await board.changed("production", None)
+    following = asyncio.create_task(board.changed("production", first.feed.version))
+    await write(board, "elsewhere", "staging")
+    await asyncio.sleep(0)
+    assert not following.done()
+    await write(board, "a")
+    second = await following
+    assert [one.key for one in second.feed.documents] == ["a"]
+    following = asyncio.create_task(board.changed("production", second.feed.version))
+    await asyncio.sleep(0)
+    switch.disable_all("*", "ann", "errors", 2.0)
+    board.look_at_kill_switch()
+    assert (await following).feed.killed
