@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from flags.feed import FeedVersion
 from flags.snapshot import Snapshot
 from orchestrator.core import evidence as ev
 from orchestrator.core.events import to_json
@@ -10,7 +11,7 @@ from orchestrator.core.fold import fold
 from orchestrator.core.state import State
 from orchestrator.core.view import iso, status
 from orchestrator.errors import NotFound
-from orchestrator.flag_board import FlagBoard
+from orchestrator.flag_board import FlagBoard, Standing
 from orchestrator.ports import Clock, FlagRecord, Journal, KillSwitch, Recorded, RunRow
 
 Entries = list[dict[str, Any]]
@@ -85,6 +86,14 @@ class Reading:
 
     def snapshot(self, environment: str) -> Snapshot:
         return self.board.snapshot(environment)
+
+    def standing(self, environment: str) -> Standing:
+        """All flags of an environment as they are served now."""
+        return self.board.standing(environment)
+
+    async def changed(self, environment: str, since: FeedVersion | None) -> Standing:
+        """See ``FlagBoard.changed``."""
+        return await self.board.changed(environment, since)
 
 
 def _listed(row: RunRow) -> dict[str, Any]:

@@ -13,11 +13,13 @@ import httpx
 from fastapi import FastAPI
 
 from flags import FlagDocument, Snapshot, Version
+from flags.feed import Feed, FeedVersion, newest
 from orchestrator.api.app import create_app
 from orchestrator.api.limits import RateLimit
 from orchestrator.api.tokens import Token, TokenStore
 from orchestrator.core.commands import Actor, Command
 from orchestrator.errors import NotFound, Refused, TargetBusy
+from orchestrator.flag_board import Standing
 from orchestrator.rehearsal import Finding
 from orchestrator.service import Counts, Service, Submission
 from stages.flag_spec import FlagChange, change_value, to_document, to_value
@@ -62,6 +64,8 @@ class FakeService:
         self.submissions: list[Submission] = []
         self.lint_findings: list[Finding] = []
         self.lifts: list[tuple[str | None, str | None, bool]] = []
+        self.moves = 0
+        self.moved = asyncio.Event()
         self.following = 0
         self.is_ready = True
 
@@ -88,6 +92,7 @@ class FakeService:
 
     def put(self, document: FlagDocument) -> None:
         self.documents[document.environment, document.key] = document
+        self.move()
 
     # --- as the API sees it
 
@@ -175,6 +180,7 @@ class FakeService:
 
     async def disable_all(self, environment: str | None, reason: str, actor: Actor) -> Json:
         self.killed[environment or "*"] = reason
+        self.move()
         return {"environment": environment or "*", "by": actor.name, "reason": reason, "at": "2026-03-01T12:00:00Z"}
 
     async def lift(
@@ -184,11 +190,27 @@ class FakeService:
         returns = {"/".join(where): one.percentage for where, one in self.documents.items()}
         if confirm:
             self.killed.pop(environment or "*", None)
+            self.move()
         return {"lifted": confirm, "would_return": returns}
 
     def snapshot(self, environment: str) -> Snapshot:
-        documents = [one for one in self.documents.values() if one.environment == environment]
-        return Snapshot(documents, self._is_killed(environment), environment=environment)
+        return self.standing(environment).snapshot
+
+    def standing(self, environment: str) -> Standing:
+        documents = tuple(one for one in self.documents.values() if one.environment == environment)
+        version = FeedVersion(newest(documents), self.moves)
+        return Standing(Feed(environment, version, documents, self._is_killed(environment)))
+
+    async def changed(self, environment: str, since: FeedVersion | None) -> Standing:
+        while (standing := self.standing(environment)).feed.version == since:
+            await self.moved.wait()
+        return standing
+
+    def move(self) -> None:
+        """Somebody wrote a flag, or moved the kill switch."""
+        self.moves += 1
+        self.moved.set()
+        self.moved = asyncio.Event()
 
     def _is_killed(self, environment: str) -> bool:
         return "*" in self.killed or environment in self.killed
