@@ -46,7 +46,11 @@ ACCESS: dict[str, Access] = {
     "/favicon.ico": Access.PUBLIC,  # there is none, and browsers ask nonetheless
     "/metrics": Access.LOOPBACK,
 }
-PREFIXES: dict[str, Access] = {"/ofrep/v1/": Access.LOOPBACK}
+PREFIXES: dict[str, Access] = {
+    "/ofrep/v1/": Access.LOOPBACK,
+    "/flagd/v1/": Access.LOOPBACK,
+    "/flags/v1/": Access.LOOPBACK,
+}
 
 
 def access_to(path: str) -> Access:
