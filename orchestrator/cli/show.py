@@ -42,6 +42,15 @@ def runs(found: list[Json]) -> str:
     return table(heads, rows, "no runs")
 
 
+def how_far(progress: Json) -> str:
+    """Of a bake or a watch in time, of a backfill in rows."""
+    if progress["what"] != "backfill":
+        return f"{duration(progress['passed_seconds'])} of {duration(progress['of_seconds'])}"
+    of = f" of {progress['of_rows']:,}" if progress["of_rows"] is not None else ""
+    ends = f", through at about {clock(progress['ends'])} UTC" if progress["ends"] else ""
+    return f"{progress['rows']:,}{of} rows, {progress['rows_per_second']:,.0f} a second{ends}"
+
+
 def status(found: Json) -> str:
     return "\n".join(_status_lines(found))
 
@@ -56,7 +65,7 @@ def _status_lines(found: Json) -> Iterator[str]:
         yield f"  flags       {shares}"
     progress = found.get("progress")
     if progress:
-        yield f"  {progress['what']:<11} {duration(progress['passed_seconds'])} of {duration(progress['of_seconds'])}"
+        yield f"  {progress['what']:<11} {how_far(progress)}"
     if found.get("next") and found["phase"] != "ended":
         at = f" (about {clock(found['next']['at'])} UTC)" if found["next"].get("at") else ""
         yield f"  next        {printable(found['next']['what'])}{at}"

@@ -15,9 +15,10 @@ from typing import Any
 
 from orchestrator.cli import ask
 from orchestrator.cli.client import Client, Json, NoController, Unauthorized
-from orchestrator.cli.output import clock, duration, note, paint, printable
+from orchestrator.cli.output import clock, note, paint, printable
 from orchestrator.cli.reading import exit_code
 from orchestrator.cli.settings import find_controller
+from orchestrator.cli.show import how_far
 from orchestrator.cli.sources import Source, StoreSource
 from orchestrator.core.telling import Teller
 from orchestrator.errors import RolloutError
@@ -191,7 +192,7 @@ def footer(status: Json) -> str:
         words.append(f"{place} ({status['leg']})")
     progress = status.get("progress")
     if progress:
-        words.append(f"{duration(progress['passed_seconds'])} of {duration(progress['of_seconds'])}")
+        words.append(how_far(progress))
     if status.get("gate"):
         words.append(f"gate {status['gate']['name']}: {status['gate']['verdict']}")
     if status.get("holds"):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli import main
+from orchestrator.cli.watching import footer
 from tests.orchestrator.cli.conftest import Cli, FakeController, a_status, an_entry
 
 COMMANDS = "/api/v1/runs/search/commands"
@@ -140,6 +141,18 @@ def test_status_tells_people_where_a_run_stands_and_why_nothing_moves(cli: Cli, 
     assert "pass  errors: errors is 0.5, < 1 holds" in out
     assert "holds       paused since 2026-03-01 12:01:00 UTC by ada: lunch" in out
     assert "waits       stage:queue (approval) from on-call: Go?" in out
+
+
+def test_a_backfill_is_told_in_rows_by_status_and_by_the_live_line(cli: Cli, controller: FakeController) -> None:
+    ends = "2026-03-01T12:10:00.000Z"
+    rows = {"what": "backfill", "rows": 200_000, "of_rows": 5_000_000, "rows_per_second": 8000.4, "ends": ends}
+    told = "200,000 of 5,000,000 rows, 8,000 a second, through at about 2026-03-01 12:10:00 UTC"
+    controller.statuses = [a_status(progress=rows)]
+    assert f"  backfill    {told}" in cli("status", "search").out.splitlines()
+    assert told in footer(a_status(progress=rows))
+    assert "0 rows, 0 a second" in footer(
+        a_status(progress={**rows, "rows": 0, "of_rows": None, "rows_per_second": 0.0, "ends": None})
+    )
 
 
 def test_every_output_has_all_that_the_controller_said(cli: Cli, controller: FakeController) -> None:
