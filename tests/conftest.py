@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,12 @@ from tests.support.postgres import PostgresServer
 from tests.support.process import ROOT, Rollout, rollout_in
 
 MARKERS = {"prometheus_binary": "prometheus", "postgres_server": "postgres", "rollout": "acceptance"}
+
+
+def pytest_configure() -> None:
+    """A shell starts what it runs in the background with SIGINT ignored, and so would be every process of a test."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 LONG = ("simulation", "slow", "acceptance", "postgres")
