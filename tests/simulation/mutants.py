@@ -37,12 +37,13 @@ class Mutant:
     name: str
     words: str
     applied: Callable[[], AbstractContextManager[Any]]
+    likely_seed: int  # that caught it last, and is tried first
 
 
 def caught_by(mutant: Mutant, seeds: Sequence[int] = SEEDS) -> Verdict | None:
-    """The first failing seed; None if the bug went unseen."""
+    """A failing seed; None if the bug went unseen."""
     with mutant.applied():
-        for verdict in map(judge_seed, seeds):
+        for verdict in map(judge_seed, [mutant.likely_seed, *seeds]):
             if verdict.violations:
                 return verdict
     return None
@@ -173,27 +174,32 @@ def _everything_passed(time: RunTime) -> float:
 
 
 MUTANTS: tuple[Mutant, ...] = tuple(
-    Mutant(name, words, applied)
-    for name, words, applied in (
-        ("nan-passes", "NaN is taken for 0", _judging(_nan_is_zero)),
-        ("missing-passes", "what could not be measured is taken for good", _judging(_missing_is_zero)),
-        ("missing-fails", "what could not be measured is taken for bad", _judging(_missing_is_bad)),
-        ("guessed-before", "what was there before is guessed", _guessing),
-        ("delta", "a step adds its percentage to what is there", _replaced(Act, "_raised", _added)),
-        ("pause-forgotten", "a pause holds nothing", _replaced(Moment, "held", property(_held_but_by_a_pause))),
-        ("gate-forgotten", "exposure rises unasked", _replaced(Moment, "may_raise", property(lambda _: True))),
-        ("window-forgotten", "a closed window is open", _replaced(Moment, "closed_window", lambda _: None)),
-        ("one-approval", "the first is enough", _replaced(Approval, "satisfied", lambda _, people: bool(people))),
-        ("old-looks-count", "looks from before the step count", _replaced(gates, "baseline", lambda _: 0.0)),
-        ("inconclusive-bakes", "time always adds up", _replaced(forward, "bake_counts", _bakes_whatever)),
-        ("clock-bakes", "what a clock jumped ahead is bake", _replaced(RunTime, "passed_seconds", _everything_passed)),
-        ("step-skipped", "one in the middle is left out", lambda: patch.dict(forward.LEGS, {Leg.BAKING: _skipping})),
-        ("oldest-first", "what was touched first goes back first", _oldest_first),
-        ("flags-stay", "a rollback leaves flags", _replaced(backward, "exposure_wanted", lambda *given: given[3])),
-        ("nothing-listed", "what stays is not said", _replaced(backward, "exceptions", lambda _: ())),
-        ("not-looked-first", "an effect is repeated blindly", _replaced(Runner, "_perform", _never_resumed)),
-        ("answers-forgotten", "a command may be taken twice", _replaced(Runner, "_known_answer", _forgets_answers)),
-        ("events-forgotten", "what was refused counts as written", _replaced(Runner, "_write", _forgets_events)),
-        ("claims-kept", "a run that ended keeps its targets", _replaced(runner_module, "Batch", _keeps_claims)),
+    Mutant(name, words, applied, likely_seed)
+    for name, likely_seed, words, applied in (
+        ("nan-passes", 82, "NaN is taken for 0", _judging(_nan_is_zero)),
+        ("missing-passes", 33, "what could not be measured is taken for good", _judging(_missing_is_zero)),
+        ("missing-fails", 24, "what could not be measured is taken for bad", _judging(_missing_is_bad)),
+        ("guessed-before", 4, "what was there before is guessed", _guessing),
+        ("delta", 0, "a step adds its percentage to what is there", _replaced(Act, "_raised", _added)),
+        ("pause-forgotten", 17, "a pause holds nothing", _replaced(Moment, "held", property(_held_but_by_a_pause))),
+        ("gate-forgotten", 107, "exposure rises unasked", _replaced(Moment, "may_raise", property(lambda _: True))),
+        ("window-forgotten", 3, "a closed window is open", _replaced(Moment, "closed_window", lambda _: None)),
+        ("one-approval", 7, "the first is enough", _replaced(Approval, "satisfied", lambda _, people: bool(people))),
+        ("old-looks-count", 1, "looks from before the step count", _replaced(gates, "baseline", lambda _: 0.0)),
+        ("inconclusive-bakes", 2, "time always adds up", _replaced(forward, "bake_counts", _bakes_whatever)),
+        (
+            "clock-bakes",
+            20,
+            "what a clock jumped ahead is bake",
+            _replaced(RunTime, "passed_seconds", _everything_passed),
+        ),
+        ("step-skipped", 0, "one in the middle is left out", lambda: patch.dict(forward.LEGS, {Leg.BAKING: _skipping})),
+        ("oldest-first", 7, "what was touched first goes back first", _oldest_first),
+        ("flags-stay", 1, "a rollback leaves flags", _replaced(backward, "exposure_wanted", lambda *given: given[3])),
+        ("nothing-listed", 4, "what stays is not said", _replaced(backward, "exceptions", lambda _: ())),
+        ("not-looked-first", 93, "an effect is repeated blindly", _replaced(Runner, "_perform", _never_resumed)),
+        ("answers-forgotten", 29, "a command may be taken twice", _replaced(Runner, "_known_answer", _forgets_answers)),
+        ("events-forgotten", 4, "what was refused counts as written", _replaced(Runner, "_write", _forgets_events)),
+        ("claims-kept", 0, "a run that ended keeps its targets", _replaced(runner_module, "Batch", _keeps_claims)),
     )
 )
