@@ -1,6 +1,7 @@
 """All flags of one environment as one text: what applications are fed with, and keep on their disk.
 
-    {"format": 1, "environment": "production", "version": "1.42.0", "killed": false, "lifted": [], "flags": [...]}
+    {"format": 1, "environment": "production", "version": "1.42.0", "killed": false, "lifted": [],
+     "held": [], "flags": [...]}
 
 `flags` are whole documents, so whoever has the text answers by itself. Versions of one environment only rise, also over
 restarts and restored stores: whoever has seen one never takes an older text for news.
@@ -51,16 +52,17 @@ NOTHING: Final = FeedVersion(Version(0, 0))
 @dataclass(frozen=True, slots=True)
 class Feed:
     """`killed`: the kill switch is thrown in this environment; it holds every flag that is neither permanent nor
-    `lifted` by its key."""
+    `lifted` by its key. It holds those that are `held` by their keys in any case."""
 
     environment: str
     version: FeedVersion = NOTHING
     documents: tuple[FlagDocument, ...] = ()
     killed: bool = False
     lifted: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
 
     def snapshot(self) -> Snapshot:
-        return Snapshot(self.documents, self.killed, environment=self.environment, lifted=self.lifted)
+        return Snapshot(self.documents, self.killed, environment=self.environment, lifted=self.lifted, held=self.held)
 
     def encode(self) -> bytes:
         """One line of JSON, the same for the same feed."""
@@ -70,6 +72,7 @@ class Feed:
             "version": str(self.version),
             "killed": self.killed,
             "lifted": sorted(self.lifted),
+            "held": sorted(self.held),
             "flags": [document.to_json() for document in sorted(self.documents, key=lambda one: one.key)],
         }
         return json.dumps(text, separators=(",", ":"), allow_nan=False).encode()
@@ -85,11 +88,10 @@ class Feed:
             raise InvalidFeed(f"a feed is a JSON object, got {shown(data)}")
         if data.get("format") != FORMAT:
             raise InvalidFeed(f"format: {FORMAT} is expected, got {shown(data.get('format'))}; update this package")
-        killed, lifted, flags = data.get("killed"), data.get("lifted"), data.get("flags")
+        killed, flags = data.get("killed"), data.get("flags")
+        lifted, held = _keys(data, "lifted"), _keys(data, "held")
         if not isinstance(killed, bool):
             raise InvalidFeed(f"killed: true or false is expected, got {shown(killed)}")
-        if not isinstance(lifted, list) or not all(isinstance(key, str) for key in lifted):
-            raise InvalidFeed(f"lifted: a list of keys is expected, got {shown(lifted)}")
         if not isinstance(flags, list):
             raise InvalidFeed(f"flags: a list of documents is expected, got {shown(flags)}")
         try:
@@ -97,7 +99,14 @@ class Feed:
         except InvalidFlag as problem:
             raise InvalidFeed(f"flags: {problem}") from None
         environment = _environment(data, documents)
-        return cls(environment, FeedVersion.parse(data.get("version")), documents, killed, tuple(lifted))
+        return cls(environment, FeedVersion.parse(data.get("version")), documents, killed, lifted, held)
+
+
+def _keys(data: dict[str, object], name: str) -> tuple[str, ...]:
+    keys = data.get(name)
+    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+        raise InvalidFeed(f"{name}: a list of keys is expected, got {shown(keys)}")
+    return tuple(keys)
 
 
 def _environment(data: dict[str, object], documents: tuple[FlagDocument, ...]) -> str:

@@ -6,6 +6,7 @@ A snapshot never changes: a new one is made when something changed, and whoever 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from types import MappingProxyType
 
 from flags.errors import InvalidFlag, shown
@@ -14,7 +15,8 @@ from flags.model import FlagDocument
 
 
 class Snapshot:
-    """`killed`: the kill switch is thrown; it holds every flag that is not permanent and not `lifted` by key."""
+    """`killed`: the kill switch is thrown; it holds every flag that is not permanent and not `lifted` by key. It holds
+    those that are `held` by key in any case."""
 
     __slots__ = ("_documents", "_flags", "_keys", "environment", "killed")
 
@@ -25,13 +27,15 @@ class Snapshot:
         *,
         environment: str = "production",
         lifted: Collection[str] = (),
+        held: Collection[str] = (),
     ) -> None:
         by_key: dict[str, FlagDocument] = {}
         flags: dict[str, CompiledFlag] = {}
         for document in documents:
             _check(document, environment, by_key)
             by_key[document.key] = document
-            flags.update(_compiled(document, killed and document.key not in lifted))
+            is_held = document.key in held
+            flags.update(_compiled(document, is_held or (killed and document.key not in lifted), passes=not is_held))
         self.environment = environment
         self.killed = killed
         self._documents = MappingProxyType(by_key)
@@ -53,7 +57,10 @@ class Snapshot:
         return tuple(self._documents.values())
 
 
-def _compiled(document: FlagDocument, killed: bool) -> dict[str, CompiledFlag]:
+def _compiled(document: FlagDocument, killed: bool, passes: bool) -> dict[str, CompiledFlag]:
+    """*passes*: a permanent flag is passed by the kill switch."""
+    if document.permanent and not passes:
+        document = replace(document, permanent=False)
     flags = [compile_flag(document, killed)]
     if document.parameters or document.profiles:
         flags.append(compile_parameters(document, killed))

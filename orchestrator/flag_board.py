@@ -75,12 +75,23 @@ class FlagBoard:
         revision = self._kill_switch.revision()
         if known is not None and known.feed.version.revision == revision:
             return known
+        standing = self._standings[environment] = Standing(self._feed(environment, revision))
+        return standing
+
+    def _feed(self, environment: str, revision: int) -> Feed:
         documents = tuple(self._documents.get(environment, {}).values())
         killed = self._kill_switch.is_killed(environment)
-        lifted = [one.key for one in documents if killed and not self._kill_switch.is_killed(environment, one.key)]
-        feed = Feed(environment, FeedVersion(newest(documents), revision), documents, killed, tuple(lifted))
-        standing = self._standings[environment] = Standing(feed)
-        return standing
+        is_held = {
+            one.key: self._kill_switch.is_killed(environment, one.key, permanent=one.permanent) for one in documents
+        }
+        return Feed(
+            environment,
+            FeedVersion(newest(documents), revision),
+            documents,
+            killed,
+            lifted=tuple(one.key for one in documents if killed and not one.permanent and not is_held[one.key]),
+            held=tuple(one.key for one in documents if is_held[one.key] and (one.permanent or not killed)),
+        )
 
     def snapshot(self, environment: str) -> Snapshot:
         return self.standing(environment).snapshot

@@ -14,6 +14,7 @@ from orchestrator.core.events import Event
 from stages.checks import Check, Source, Standing
 from stages.criteria.base import Measurement
 from stages.effects import AnyObservation, ObserveAlembic
+from stages.flag_spec import FlagSpec
 from stages.notify import Channel
 from stages.plan import StagedRollout
 from stages.problems import Problem
@@ -161,12 +162,14 @@ class FlagRecord:
 
 @dataclass(frozen=True, slots=True)
 class Latch:
-    """The kill switch of one environment (``*``: all of them), or of single flags in it."""
+    """The kill switch of one environment (``*``: all of them): over all flags, or over *keys* alone."""
 
     environment: str
     by: str
     reason: str
     at: float
+    keys: tuple[str, ...] = ()
+    include_permanent: bool = False  # else permanent flags are passed by
 
 
 class FlagStore(Protocol):
@@ -192,9 +195,11 @@ class KillSwitch(Protocol):
         """Rises each time the switch is moved, whoever moves it."""
         ...
 
-    def is_killed(self, environment: str, key: str | None = None) -> bool: ...
+    def is_killed(self, environment: str, key: str | None = None, *, permanent: bool = False) -> bool:
+        """Whether a latch covers a flag; without a *key* the environment as a whole."""
+        ...
 
-    def disable_all(self, environment: str, by: str, reason: str, at: float) -> Latch: ...
+    def disable_all(self, latch: Latch) -> None: ...
 
     def lift(self, environment: str, by: str, reason: str, at: float, key: str | None = None) -> None:
         """Lifts the latch of an environment, or for one flag of it only."""
@@ -220,6 +225,7 @@ class Scene:
     database: TextOrSecret | None = None
     databases: Mapping[str, TextOrSecret] = field(default_factory=dict)  # source name -> database
     prometheus: Mapping[str, Json] = field(default_factory=dict)  # source name -> settings; "" is the default
+    flags: Mapping[str, FlagSpec] = field(default_factory=dict)  # the plan's, each with the system that it is in
 
 
 def scene_of(program: Program, environment: str, *, run: str = "", stage: str = "", effect_id: str = "") -> Scene:
@@ -238,6 +244,7 @@ def scene_of(program: Program, environment: str, *, run: str = "", stage: str = 
         database=entry.site.database,
         databases=entry.databases,
         prometheus=entry.prometheus,
+        flags=entry.flags,
     )
 
 

@@ -1,6 +1,7 @@
 """What can be read of a store: runs, their journals, flags. With or without a controller beside it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from flags.feed import FeedVersion
@@ -12,9 +13,21 @@ from orchestrator.core.state import State
 from orchestrator.core.view import iso, status
 from orchestrator.errors import NotFound
 from orchestrator.flag_board import FlagBoard, Standing
-from orchestrator.ports import Clock, FlagRecord, Journal, KillSwitch, Recorded, RunRow
+from orchestrator.ports import Clock, FlagRecord, Journal, KillSwitch, Latch, Recorded, RunRow
 
+EVERYWHERE = "*"
 Entries = list[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """What the kill switch is to hold: everything, or the flags of one *run* or of an *owner*'s runs."""
+
+    environment: str | None = None
+    run: str | None = None
+    owner: str | None = None
+    include_permanent: bool = False
+    reason: str = ""
 
 
 class Reading:
@@ -81,8 +94,33 @@ class Reading:
         document = record.document
         run, pinned = holders.get(f"flag:{document.environment}/{document.key}", (None, False))
         data = document.to_json()
-        killed = self.kill_switch.is_killed(document.environment, document.key) and not document.permanent
+        killed = self.kill_switch.is_killed(document.environment, document.key, permanent=document.permanent)
         return {**data, "killed": killed, "run": run, "pinned": pinned, "by": record.by, "at": iso(record.at)}
+
+    async def latches_for(self, asked: Kill, by: str) -> Sequence[Latch]:
+        """The latches that the kill switch is to have. The store is asked only for a run's or an owner's flags."""
+        at = self.clock.now()
+        return [
+            Latch(environment, by, asked.reason, at, keys, asked.include_permanent)
+            for environment, keys in (await self._covered(asked)).items()
+        ]
+
+    async def _covered(self, asked: Kill) -> dict[str, tuple[str, ...]]:
+        """Environment -> keys of the flags that are meant; without keys, all of them."""
+        if asked.run is None and asked.owner is None:
+            return {asked.environment or EVERYWHERE: ()}
+        run = await self.resolve_name(asked.run) if asked.run is not None else None
+        found: dict[str, set[str]] = {}
+        for row in await self.journal.rows():
+            if row.run == run or (run is None and row.summary.get("owner") == asked.owner):
+                for environment, keys in row.summary.get("flags", {}).items():
+                    found.setdefault(environment, set()).update(keys)
+        meant = {where: tuple(sorted(keys)) for where, keys in found.items() if asked.environment in (None, where)}
+        if not any(meant.values()):
+            of = f"run {run}" if run is not None else f"any plan of owner {asked.owner}"
+            place = f" in {asked.environment}" if asked.environment else ""
+            raise NotFound(f"no flags of {of} are known{place}; nothing was disabled")
+        return {where: keys for where, keys in meant.items() if keys}
 
     def snapshot(self, environment: str) -> Snapshot:
         return self.board.snapshot(environment)
@@ -118,4 +156,21 @@ def shown(record: Recorded) -> dict[str, Any]:
         "reason": event.reason,
         "data": data,
         "hash": record.hash,
+    }
+
+
+def killed(asked: Kill, latches: Sequence[Latch]) -> dict[str, Any]:
+    """What the kill switch holds now, as everybody is told it."""
+    newest = latched(latches[0])
+    return {**newest, "environment": asked.environment or EVERYWHERE, "latches": [latched(one) for one in latches]}
+
+
+def latched(latch: Latch) -> dict[str, Any]:
+    return {
+        "environment": latch.environment,
+        "by": latch.by,
+        "reason": latch.reason,
+        "at": iso(latch.at),
+        "flags": list(latch.keys),
+        "include_permanent": latch.include_permanent,
     }

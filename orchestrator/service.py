@@ -21,7 +21,7 @@ from orchestrator.core.fold import begin
 from orchestrator.core.phases import CommandName, Phase
 from orchestrator.core.returns import targets_to_return
 from orchestrator.core.state import State
-from orchestrator.core.view import iso, status, summary
+from orchestrator.core.view import status, summary
 from orchestrator.errors import Conflict, Fenced, Forbidden, NotFound, Refused, RolloutError, StoreError, TargetBusy
 from orchestrator.flag_board import FlagBoard
 from orchestrator.ports import (
@@ -31,7 +31,7 @@ from orchestrator.ports import (
     Recorded,
     World,
 )
-from orchestrator.reading import Entries, Reading, shown
+from orchestrator.reading import EVERYWHERE, Entries, Kill, Reading, killed, latched, shown
 from orchestrator.rehearsal import Finding, Level, lint_migrators, missing_secrets, rehearse
 from orchestrator.runner import Runner
 from stages.compile import compile_plan
@@ -45,7 +45,6 @@ log = structlog.get_logger()
 KILL_POLL_SECONDS = 1.0
 CRASHED_LONGEST_SECONDS = 60.0
 SUPERSEDE_WAIT_SECONDS = 60.0
-EVERYWHERE = "*"
 FLAG_WRITES = 5  # tries, when others write between our look and our write
 FOLLOW_QUEUE = 10_000
 MOST_COUNTED = 1_000_000
@@ -422,12 +421,14 @@ class Service(Reading):
             return self._flag_shown(written, await self._holders())
         raise Conflict(f"others keep writing flag {key}; nothing was changed")
 
-    async def disable_all(self, environment: str | None, reason: str, actor: Actor) -> dict[str, Any]:
-        """The kill switch. Works while the store is away."""
+    async def disable_all(self, asked: Kill, actor: Actor) -> dict[str, Any]:
+        """The kill switch. Over a whole environment, or all of them, it works while the store is away."""
         _require(actor, "operator", "the kill switch")
-        latch = self.kill_switch.disable_all(environment or EVERYWHERE, actor.name, reason, self.clock.now())
+        latches = await self.latches_for(asked, actor.name)
+        for latch in latches:
+            self.kill_switch.disable_all(latch)
         self._spread_kill()
-        return {"environment": latch.environment, "by": latch.by, "reason": latch.reason, "at": iso(latch.at)}
+        return killed(asked, latches)
 
     async def lift(
         self, environment: str | None, key: str | None, reason: str, actor: Actor, confirm: bool = False
@@ -440,7 +441,7 @@ class Service(Reading):
             f"{one.document.environment}/{one.document.key}": percentage_of(to_value(one.document))
             for one in records
             if key in (None, one.document.key)
-            and self.kill_switch.is_killed(one.document.environment, one.document.key)
+            and self.kill_switch.is_killed(one.document.environment, one.document.key, permanent=one.document.permanent)
         }
         if confirm:
             self.kill_switch.lift(where, actor.name, reason, self.clock.now(), key)
@@ -448,14 +449,16 @@ class Service(Reading):
         return {"environment": where, "flag": key, "lifted": confirm, "would_return": returns}
 
     def latches(self) -> Entries:
-        return [
-            {"environment": one.environment, "by": one.by, "reason": one.reason, "at": iso(one.at)}
-            for one in self.kill_switch.latches()
-        ]
+        return [latched(one) for one in self.kill_switch.latches()]
 
     def _killed(self, state: State) -> frozenset[str]:
-        names = [entry.name for entry in state.program.environments]
-        return frozenset(name for name in names if self.kill_switch.is_killed(name))
+        """Environments that are killed as a whole, or in which a flag of this run is."""
+        return frozenset(
+            entry.name
+            for entry in state.program.environments
+            if self.kill_switch.is_killed(entry.name)
+            or any(self.kill_switch.is_killed(entry.name, key) for key in entry.flags)
+        )
 
     def _spread_kill(self) -> None:
         self.board.look_at_kill_switch()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -79,7 +79,16 @@ class KillBody(Received):
     """May be left out altogether: a kill switch must work in a hurry."""
 
     environment: Annotated[EnvironmentName | None, Field(description="Left out: all environments.")] = None
+    run: Annotated[str | None, Field(description="Only the flags of this run's plan.")] = None
+    owner: Annotated[str | None, Field(description="Only the flags of plans with this owner.")] = None
+    include_permanent: Annotated[bool, Field(description="Permanent flags too, which are passed by otherwise.")] = False
     reason: Text = NO_REASON
+
+    @model_validator(mode="after")
+    def _one_scope(self) -> Self:
+        if self.run is not None and self.owner is not None:
+            raise ValueError("run and owner: give one of the two")
+        return self
 
 
 class LiftBody(Received):

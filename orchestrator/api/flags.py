@@ -13,6 +13,7 @@ from orchestrator.api.auth import READS, Approver, Operator
 from orchestrator.api.bodies import FlagPatch, FlagShown, KillBody, Latched, LiftBody, Lifted, refusals
 from orchestrator.api.context import context_of
 from orchestrator.api.encoding import Json
+from orchestrator.reading import Kill
 
 router = APIRouter(tags=["flags"])
 
@@ -59,7 +60,7 @@ async def change_flag(
 async def disable_all(request: Request, actor: Operator) -> Response:
     """The kill switch: every flag that is not permanent answers off at once, until an approver lifts it."""
     body = await _read(request, KillBody)
-    return Json(await context_of(request).service.disable_all(body.environment, body.reason, actor))
+    return Json(await context_of(request).service.disable_all(Kill(**body.model_dump()), actor))
 
 
 @router.delete(

@@ -88,9 +88,9 @@ class Client:
         answer: Json = self.request("POST", path, {"context": context})
         return answer
 
-    def disable_all(self, environment: str | None, reason: str) -> Json:
-        body = {name: value for name, value in (("environment", environment), ("reason", reason)) if value}
-        answer: Json = self.request("POST", "/feature-flags/disable-all", body)
+    def disable_all(self, asked: Json) -> Json:
+        """*asked*: ``environment``, ``run``, ``owner``, ``include_permanent``, ``reason``; each may be left out."""
+        answer: Json = self.request("POST", "/feature-flags/disable-all", asked)
         return answer
 
     def lift(self, environment: str | None, key: str | None, reason: str, confirm: bool) -> Json:

@@ -53,11 +53,13 @@ def evaluate(arguments: Namespace) -> int:
 
 
 def disable_all(arguments: Namespace) -> int:
+    given = {name: getattr(arguments, name) for name in ("environment", "run", "owner", "include_permanent", "reason")}
+    asked = {name: value for name, value in given.items() if value}
     address = find_controller(arguments.server)
     if address is not None:
-        answer = Client(address).disable_all(arguments.environment, arguments.reason)
+        answer = Client(address).disable_all(asked)
     else:  # the switch is a file beside the store: it can be thrown while nobody serves flags
-        answer = StoreSource().disable_all(arguments.environment, arguments.reason)
+        answer = StoreSource().disable_all(asked)
         note("no controller runs now; whichever starts here finds the switch thrown")
     show(answer, arguments.output, _disabled)
     return 0
@@ -94,9 +96,15 @@ def _returning(returns: Json) -> str:
 
 
 def _disabled(answer: Json) -> str:
-    where = answer.get("environment")
-    place = "all environments" if where in (None, "*") else f"environment {printable(where)}"
-    return f"every flag of {place} answers its off variant (permanent ones aside), until `rollout flag lift`"
+    lines = []
+    for latch in answer.get("latches") or (answer,):
+        where = latch.get("environment")
+        place = "all environments" if where in (None, "*") else f"environment {printable(where)}"
+        keys = latch.get("flags")
+        what = f"{', '.join(map(printable, keys))} of {place}" if keys else f"every flag of {place}"
+        aside = "" if latch.get("include_permanent") else " (permanent ones aside)"
+        lines.append(f"{what} answers its off variant{aside}, until `rollout flag lift`")
+    return "\n".join(lines)
 
 
 def _environment(arguments: Namespace) -> str:

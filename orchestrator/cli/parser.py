@@ -242,6 +242,10 @@ def _add_flags(commands: Commands) -> None:
     evaluate.add_argument(
         "--context", metavar="k=v", action="append", default=[], help="an attribute (may be repeated)"
     )
+    whose = disable.add_mutually_exclusive_group()
+    whose.add_argument("--run", metavar="RUN", help="only the flags of this run's plan")
+    whose.add_argument("--owner", metavar="NAME", help="only the flags of plans with this owner")
+    disable.add_argument("--include-permanent", action="store_true", help="permanent flags too")
     lift.add_argument("--flag", metavar="KEY", help="only for this flag")
     lift.add_argument("--yes", action="store_true", help="do not ask")
     _with_reason(disable, required=False)  # a kill switch must work in a hurry

@@ -85,13 +85,16 @@ class StoreSource:
 
         return _read(look)
 
-    def disable_all(self, environment: str | None, reason: str) -> Json:
+    def disable_all(self, asked: Json) -> Json:
         async def throw(reading: "Reading") -> Json:
-            from orchestrator.service import EVERYWHERE, local_actor
+            from orchestrator.reading import Kill, killed
+            from orchestrator.service import local_actor
 
-            now = reading.clock.now()
-            latch = reading.kill_switch.disable_all(environment or EVERYWHERE, local_actor().name, reason, now)
-            return {"environment": latch.environment, "by": latch.by, "reason": latch.reason}
+            kill = Kill(**asked)
+            latches = await reading.latches_for(kill, local_actor().name)
+            for latch in latches:
+                reading.kill_switch.disable_all(latch)
+            return killed(kill, latches)
 
         return _read(throw)
 

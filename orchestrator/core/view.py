@@ -65,6 +65,8 @@ def summary(state: State) -> Json:
         "step": state.step.name if state.step is not None else None,
         "started": iso(state.started_at),
         "ended": iso(state.ended_at),
+        "owner": state.program.about.get("owner"),
+        "flags": {entry.name: sorted(entry.flags) for entry in state.program.environments},
     }
 
 

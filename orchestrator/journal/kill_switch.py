@@ -43,19 +43,33 @@ class Exemption(Part):
 
 
 class StoredLatch(Part):
+    """Over all flags, or over *keys* alone; over permanent ones only with *include_permanent*."""
+
     environment: str
     by: str
     reason: str
     at: float
+    keys: tuple[str, ...] = ()
+    include_permanent: bool = False
     exemptions: tuple[Exemption, ...] = ()
 
-    def covers(self, environment: str, key: str | None) -> bool:
+    def covers(self, environment: str, key: str | None, *, permanent: bool = False) -> bool:
         """Without a *key*: whether the environment as a whole is killed, single flags aside."""
-        if self.environment not in {EVERYWHERE, environment}:
+        if self.environment not in {EVERYWHERE, environment} or (permanent and not self.include_permanent):
+            return False
+        if self.keys and key not in self.keys:
             return False
         return not any(
             one.environment in {EVERYWHERE, environment} and one.key in {None, key} for one in self.exemptions
         )
+
+    @property
+    def place(self) -> tuple[str, tuple[str, ...]]:
+        """A latch that is set again at its place is the same one."""
+        return (self.environment, self.keys)
+
+    def shown(self) -> Latch:
+        return Latch(self.environment, self.by, self.reason, self.at, self.keys, self.include_permanent)
 
     def without(self, environment: str, key: str | None) -> "StoredLatch | None":
         if environment not in {EVERYWHERE, self.environment} and self.environment != EVERYWHERE:
@@ -87,25 +101,36 @@ class Position(Part):
     latches: tuple[StoredLatch, ...] = ()
     notes: tuple[Note, ...] = Field(default=(), max_length=_MOST_NOTES)
 
-    def killed(self, environment: str, key: str | None) -> bool:
-        return any(latch.covers(environment, key) for latch in self.latches)
+    def killed(self, environment: str, key: str | None, permanent: bool) -> bool:
+        return any(latch.covers(environment, key, permanent=permanent) for latch in self.latches)
 
     def disabled(self, latch: StoredLatch) -> "Position":
         note = Note(what="disabled", environment=latch.environment, by=latch.by, reason=latch.reason, at=latch.at)
-        return self._with((*(one for one in self.latches if one.environment != latch.environment), latch), note)
+        return self._with((*(one for one in self.latches if one.place != latch.place), latch), note)
 
     def lifted(self, note: Note) -> "Position":
         left = (latch.without(note.environment, note.key) for latch in self.latches)
         return self._with(tuple(latch for latch in left if latch is not None), note)
 
     def shown(self) -> tuple[Latch, ...]:
-        return tuple(Latch(one.environment, one.by, one.reason, one.at) for one in self.latches)
+        return tuple(one.shown() for one in self.latches)
 
     def _with(self, latches: tuple[StoredLatch, ...], note: Note) -> "Position":
         """The revision is a time in milliseconds, so that it rises over a file that somebody removed as well."""
-        ordered = tuple(sorted(latches, key=lambda latch: latch.environment))
+        ordered = tuple(sorted(latches, key=lambda latch: latch.place))
         revision = max(self.revision + 1, int(note.at * 1000))
         return Position(revision=revision, latches=ordered, notes=(*self.notes, note)[-_MOST_NOTES:])
+
+
+def _stored(latch: Latch) -> StoredLatch:
+    return StoredLatch(
+        environment=latch.environment,
+        by=latch.by,
+        reason=latch.reason,
+        at=latch.at,
+        keys=tuple(sorted(latch.keys)),
+        include_permanent=latch.include_permanent,
+    )
 
 
 class MemoryKillSwitch:
@@ -120,12 +145,11 @@ class MemoryKillSwitch:
     def revision(self) -> int:
         return self._position.revision
 
-    def is_killed(self, environment: str, key: str | None = None) -> bool:
-        return self._position.killed(environment, key)
+    def is_killed(self, environment: str, key: str | None = None, *, permanent: bool = False) -> bool:
+        return self._position.killed(environment, key, permanent)
 
-    def disable_all(self, environment: str, by: str, reason: str, at: float) -> Latch:
-        self._position = self._position.disabled(StoredLatch(environment=environment, by=by, reason=reason, at=at))
-        return Latch(environment, by, reason, at)
+    def disable_all(self, latch: Latch) -> None:
+        self._position = self._position.disabled(_stored(latch))
 
     def lift(self, environment: str, by: str, reason: str, at: float, key: str | None = None) -> None:
         note = Note(what="lifted", environment=environment, key=key, by=by, reason=reason, at=at)
@@ -157,17 +181,16 @@ class FileKillSwitch:
     def revision(self) -> int:
         return self._position().revision
 
-    def is_killed(self, environment: str, key: str | None = None) -> bool:
+    def is_killed(self, environment: str, key: str | None = None, *, permanent: bool = False) -> bool:
         position = self._position()
-        return bool(position.latches) and position.killed(environment, key)
+        return bool(position.latches) and position.killed(environment, key, permanent)
 
-    def disable_all(self, environment: str, by: str, reason: str, at: float) -> Latch:
+    def disable_all(self, latch: Latch) -> None:
         """If the file can't be written, raises StoreError, and the latch holds for as long as this process lives."""
-        latch = StoredLatch(environment=environment, by=by, reason=reason, at=at)
-        self._unwritten = (*(one for one in self._unwritten if one.environment != environment), latch)
+        stored = _stored(latch)
+        self._unwritten = (*(one for one in self._unwritten if one.place != stored.place), stored)
         with self._locked():  # got or not: killing waits for nobody
             self._write(self._position())
-        return Latch(environment, by, reason, at)
 
     def lift(self, environment: str, by: str, reason: str, at: float, key: str | None = None) -> None:
         """Raises StoreError if the file can't be written or another process keeps it locked: nothing is lifted then.

@@ -168,6 +168,19 @@ def test_the_kill_switch_of_one_environment_leaves_the_others(host: Host, servin
     assert host.json("flag", "get", "new")["killed"] is False
 
 
+def test_the_kill_switch_of_one_run_leaves_other_flags_with_and_without_a_controller(host: Host, run: str) -> None:
+    host.ok("flag", "set", "elsewhere", "--percentage", "100", "--state", "enabled", *REASON)
+    said = host.ok("flag", "disable-all", "--run", run, *REASON).output
+    assert "raised of environment production answers its off variant" in said
+    host.wait_for(run, hold="killed")
+    assert host.json("flag", "get", "elsewhere")["killed"] is False
+    host.ok("flag", "lift", "--environment", "production", "--yes", *REASON)
+    host.rollout.kill_all()
+    host.ok("flag", "disable-all", "--run", run, *REASON)
+    assert host.json("flag", "get", "raised")["killed"] is True
+    assert host.json("flag", "get", "elsewhere")["killed"] is False
+
+
 def test_the_kill_switch_survives_a_kill_of_the_controller(host: Host, run: str, connect: Connect) -> None:
     host.ok("flag", "disable-all", *REASON)
     host.rollout.kill_all()

@@ -5,11 +5,13 @@ from dataclasses import replace
 
 import pytest
 
+from flags.feed import Feed
 from flags.model import FlagDocument
+from flags.snapshot import Snapshot
 from orchestrator.flag_board import FlagBoard
 from orchestrator.journal.kill_switch import MemoryKillSwitch
 from orchestrator.journal.memory import MemoryStore
-from orchestrator.ports import FlagWrite
+from orchestrator.ports import FlagWrite, Latch
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ async def test_versions_rise_with_every_write_and_every_move_of_the_switch(
     seen = [board.standing("production").feed.version]
     await write(board, "a")
     seen.append(board.standing("production").feed.version)
-    switch.disable_all("production", "ann", "errors", 2.0)
+    switch.disable_all(Latch("production", "ann", "errors", 2.0))
     seen.append(board.standing("production").feed.version)
     switch.lift("production", "bob", "mended", 3.0, key="a")
     seen.append(board.standing("production").feed.version)
@@ -65,6 +67,35 @@ async def test_who_follows_is_woken_by_a_write_and_by_the_switch(board: FlagBoar
     assert [one.key for one in second.feed.documents] == ["a"]
     following = asyncio.create_task(board.changed("production", second.feed.version))
     await asyncio.sleep(0)
-    switch.disable_all("*", "ann", "errors", 2.0)
+    switch.disable_all(Latch("*", "ann", "errors", 2.0))
     board.look_at_kill_switch()
     assert (await following).feed.killed
+
+
+async def test_single_flags_are_held_and_permanent_ones_only_where_that_is_asked_for(
+    board: FlagBoard, switch: MemoryKillSwitch
+) -> None:
+    await write(board, "a", percentage=100.0)
+    await write(board, "b", percentage=100.0)
+    await write(board, "law", percentage=100.0, permanent=True)
+    assert on(board) == {"a", "b", "law"}
+    switch.disable_all(Latch("production", "ann", "errors", 2.0, ("a", "law")))
+    assert (on(board), board.standing("production").feed.held) == ({"b", "law"}, ("a",))
+    switch.disable_all(Latch("*", "ann", "errors", 3.0))
+    assert on(board) == {"law"}
+    switch.disable_all(Latch("*", "ann", "errors", 4.0, (), True))
+    assert on(board) == set()
+    switch.lift("*", "bob", "mended", 5.0)
+    assert on(board) == {"a", "b", "law"}
+
+
+def on(board: FlagBoard) -> set[str]:
+    """Also when the text has travelled."""
+    found = on_in(board.snapshot("production"))
+    assert on_in(Feed.decode(board.standing("production").text).snapshot()) == found
+    return found
+
+
+def on_in(snapshot: Snapshot) -> set[str]:
+    flags = {document.key: snapshot.get(document.key) for document in snapshot.documents()}
+    return {key for key, flag in flags.items() if flag is not None and flag.is_on({})}

@@ -16,6 +16,7 @@ from orchestrator.flag_board import FlagBoard
 from orchestrator.journal.kill_switch import MemoryKillSwitch
 from orchestrator.journal.memory import MemoryStore
 from orchestrator.ports import CheckAnswer, Scene, Seen, World
+from orchestrator.reading import Kill
 from orchestrator.service import Service, Submission
 from stages.checks import Check, Source, Standing
 from stages.criteria.base import Measurement, MeasurementState, SeriesValue
@@ -198,7 +199,7 @@ async def test_the_kill_switch_holds_what_runs_and_lifting_shows_first_what_retu
     service = await house.move_in()
     run, _ = await service.start(submission(), ANN)
     await eventually(service, run, percentages={"beta": 50.0})
-    await service.disable_all(None, "everything is red", BOB)
+    await service.disable_all(Kill(reason="everything is red"), BOB)
     shown = await eventually(service, run, leg="baking")
     async with asyncio.timeout(10):
         while not shown["holds"]:
@@ -212,3 +213,19 @@ async def test_the_kill_switch_holds_what_runs_and_lifting_shows_first_what_retu
     assert (await service.flag("production", "beta"))["killed"]
     await service.lift(None, None, "green again", ANN, confirm=True)
     assert not (await service.flag("production", "beta"))["killed"]
+
+
+async def test_the_kill_switch_may_hold_the_flags_of_one_run_or_of_one_owner_alone(house: House) -> None:
+    service = await house.move_in()
+    run, _ = await service.start(submission(owner="search"), ANN)
+    await eventually(service, run, percentages={"beta": 50.0})
+    await service.set_flag("production", "other", FlagChange(percentage=30.0), "by hand", ANN)
+    answer = await service.disable_all(Kill(run="change", reason="only this one"), BOB)
+    assert [(one["environment"], one["flags"]) for one in answer["latches"]] == [("production", ["beta"])]
+    assert (await service.flag("production", "beta"))["killed"]
+    assert not (await service.flag("production", "other"))["killed"]
+    await service.lift("production", None, "fine", ANN, confirm=True)
+    await service.disable_all(Kill(owner="search", reason="all of theirs"), BOB)
+    assert [latch["flags"] for latch in service.latches()] == [["beta"]]
+    with pytest.raises(NotFound, match="no flags of any plan of owner nobody are known; nothing was disabled"):
+        await service.disable_all(Kill(owner="nobody"), BOB)

@@ -12,6 +12,7 @@ from orchestrator.core.commands import Actor, Command
 from orchestrator.core.phases import Phase, Reason
 from orchestrator.core.state import State
 from orchestrator.errors import RolloutError, StoreError
+from orchestrator.ports import Latch
 from orchestrator.service import Service
 from stages.flag_spec import FlagChange
 from tests.simulation.faults import Fault
@@ -229,7 +230,7 @@ async def _kills(simulation: "Simulation") -> None:
     switch, clock = simulation.world.kill_switch, simulation.world.clock
     for begin, end in simulation.faults.spans[Fault.KILL]:
         await asyncio.sleep(max(begin - simulation.now, 0.0))
-        switch.disable_all("*", "somebody", "stop it all", clock.now())
+        switch.disable_all(Latch("*", "somebody", "stop it all", clock.now()))
         await asyncio.sleep(max(end - simulation.now, 0.0))
         switch.lift("*", "somebody", "fine again", clock.now())
 

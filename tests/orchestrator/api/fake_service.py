@@ -20,6 +20,8 @@ from orchestrator.api.tokens import Token, TokenStore
 from orchestrator.core.commands import Actor, Command
 from orchestrator.errors import NotFound, Refused, TargetBusy
 from orchestrator.flag_board import Standing
+from orchestrator.ports import Latch
+from orchestrator.reading import Kill, killed
 from orchestrator.rehearsal import Finding
 from orchestrator.service import Counts, Service, Submission
 from stages.flag_spec import FlagChange, change_value, to_document, to_value
@@ -63,6 +65,7 @@ class FakeService:
         self.asked: list[tuple[str, Command, Actor]] = []
         self.submissions: list[Submission] = []
         self.lint_findings: list[Finding] = []
+        self.kills: list[Kill] = []
         self.lifts: list[tuple[str | None, str | None, bool]] = []
         self.moves = 0
         self.moved = asyncio.Event()
@@ -178,10 +181,11 @@ class FakeService:
         self.put(written)
         return {**self._shown(written), "by": actor.name, "reason": reason}
 
-    async def disable_all(self, environment: str | None, reason: str, actor: Actor) -> Json:
-        self.killed[environment or "*"] = reason
+    async def disable_all(self, asked: Kill, actor: Actor) -> Json:
+        self.kills.append(asked)
+        self.killed[asked.environment or "*"] = asked.reason
         self.move()
-        return {"environment": environment or "*", "by": actor.name, "reason": reason, "at": "2026-03-01T12:00:00Z"}
+        return killed(asked, [Latch(asked.environment or "*", actor.name, asked.reason, 1_772_366_400.0)])
 
     async def lift(
         self, environment: str | None, key: str | None, reason: str, actor: Actor, confirm: bool = False

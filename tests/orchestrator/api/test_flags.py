@@ -1,6 +1,7 @@
 import httpx
 import pytest
 
+from orchestrator.reading import Kill
 from tests.orchestrator.api.fake_service import FakeService
 
 KILL = "/feature-flags/disable-all"
@@ -49,6 +50,16 @@ async def test_a_change_that_makes_no_sense_is_refused(
     assert answer.status_code == 422
     assert said in answer.json()["message"]
     assert (await admin.get("/api/v1/flags/new-api")).json()["percentage"] == 30
+
+
+async def test_the_kill_switch_may_be_for_a_run_or_an_owner_and_not_for_both(
+    service: FakeService, admin: httpx.AsyncClient
+) -> None:
+    body = {"run": "search", "include_permanent": True, "reason": "theirs alone"}
+    assert (await admin.post(KILL, json=body)).status_code == 200
+    assert service.kills == [Kill(run="search", include_permanent=True, reason="theirs alone")]
+    refused = await admin.post(KILL, json={"run": "search", "owner": "ann"})
+    assert (refused.status_code, "give one of the two" in refused.json()["message"]) == (422, True)
 
 
 async def test_the_kill_switch_works_without_a_body(service: FakeService, admin: httpx.AsyncClient) -> None:

@@ -120,4 +120,4 @@ async def test_a_token_file_lets_others_in(state: Path, tmp_path: Path) -> None:
         ada = Client(type(here.address)(here.address.url, "hers"))
         assert await asyncio.to_thread(ada.runs) == []
         with pytest.raises(RolloutError, match="needs the role operator; ada is viewer"):
-            await asyncio.to_thread(ada.disable_all, None, "")
+            await asyncio.to_thread(ada.disable_all, {})

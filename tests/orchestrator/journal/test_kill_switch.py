@@ -21,8 +21,10 @@ def switch(request: pytest.FixtureRequest, path: Path) -> KillSwitch:
     return MemoryKillSwitch() if request.param == "memory" else FileKillSwitch(path)
 
 
-def kill(switch: KillSwitch, environment: str = "production") -> Latch:
-    return switch.disable_all(environment, "ann", "errors", 5.0)
+def kill(switch: KillSwitch, environment: str = "production", *keys: str, permanent: bool = False) -> Latch:
+    latch = Latch(environment, "ann", "errors", 5.0, keys, permanent)
+    switch.disable_all(latch)
+    return latch
 
 
 def lift(switch: KillSwitch, environment: str = "production", key: str | None = None) -> None:
@@ -296,3 +298,32 @@ def test_the_revision_rises_over_a_file_that_was_damaged_and_stays_while_it_is(p
     switch = FileKillSwitch(path)
     assert switch.revision() > before
     assert switch.revision() == switch.revision()
+
+
+def test_a_latch_over_single_flags_leaves_the_others_and_the_environment_alone(switch: KillSwitch) -> None:
+    kill(switch, "production", "a", "b")
+    assert switch.is_killed("production", "a")
+    assert not switch.is_killed("production", "c")
+    assert not switch.is_killed("production")
+    assert not switch.is_killed("staging", "a")
+    lift(switch, key="a")
+    assert not switch.is_killed("production", "a")
+    assert switch.is_killed("production", "b")
+    lift(switch)
+    assert switch.latches() == ()
+
+
+def test_latches_over_different_flags_add_up_and_the_same_one_is_set_once(switch: KillSwitch) -> None:
+    kill(switch, "production", "a")
+    kill(switch, "production", "b", "a")
+    kill(switch, "production", "a", "b")
+    kill(switch)
+    assert [latch.keys for latch in switch.latches()] == [(), ("a",), ("a", "b")]
+
+
+def test_a_permanent_flag_is_passed_by_unless_the_latch_says_otherwise(switch: KillSwitch) -> None:
+    kill(switch)
+    assert not switch.is_killed("production", "a", permanent=True)
+    kill(switch, "production", "a", permanent=True)
+    assert switch.is_killed("production", "a", permanent=True)
+    assert not switch.is_killed("production", "b", permanent=True)
