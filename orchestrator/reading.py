@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from flags.feed import FeedVersion
@@ -16,6 +17,8 @@ from orchestrator.flag_board import FlagBoard, Standing
 from orchestrator.ports import Clock, FlagRecord, Journal, KillSwitch, Latch, Recorded, RunRow
 
 EVERYWHERE = "*"
+MOST_HISTORY = 1000
+_SHOWN_WHEN_MADE = ("state", "percentage", "targets", "parameters", "profile")
 Entries = list[dict[str, Any]]
 
 
@@ -76,9 +79,28 @@ class Reading:
             raise NotFound(f"{text} may be {', '.join(matching[:5])}: say more of the name")
         raise NotFound(f"there is no run {text}")
 
-    async def flags(self, environment: str | None = None) -> Entries:
+    async def flags(self, environment: str | None = None, full_for_seconds: float | None = None) -> Entries:
+        """With *full_for_seconds*, those that have stood at 100 % for so long, and ``full_since``: they could go."""
         holders = await self._holders()
-        return [self._flag_shown(record, holders) for record in await self.board.all(environment)]
+        records = await self.board.all(environment)
+        if full_for_seconds is None:
+            return [self._flag_shown(record, holders) for record in records]
+        since = [(record, await self._full_since(record)) for record in records if _is_full(record)]
+        latest = self.clock.now() - full_for_seconds
+        return [{**self._flag_shown(record, holders), "full_since": iso(at)} for record, at in since if at <= latest]
+
+    async def _full_since(self, record: FlagRecord) -> float:
+        """As far as the history goes back, which is the newest part of it."""
+        history = await self.board.history(record.document.environment, record.document.key, MOST_HISTORY)
+        return min((one.at for one in takewhile(_is_full, history)), default=record.at)
+
+    async def flag_history(self, environment: str, key: str, limit: int = MOST_HISTORY) -> Entries:
+        """Who changed what and why, newest first."""
+        records = await self.board.history(environment, key, limit + 1)
+        if not records:
+            raise NotFound(f"there is no flag {key} in {environment}")
+        befores = [*records[1:], None]
+        return [_changed(record, before) for record, before in zip(records, befores, strict=True)][:limit]
 
     async def flag(self, environment: str, key: str) -> dict[str, Any]:
         record = await self.board.get(environment, key)
@@ -156,6 +178,27 @@ def shown(record: Recorded) -> dict[str, Any]:
         "reason": event.reason,
         "data": data,
         "hash": record.hash,
+    }
+
+
+def _is_full(record: FlagRecord) -> bool:
+    """Everybody has it, and nobody said that it is to stay a flag."""
+    document = record.document
+    return document.standing_percentage == 100 and not document.permanent
+
+
+def _changed(record: FlagRecord, before: FlagRecord | None) -> dict[str, Any]:
+    """One version of a flag: the fields that are others than in the one *before*; None: it was made."""
+    data = record.document.to_json()
+    known = before.document.to_json() if before is not None else {}
+    changed = {name: value for name, value in data.items() if name != "version" and known.get(name) != value}
+    return {
+        "version": data["version"],
+        "at": iso(record.at),
+        "by": record.by,
+        "reason": record.reason,
+        "run": record.run,
+        "changed": {name: changed[name] for name in changed if before is not None or name in _SHOWN_WHEN_MADE},
     }
 
 

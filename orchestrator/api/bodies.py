@@ -178,6 +178,15 @@ class FlagShown(Answered):
     pinned: bool
 
 
+class FlagChanged(Answered):
+    version: str
+    at: str
+    by: str
+    reason: str
+    run: Annotated[str | None, Field(description="The run that made the change, if one did.")]
+    changed: Annotated[dict[str, Any], Field(description="Fields that are others than in the version before.")]
+
+
 class Valid(Answered):
     plan: str
     digest: str

@@ -10,10 +10,10 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ValidationError
 
 from orchestrator.api.auth import READS, Approver, Operator
-from orchestrator.api.bodies import FlagPatch, FlagShown, KillBody, Latched, LiftBody, Lifted, refusals
+from orchestrator.api.bodies import FlagChanged, FlagPatch, FlagShown, KillBody, Latched, LiftBody, Lifted, refusals
 from orchestrator.api.context import context_of
 from orchestrator.api.encoding import Json
-from orchestrator.reading import Kill
+from orchestrator.reading import MOST_HISTORY, Kill
 
 router = APIRouter(tags=["flags"])
 
@@ -31,9 +31,25 @@ def _body_of(model: type[BaseModel], *, required: bool) -> dict[str, object]:
 async def list_flags(
     request: Request,
     environment: Annotated[str | None, Query(description="Left out: flags of all environments.")] = None,
+    full_for_seconds: Annotated[
+        float | None, Query(ge=0, description="Only those that have stood at 100 % for so long: they could go.")
+    ] = None,
 ) -> Response:
     """All flags with who moves them."""
-    return Json(await context_of(request).service.flags(environment))
+    return Json(await context_of(request).service.flags(environment, full_for_seconds))
+
+
+@router.get(
+    "/api/v1/flag-history/{key:path}", dependencies=[READS], response_model=list[FlagChanged], responses=refusals(404)
+)
+async def show_flag_history(
+    key: str,
+    request: Request,
+    environment: Environment = "production",
+    limit: Annotated[int, Query(ge=1, le=MOST_HISTORY)] = 100,
+) -> Response:
+    """Who changed what and why, newest first."""
+    return Json(await context_of(request).service.flag_history(environment, key, limit))
 
 
 @router.get("/api/v1/flags/{key:path}", dependencies=[READS], response_model=FlagShown, responses=refusals(404))

@@ -72,8 +72,14 @@ class Client:
 
     # --- flags --------------------------------------------------------------------------------------------------------
 
-    def flags(self, environment: str | None) -> list[Json]:
-        return _items(self.request("GET", "/api/v1/flags" + _query(environment=environment)), "flags")
+    def flags(self, environment: str | None, full_for_seconds: float | None = None) -> list[Json]:
+        seconds = None if full_for_seconds is None else str(full_for_seconds)
+        query = _query(environment=environment, full_for_seconds=seconds)
+        return _items(self.request("GET", "/api/v1/flags" + query), "flags")
+
+    def flag_history(self, environment: str, key: str) -> list[Json]:
+        path = f"/api/v1/flag-history/{quote(key, safe='')}" + _query(environment=environment)
+        return _items(self.request("GET", path), "changes")
 
     def flag(self, environment: str, key: str) -> Json:
         found: Json = self.request("GET", _flag_path(environment, key))

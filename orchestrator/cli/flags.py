@@ -2,6 +2,7 @@
 
 import json
 from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
 from orchestrator.cli import ask
@@ -16,11 +17,37 @@ DEFAULT_ENVIRONMENT = "production"
 
 
 def usage(_arguments: Namespace) -> int:
-    raise UsageError("`rollout flag` needs one of list, get, set, evaluate, disable-all, lift")
+    raise UsageError("`rollout flag` needs one of list, get, history, set, evaluate, disable-all, lift")
 
 
 def list_flags(arguments: Namespace) -> int:
-    show(open_source(arguments.server).flags(arguments.environment), arguments.output, text.flags)
+    if arguments.full_for is None:
+        if arguments.search is not None:
+            raise UsageError("--search looks for the flags of --full-for TIME, such as --full-for 30d")
+        show(open_source(arguments.server).flags(arguments.environment), arguments.output, text.flags)
+        return 0
+    found = open_source(arguments.server).flags(arguments.environment, _seconds(arguments.full_for))
+    if arguments.search is not None:
+        from orchestrator.cli.mentions import mentions
+
+        where = mentions(Path(arguments.search), [one["key"] for one in found])
+        found = [{**one, "mentions": where[one["key"]]} for one in found]
+    show(found, arguments.output, text.full_flags)
+    return 0
+
+
+def _seconds(given: str) -> float:
+    from stages.values import parse_duration
+
+    try:
+        return float(parse_duration(given))
+    except ValueError as error:
+        raise UsageError(f"--full-for: {error}") from None
+
+
+def history(arguments: Namespace) -> int:
+    found = open_source(arguments.server).flag_history(_environment(arguments), arguments.key)
+    show(found, arguments.output, text.flag_history)
     return 0
 
 

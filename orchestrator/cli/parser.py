@@ -222,6 +222,7 @@ def _add_flags(commands: Commands) -> None:
     actions = flag.add_subparsers(dest="action", metavar="ACTION", parser_class=Parser, prog="rollout flag")
     listed = _command(actions, "list", "flags.list_flags", "Show the flags (of every environment unless one is named).")
     get = _command(actions, "get", "flags.get", "Show one flag.")
+    history = _command(actions, "history", "flags.history", "Show who changed what of a flag, and why; newest first.")
     change = _command(actions, "set", "flags.change", "Change a flag. If a run uses it, that run holds.")
     evaluate = _command(actions, "evaluate", "flags.evaluate", "Say what a flag answers to somebody, and why.")
     disable = _command(
@@ -231,12 +232,16 @@ def _add_flags(commands: Commands) -> None:
     lift = _command(
         actions, "lift", "flags.lift", "Lift the kill switch, having shown what returns to which percentage."
     )
-    for parser in (get, change, evaluate):
+    for parser in (get, history, change, evaluate):
         parser.add_argument("key", metavar="KEY")
-    for parser in (listed, get, change, evaluate, disable, lift):
+    for parser in (listed, get, history, change, evaluate, disable, lift):
         parser.add_argument("--environment", metavar="NAME", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
         _with_server(parser)
         _with_output(parser)
+    listed.add_argument(
+        "--full-for", metavar="TIME", help="only those at 100 %% for so long (30d): the flag could go from the code"
+    )
+    listed.add_argument("--search", metavar="DIR", help="with --full-for: also show the lines of DIR that name them")
     _add_flag_values(change)
     evaluate.add_argument("--targeting-key", metavar="TEXT", help="who is asked about")
     evaluate.add_argument(

@@ -142,6 +142,36 @@ def flags(found: list[Json]) -> str:
     return table(heads, rows, "no flags")
 
 
+def full_flags(found: list[Json]) -> str:
+    """Flags that everybody has had for long, each with the places that name it."""
+    lines = []
+    for one in found:
+        by = f", by {printable(one['by'])}" if one.get("by") else ""
+        since = f"at 100 % since {clock(one['full_since'])} UTC"
+        lines.append(f"{printable(one['key'])} ({printable(one['environment'])})  {since}{by}")
+        lines += [f"  {printable(place)}" for place in one.get("mentions", ())]
+    return "\n".join(lines) or "no flag has stood at 100 % for so long"
+
+
+def flag_history(found: list[Json]) -> str:
+    import json
+
+    def told(changed: Json) -> str:
+        return ", ".join(f"{name} {json.dumps(value, ensure_ascii=False)}" for name, value in changed.items()) or "-"
+
+    rows = [
+        (
+            one["version"],
+            clock(one["at"]),
+            one["by"],
+            told(one["changed"]),
+            one["reason"],
+        )
+        for one in found
+    ]
+    return table(("version", "time (UTC)", "by", "changed", "reason"), rows, "no changes")
+
+
 def flag(found: Json) -> str:
     return fields(found)
 

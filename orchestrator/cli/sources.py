@@ -28,7 +28,9 @@ class Source(Protocol):
 
     def history(self, run: str, after: int = 0) -> list[Json]: ...
 
-    def flags(self, environment: str | None) -> list[Json]: ...
+    def flags(self, environment: str | None, full_for_seconds: float | None = None) -> list[Json]: ...
+
+    def flag_history(self, environment: str, key: str) -> list[Json]: ...
 
     def flag(self, environment: str, key: str) -> Json: ...
 
@@ -61,11 +63,14 @@ class StoreSource:
 
         return _read(look)
 
-    def flags(self, environment: str | None) -> list[Json]:
+    def flags(self, environment: str | None, full_for_seconds: float | None = None) -> list[Json]:
         try:
-            return _read(lambda reading: reading.flags(environment))
+            return _read(lambda reading: reading.flags(environment, full_for_seconds))
         except NotFound:
             return []
+
+    def flag_history(self, environment: str, key: str) -> list[Json]:
+        return _read(lambda reading: reading.flag_history(environment, key))
 
     def flag(self, environment: str, key: str) -> Json:
         return _read(lambda reading: reading.flag(environment, key))

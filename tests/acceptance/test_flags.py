@@ -198,3 +198,19 @@ def test_a_rollback_changes_only_what_lies_beneath_the_kill_switch(host: Host, r
     flag = host.json("flag", "get", "raised")
     assert (flag["killed"], flag["percentage"]) == (True, 0)
     assert reasons(host.json("status", run)) == set()
+
+
+def test_a_flags_history_and_those_that_could_go_are_told_with_and_without_a_controller(
+    host: Host, serving: None
+) -> None:
+    for percentage in ("50", "100"):
+        host.ok("flag", "set", "done", "--percentage", percentage, "--state", "enabled", "--reason", f"to {percentage}")
+    for _ in ("with", "without"):
+        history = host.json("flag", "history", "done")
+        assert [(one["reason"], one["changed"].get("percentage")) for one in history] == [
+            ("to 100", 100),
+            ("to 50", 50),
+        ]
+        assert [one["key"] for one in host.json("flag", "list", "--full-for", "0s")] == ["done"]
+        assert host.json("flag", "list", "--full-for", "1d") == []
+        host.rollout.kill_all()

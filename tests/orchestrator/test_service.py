@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from flags.model import FlagDocument
 from orchestrator.adapters.clock import SystemClock
 from orchestrator.adapters.flag_store import FlagPerformer
 from orchestrator.core.commands import Actor, Command
@@ -15,7 +16,7 @@ from orchestrator.errors import Forbidden, NotFound, Refused, TargetBusy
 from orchestrator.flag_board import FlagBoard
 from orchestrator.journal.kill_switch import MemoryKillSwitch
 from orchestrator.journal.memory import MemoryStore
-from orchestrator.ports import CheckAnswer, Scene, Seen, World
+from orchestrator.ports import CheckAnswer, FlagWrite, Scene, Seen, World
 from orchestrator.reading import Kill
 from orchestrator.service import Service, Submission
 from stages.checks import Check, Source, Standing
@@ -229,3 +230,38 @@ async def test_the_kill_switch_may_hold_the_flags_of_one_run_or_of_one_owner_alo
     assert [latch["flags"] for latch in service.latches()] == [["beta"]]
     with pytest.raises(NotFound, match="no flags of any plan of owner nobody are known; nothing was disabled"):
         await service.disable_all(Kill(owner="nobody"), BOB)
+
+
+async def test_a_flags_history_says_who_changed_what_and_why_newest_first(house: House) -> None:
+    service = await house.move_in()
+    await service.set_flag("production", "new", FlagChange(percentage=30.0), "a look", ANN)
+    await service.set_flag("production", "new", FlagChange(percentage=50.0, targets={"team": ("a",)}), "more", BOB)
+    newest, oldest = await service.flag_history("production", "new")
+    assert (newest["by"], newest["reason"]) == (BOB.name, "more")
+    assert newest["changed"] == {"percentage": 50.0, "targets": {"team": ["a"]}}
+    assert (oldest["reason"], oldest["changed"]["percentage"]) == ("a look", 30.0)
+    with pytest.raises(NotFound, match="there is no flag none"):
+        await service.flag_history("production", "none")
+
+
+async def test_flags_that_have_stood_at_full_for_long_are_listed_and_permanent_or_new_ones_are_not(
+    house: House,
+) -> None:
+    service = await house.move_in()
+    now = service.clock.now()
+    for key, days in (("old", 40), ("touched", 35), ("young", 3)):
+        await written(house, key, now - days * 86400.0, percentage=100.0)
+    await written(house, "touched", now - 2 * 86400.0, percentage=100.0, parameters={"size": 2})
+    await written(house, "lowered", now - 50 * 86400.0, percentage=100.0)
+    await written(house, "lowered", now - 49 * 86400.0, percentage=99.0)
+    await written(house, "law", now - 90 * 86400.0, percentage=100.0, permanent=True)
+    listed = await service.flags("production", full_for_seconds=30 * 86400.0)
+    assert {one["key"] for one in listed} == {"old", "touched"}
+    assert all(one["full_since"] for one in listed)
+
+
+async def written(house: House, key: str, at: float, **fields: Any) -> None:
+    known = await house.store.get("production", key)
+    version = known.document.version if known is not None else None
+    document = FlagDocument(key, **fields)
+    await house.store.write(FlagWrite(document=document, expected=version, by="ann", reason="before"), at)

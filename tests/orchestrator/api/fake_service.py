@@ -165,7 +165,7 @@ class FakeService:
             known.answers[command.key] = answer
         return answer
 
-    async def flags(self, environment: str | None = None) -> Entries:
+    async def flags(self, environment: str | None = None, full_for_seconds: float | None = None) -> Entries:
         return [self._shown(one) for one in self.documents.values() if environment in (None, one.environment)]
 
     async def flag(self, environment: str, key: str) -> Json:

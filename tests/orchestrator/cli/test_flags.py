@@ -142,3 +142,49 @@ def test_the_kill_switch_can_be_thrown_while_no_controller_runs(cli: Cli, state:
     assert said.code == 0, said.err
     assert "no controller runs now" in said.err
     assert "fire" in (state / "kill-switch.json").read_text()
+
+
+# --- housekeeping -----------------------------------------------------------------------------------------------------
+
+
+def test_flags_that_everybody_has_had_for_long_are_listed_with_the_places_that_name_them(
+    cli: Cli, controller: FakeController, tmp_path: Path
+) -> None:
+    full = FLAG | {"percentage": 100, "full_since": "2026-01-01T12:00:00.000Z", "by": "run search-1"}
+    controller.answers["GET", "/api/v1/flags"] = (200, [full])
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "app.py").write_text('x = 1\nif flags.is_on("beta", context):\n    betamax()\n')
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".git" / "log").write_text("beta\n")
+    (tmp_path / "picture").write_bytes(b"beta \xff\xfe")
+    said = cli("flag", "list", "--full-for", "30d", "--search", str(tmp_path))
+    assert controller.last.query == {"full_for_seconds": "2592000.0"}
+    assert said.out.splitlines() == [
+        "beta (production)  at 100 % since 2026-01-01 12:00:00 UTC, by run search-1",
+        '  src/app.py:2: if flags.is_on("beta", context):',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    (
+        (["--full-for", "30"], "--full-for: a duration such as 30s, 5m or 48h is expected"),
+        (["--search", "."], "--search looks for the flags of --full-for TIME"),
+        (["--full-for", "1d", "--search", "/nowhere/at/all"], "there is no such folder"),
+    ),
+)
+def test_a_list_that_makes_no_sense_is_refused(
+    cli: Cli, controller: FakeController, words: list[str], sentence: str
+) -> None:
+    controller.answers["GET", "/api/v1/flags"] = (200, [])
+    said = cli("flag", "list", *words)
+    assert (said.code, sentence in said.err) == (2, True)
+
+
+def test_a_flags_history_says_who_changed_what_and_why(cli: Cli, controller: FakeController) -> None:
+    change = {"version": "1.3", "at": "2026-01-01T12:00:00.000Z", "by": "ann", "reason": "a look", "run": None}
+    controller.answers["GET", "/api/v1/flag-history/team%2Fbeta"] = (200, [change | {"changed": {"percentage": 5.0}}])
+    line = cli("flag", "history", "team/beta").out.splitlines()[1]
+    assert line.split("  ")[0] == "1.3"
+    assert "percentage 5.0" in line
+    assert line.endswith("a look")
