@@ -75,7 +75,9 @@ class FlagBoard:
         revision = self._kill_switch.revision()
         if known is not None and known.feed.version.revision == revision:
             return known
-        standing = self._standings[environment] = Standing(self._feed(environment, revision))
+        standing = Standing(self._feed(environment, revision))
+        if environment in self._documents:  # anybody may ask for any name
+            self._standings[environment] = standing
         return standing
 
     def _feed(self, environment: str, revision: int) -> Feed:

@@ -17,7 +17,7 @@ DEFAULT_ENVIRONMENT = "production"
 
 
 def usage(_arguments: Namespace) -> int:
-    raise UsageError("`rollout flag` needs one of list, get, history, set, evaluate, disable-all, lift")
+    raise UsageError("`rollout flag` needs one of list, get, history, set, evaluate, export, import, disable-all, lift")
 
 
 def list_flags(arguments: Namespace) -> int:

@@ -22,6 +22,7 @@ from orchestrator.cli.settings import DEFAULT_HOST, DEFAULT_PORT, Address, parse
 from orchestrator.errors import StoreError
 
 if TYPE_CHECKING:
+    from orchestrator.api.tokens import TokenStore
     from orchestrator.app import Controller
 
 GRACE_SECONDS = 10.0
@@ -30,8 +31,11 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @dataclass(frozen=True, slots=True)
 class Hosted:
+    """*tokens* are those of the token file; the owner's own is not among them."""
+
     controller: "Controller"
     address: Address
+    tokens: "TokenStore"
 
 
 def bind(listen: str | None) -> socket.socket:
@@ -66,15 +70,15 @@ async def hosted(bound: socket.socket, token_file: Path | None = None) -> AsyncI
         if not is_loopback(bound) and not len(tokens):
             raise UsageError("listening beyond loopback needs --token-file, or everybody could command this controller")
         secret, owner = new_secret(), local_actor()
-        tokens = tokens.plus(Token.of(secret, owner.name, owner.role))
+        all_tokens = tokens.plus(Token.of(secret, owner.name, owner.role))
         controller = await build(Settings(store_url(), state_dir()))
         keeper = Keeper(controller.service)
         try:
             address = Address(url_of(bound), secret, os.getpid())
-            app = create_app(controller.service, tokens, is_loopback(bound))
+            app = create_app(controller.service, all_tokens, is_loopback(bound))
             async with serving(app, bound), keeper.keeping():
                 with _noted(address):
-                    yield Hosted(controller, address)
+                    yield Hosted(controller, address, tokens)
         finally:
             await controller.service.close(GRACE_SECONDS)
             await keeper.look()  # what was noted while it closed

@@ -145,6 +145,11 @@ def _add_beginning(commands: Commands) -> None:
         """,
     )  # fmt: skip
     serve.add_argument("--listen", metavar="HOST:PORT", help="where to serve (127.0.0.1:8040)")
+    serve.add_argument(
+        "--flagd-listen",
+        metavar="HOST:PORT",
+        help="also serve flags to flagd's in-process providers (usual port: 8015)",
+    )
     serve.add_argument("--token-file", metavar="FILE", help="JSON list of {name, role, groups, sha256, expires}")
     serve.add_argument("--until-idle", action="store_true", help="end when no run is under way any more")
 
@@ -232,12 +237,18 @@ def _add_flags(commands: Commands) -> None:
     lift = _command(
         actions, "lift", "flags.lift", "Lift the kill switch, having shown what returns to which percentage."
     )
+    export = _command(
+        actions, "export", "flagd.export", "Print the flags of an environment as a file that flagd reads."
+    )
+    taken = _command(actions, "import", "flagd.import_", "Take flags over from a file of flagd's, or from an export.")
+    taken.add_argument("file", metavar="FILE", help="- is standard input")
     for parser in (get, history, change, evaluate):
         parser.add_argument("key", metavar="KEY")
-    for parser in (listed, get, history, change, evaluate, disable, lift):
+    for parser in (listed, get, history, change, evaluate, export, taken, disable, lift):
         parser.add_argument("--environment", metavar="NAME", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
         _with_server(parser)
-        _with_output(parser)
+        if parser is not export:
+            _with_output(parser)
     listed.add_argument(
         "--full-for", metavar="TIME", help="only those at 100 %% for so long (30d): the flag could go from the code"
     )
@@ -254,7 +265,7 @@ def _add_flags(commands: Commands) -> None:
     lift.add_argument("--flag", metavar="KEY", help="only for this flag")
     lift.add_argument("--yes", action="store_true", help="do not ask")
     _with_reason(disable, required=False)  # a kill switch must work in a hurry
-    for parser in (change, lift):
+    for parser in (change, taken, lift):
         _with_reason(parser, required=True)
 
 

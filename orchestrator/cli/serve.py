@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 from argparse import Namespace
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orchestrator.cli.hosting import Hosted, bind, ending_signals, hosted, log_to_errors
 from orchestrator.cli.output import note
-from orchestrator.cli.settings import DEFAULT_LISTEN, store_url
+from orchestrator.cli.settings import DEFAULT_LISTEN, parse_listen, store_url
 from orchestrator.errors import RolloutError
 
 FIRST_RUN_SECONDS = 30.0
@@ -19,14 +21,29 @@ def serve(arguments: Namespace) -> int:
     log_to_errors()
     listen = arguments.listen or (None if arguments.until_idle else DEFAULT_LISTEN)
     token_file = Path(arguments.token_file) if arguments.token_file else None
-    return asyncio.run(_serve(listen, token_file, until_idle=arguments.until_idle))
+    wanted = Served(listen, token_file, arguments.flagd_listen)
+    return asyncio.run(_serve(wanted, until_idle=arguments.until_idle))
 
 
-async def _serve(listen: str | None, token_file: Path | None, *, until_idle: bool) -> int:
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What is listened on, and for whom."""
+
+    listen: str | None
+    token_file: Path | None
+    flagd_listen: str | None
+
+
+async def _serve(wanted: Served, *, until_idle: bool) -> int:
     told_to_end = asyncio.Event()
     with ending_signals(told_to_end):
-        async with hosted(bind(listen), token_file) as here:
+        async with (
+            hosted(bind(wanted.listen), wanted.token_file) as here,
+            _serving_flagd(here, wanted.flagd_listen) as flagd,
+        ):
             note(f"controller at {here.address.url}, store {store_url()}; Ctrl-C ends it, and runs stay resumable")
+            if flagd is not None:
+                note(f"flags for flagd's providers at port {flagd}")
             waits: list[asyncio.Task[Any]] = [asyncio.create_task(told_to_end.wait())]
             if until_idle:
                 waits.append(asyncio.create_task(_idle(here)))
@@ -36,6 +53,18 @@ async def _serve(listen: str | None, token_file: Path | None, *, until_idle: boo
             left = await here.controller.service.list(active=True)
     note(_farewell([str(one["run"]) for one in left]))
     return 0
+
+
+@contextlib.asynccontextmanager
+async def _serving_flagd(here: Hosted, listen: str | None) -> AsyncIterator[int | None]:
+    """The port, if it is wanted."""
+    if listen is None:
+        yield None
+        return
+    from orchestrator.flagd_sync import serving_flagd
+
+    async with serving_flagd(here.controller.service, *parse_listen(listen), here.tokens) as port:
+        yield port
 
 
 def _farewell(runs: list[str]) -> str:

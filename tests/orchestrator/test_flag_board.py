@@ -56,6 +56,12 @@ async def test_what_did_not_change_is_not_made_again(board: FlagBoard) -> None:
     assert board.standing("production").text is first.text
 
 
+async def test_names_that_nobody_writes_flags_for_are_not_kept(board: FlagBoard) -> None:
+    for number in range(100):
+        assert board.snapshot(f"made up {number}").keys() == ()
+    assert board._standings == {}
+
+
 async def test_who_follows_is_woken_by_a_write_and_by_the_switch(board: FlagBoard, switch: MemoryKillSwitch) -> None:
     first = await board.changed("production", None)
     following = asyncio.create_task(board.changed("production", first.feed.version))
