@@ -17,7 +17,7 @@ Array and lengths keep ("a", "bc") and ("ab", "c") apart, which mere concatenati
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from mmh3 import mmh3_32_uintdigest
 
@@ -26,6 +26,10 @@ TOTAL: Final = 100_000
 
 NO_HASH: Final = 1 << 32
 """Stands for the hash of a key that cannot be drawn: above every hash, and so never below a threshold."""
+
+digest: Final = mmh3_32_uintdigest
+encode: Final[Callable[[Any], bytes]] = str.encode
+"""UTF-8 of a string of any subclass; TypeError for all else."""
 
 _ARRAY_OF_TWO: Final = b"\x82"
 _ONE_BYTE: Final = 1 << 8
@@ -46,36 +50,56 @@ def _text_head(length: int) -> bytes:
     return b"\x7b" + length.to_bytes(8, "big")
 
 
-_SHORT_HEADS: Final = tuple(_text_head(length) for length in range(_ONE_BYTE))
-
-
 def cbor_text(text: str) -> bytes:
     """`text` as a CBOR text string. UnicodeEncodeError for a lone surrogate, which has no UTF-8."""
     encoded = text.encode()
     return _text_head(len(encoded)) + encoded
 
 
-def hasher(flag_key: str) -> Callable[[object], int]:
-    """The hash of any targeting key on this flag, with the flag's part of the key bytes prepared.
+def prepared(flag_key: str) -> tuple[Callable[[object], int], list[Any]]:
+    """The hash of any targeting key on this flag, and what it is made with: `starts[n]`, the bytes before a key of n.
 
     What is no key (not a string, empty, or not writable as UTF-8) hashes to `NO_HASH`. flagd's evaluation cannot draw
     these either.
+
+    A start is made when a key of its length is first met; until then it is missing or None, and so it stays for the
+    empty key and for very long ones. Where every nanosecond counts, `digest(starts[len(encoded)] + encoded)` can thus
+    be written out, with the hash itself to turn to for whatever this raises.
     """
     prefix = _ARRAY_OF_TWO + cbor_text(flag_key)
-    digest, short_heads = mmh3_32_uintdigest, _SHORT_HEADS
+    starts: list[Any] = []
 
     def hash_of(targeting_key: object) -> int:
-        if not isinstance(targeting_key, str) or not targeting_key:
-            return NO_HASH
         try:
-            encoded = targeting_key.encode()
-        except UnicodeEncodeError:
-            return NO_HASH
-        length = len(encoded)
-        head = short_heads[length] if length < _ONE_BYTE else _text_head(length)
-        return digest(prefix + head + encoded)
+            encoded = encode(targeting_key)
+            place: int = digest(starts[len(encoded)] + encoded)
+        except (IndexError, TypeError, UnicodeEncodeError):
+            return _hash_slowly(prefix, starts, targeting_key)
+        return place
 
-    return hash_of
+    return hash_of, starts
+
+
+def _hash_slowly(prefix: bytes, starts: list[Any], targeting_key: object) -> int:
+    if not isinstance(targeting_key, str):
+        return NO_HASH
+    try:
+        encoded = encode(targeting_key)
+    except UnicodeEncodeError:
+        return NO_HASH
+    length = len(encoded)
+    if length == 0:
+        return NO_HASH
+    start = prefix + _text_head(length)
+    if length < _ONE_BYTE:
+        starts.extend([None] * (length + 1 - len(starts)))
+        starts[length] = start
+    return digest(start + encoded)
+
+
+def hasher(flag_key: str) -> Callable[[object], int]:
+    """The hash of any targeting key on this flag; `NO_HASH` for what is no key."""
+    return prepared(flag_key)[0]
 
 
 def hash_key(flag_key: str, targeting_key: str) -> int:

@@ -15,7 +15,7 @@ from typing import Final
 
 from flags.bucketing import TOTAL
 from flags.errors import shown
-from flags.evaluate import _text as text_of
+from flags.evaluate import text_of
 from flags.model import FlagDocument
 from flags.values import same
 

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flags.bucketing import NO_HASH, TOTAL, cbor_text, hash_key, hasher, threshold
+from flags.bucketing import NO_HASH, TOTAL, cbor_text, hash_key, hasher, prepared, threshold
 
 KEYS = st.text(st.characters(codec="utf-8"), min_size=1)
 HASHES = st.integers(0, 2**32 - 1)
@@ -85,6 +86,26 @@ def test_the_length_counts_bytes_and_not_characters() -> None:
 def test_what_is_no_targeting_key_is_never_drawn(no_key: object) -> None:
     assert hasher("new-api")(no_key) == NO_HASH
     assert threshold(TOTAL) <= NO_HASH
+
+
+def test_the_bytes_before_a_key_are_made_when_its_length_is_met_and_never_for_what_is_no_key() -> None:
+    hash_of, starts = prepared("new-api")
+    for key in ("user-1", "", "k" * 300, None, "\ud800", "用户-1"):
+        hash_of(key)
+    assert {length: start for length, start in enumerate(starts) if start is not None} == {
+        6: b"\x82\x67new-api\x66",
+        8: b"\x82\x67new-api\x68",
+    }
+    assert len(starts) == 9
+
+
+def test_a_hash_is_the_same_when_its_length_is_first_met_by_many_threads_at_once() -> None:
+    hash_of, starts = prepared("new-api")
+    keys = ["k" * length for length in range(1, 256)]
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(hash_of, keys * 8))
+    assert found == [murmur3_x86_32(b"\x82" + cbor_text("new-api") + cbor_text(key)) for key in keys] * 8
+    assert starts[0] is None
 
 
 @given(HASHES, WEIGHTS)

@@ -1,7 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import math
+from collections import ChainMap, UserDict, defaultdict
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from enum import IntEnum, StrEnum
+from types import MappingProxyType
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import given
@@ -195,3 +201,245 @@ def test_raising_a_percentage_takes_the_flag_from_nobody(
     higher = max(document.percentage, weight / 1000)
     raised = FlagDocument("new-api", state=document.state, targets=document.targets, percentage=higher)
     assert not compile_flag(document).is_on(context) or compile_flag(raised).is_on(context)
+
+
+# --- odd and hostile contexts -----------------------------------------------------------------------------------------
+
+
+class Team(StrEnum):
+    CORE = "core"
+
+
+class Level(IntEnum):
+    THREE = 3
+
+    def __str__(self) -> str:
+        return "third"
+
+
+class Untold:
+    """Fails whatever is asked of it."""
+
+    def fail(self, *_: object) -> NoReturn:
+        raise RuntimeError("not to be had")
+
+    __str__ = __repr__ = __eq__ = __hash__ = __bool__ = __len__ = __iter__ = __contains__ = __getitem__ = fail
+    __class__ = property(fail)
+
+
+class OddText(str):
+    """Text that cannot be compared, written or shown."""
+
+    __slots__ = ()
+    __eq__ = __str__ = __repr__ = __len__ = __add__ = encode = Untold.fail  # type: ignore[assignment]
+
+    def __hash__(self) -> NoReturn:
+        raise RuntimeError("not to be had")
+
+
+class OddNumber(int):
+    __str__ = __repr__ = __eq__ = __le__ = __lt__ = __index__ = Untold.fail
+    __hash__ = int.__hash__
+
+
+class OddList(list[object]):
+    def __iter__(self) -> NoReturn:
+        raise RuntimeError("not to be had")
+
+
+class OddMapping(Mapping[str, object]):
+    """Knows its names and gives nothing."""
+
+    def __getitem__(self, name: str) -> NoReturn:
+        raise RuntimeError("not to be had")
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["targetingKey"])
+
+    def __len__(self) -> int:
+        return 1
+
+
+class OddOnlyForTheTeam(UserDict[str, object]):
+    def __getitem__(self, name: str) -> object:
+        if name == "team":
+            raise OSError("the directory of teams does not answer")
+        return super().__getitem__(name)
+
+
+def nested(depth: int) -> object:
+    value: object = "core"
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+ODD_VALUES: dict[str, object] = {
+    "nan": math.nan,
+    "infinity": -math.inf,
+    "a huge integer": 10**5000,
+    "bytes": b"core",
+    "half of a surrogate pair": "\ud800",
+    "a megabyte": "x" * 2**20,
+    "nested deeply": nested(10_000),
+    "ten thousand items": [0] * 10_000,
+    "a thousand attributes": {str(number): number for number in range(1000)},
+    "a date": datetime(2026, 1, 1, tzinfo=UTC),
+    "a decimal": Decimal("NaN"),
+    "a class": int,
+    "a generator": (one for one in "core"),
+    "untold": Untold(),
+    "a list of untold": [Untold(), Untold()],
+    "odd text": OddText("other"),
+    "an odd number": OddNumber(3),
+    "an odd list": OddList(["core"]),
+    "an odd mapping": OddMapping(),
+}
+TARGETS: dict[str, tuple[str, ...]] = {"team": ("core", "beta", "3", "2.5", "true")}
+KINDS = {
+    "off": new_api(),
+    "on": new_api(percentage=100),
+    "disabled": new_api(state=FlagState.DISABLED),
+    "killed": new_api(killed=True, percentage=30),
+    "drawn": new_api(percentage=30),
+    "targeted": new_api(targets=TARGETS),
+    "targeted and drawn": new_api(targets=TARGETS, percentage=30),
+    "much targeted": new_api(targets={**TARGETS, "plan": ("free",)}),
+    "much targeted and drawn": new_api(targets={**TARGETS, "plan": ("free",)}, percentage=30),
+    "targeted and all": new_api(targets=TARGETS, percentage=100),
+    "targeted by key": new_api(targets={"targetingKey": ("user-1",)}, percentage=30),
+}
+EVERY_KIND = pytest.mark.parametrize("kind", KINDS)
+
+
+def check_is_answered(flag: CompiledFlag, context: Any) -> None:
+    """All ways to ask agree; nothing is raised; an error is one that OpenFeature knows, and has a sentence."""
+    details = flag.details(context)
+    assert flag.is_on(context) is details.value is flag.value(context)
+    assert (details.variant == "on") is details.value
+    assert (details.error_code is None) is (details.error_details is None) is (details.reason is not Reason.ERROR)
+
+
+@EVERY_KIND
+@pytest.mark.parametrize("name", ODD_VALUES)
+def test_an_odd_value_is_answered_wherever_it_stands(kind: str, name: str) -> None:
+    value = ODD_VALUES[name]
+    for context in ({"targetingKey": value}, {"team": value}, {"team": value, **EARLY}, {"team": value, **LATE}):
+        check_is_answered(KINDS[kind], context)
+
+
+@pytest.mark.parametrize("name", ODD_VALUES)
+def test_an_odd_attribute_matches_no_target_and_leaves_the_percentage_alone(name: str) -> None:
+    flag = new_api(targets={"team": ("core", "beta")}, percentage=30)
+    assert answer(flag, {"team": ODD_VALUES[name], **EARLY}) == (True, "on", Reason.SPLIT)
+    assert answer(flag, {"team": ODD_VALUES[name], **LATE}) == (False, "off", Reason.SPLIT)
+
+
+NO_CONTEXTS: dict[str, object] = {
+    "none": None,
+    "a number": 42,
+    "the key's name": "targetingKey",
+    "an attribute's name": "team",
+    "bytes": b"team",
+    "a list": ["team"],
+    "a set": {"team"},
+    "an object": object(),
+    "a class": int,
+    "untold": Untold(),
+    "an odd mapping": OddMapping(),
+}
+
+
+@EVERY_KIND
+@pytest.mark.parametrize("name", NO_CONTEXTS)
+def test_what_is_no_context_is_answered(kind: str, name: str) -> None:
+    check_is_answered(KINDS[kind], NO_CONTEXTS[name])
+
+
+def test_no_context_is_the_empty_one_and_an_unreadable_one_is_invalid() -> None:
+    flag, nothing, number = new_api(percentage=30), None, 42
+    assert flag.details(nothing).error_code is ErrorCode.TARGETING_KEY_MISSING  # type: ignore[arg-type]
+    for context in (number, OddMapping()):
+        details = flag.details(context)  # type: ignore[arg-type]
+        assert (details.value, details.error_code) == (False, ErrorCode.INVALID_CONTEXT)
+        assert "mapping" in (details.error_details or "")
+
+
+def test_an_attribute_that_fails_does_not_hide_another_that_matches() -> None:
+    flag = new_api(targets={"team": ("core",), "plan": ("free",)})
+    assert answer(flag, OddOnlyForTheTeam(team="core", plan="free")) == (True, "on", Reason.TARGETING_MATCH)
+    assert answer(flag, OddOnlyForTheTeam(team="core", plan="paid")) == (False, "off", Reason.DEFAULT)
+
+
+@EVERY_KIND
+def test_every_mapping_is_a_context(kind: str) -> None:
+    flag = KINDS[kind]
+    for plain in ({}, EARLY, LATE, {"team": "core", **LATE}, {"team": ["x", 3]}):
+        context: dict[str, object] = {**plain}
+        others = (MappingProxyType(context), ChainMap({}, context), UserDict(context), defaultdict(None, context))
+        for other in others:
+            assert flag.details(other) is flag.details(context)
+            assert flag.is_on(other) is flag.is_on(context)
+
+
+@EVERY_KIND
+def test_a_key_apart_from_the_attributes_gets_the_same_answers(kind: str) -> None:
+    flag = KINDS[kind]
+    rests: list[Any] = [{}, {"team": "core"}, {"team": "x"}, {"team": ["x", 3]}, {"plan": "free"}, OddMapping()]
+    for rest in [*rests, {"targetingKey": "user-3"}, *({"team": value} for value in ODD_VALUES.values())]:
+        for key in ("user-1", "user-2", "", None, 7, "k" * 300):
+            attributes = {} if isinstance(rest, OddMapping) else rest
+            expected = flag.details({**attributes, "targetingKey": key})
+            assert flag.details_apart(key, rest) is expected  # type: ignore[arg-type]
+    assert flag.details_apart("user-2", 7) is flag.details(EARLY)  # type: ignore[arg-type]
+
+
+def test_members_of_enumerations_are_their_values() -> None:
+    flag = new_api(targets={"x": ("core", "3")})
+    assert flag.is_on({"x": Team.CORE})
+    assert flag.is_on({"x": Level.THREE})
+    assert flag.is_on({"x": [Level.THREE]})
+    assert new_api(percentage=30).is_on({"targetingKey": StrEnum("Users", {"EARLY": "user-2"}).EARLY})  # type: ignore[attr-defined]
+
+
+def test_a_thousand_attributes_are_no_matter() -> None:
+    flag = new_api(targets={"a999": ("999",)}, percentage=30)
+    context = {f"a{number}": number for number in range(1000)}
+    assert answer(flag, {**context, **LATE}) == (True, "on", Reason.TARGETING_MATCH)
+
+
+ODD = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.binary()
+    | st.sampled_from(["core", "beta"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(max_size=4), inner, max_size=4)
+        | st.tuples(inner, inner)
+        | inner.map(lambda value: OddList([value]))
+    ),
+    max_leaves=8,
+)
+
+
+@given(
+    ODD | st.fixed_dictionaries({}, optional={"targetingKey": ODD | st.text(), "team": ODD, "plan": ODD}),
+    st.sampled_from(sorted(KINDS)),
+)
+def test_any_context_whatever_is_answered(context: Any, kind: str) -> None:
+    check_is_answered(KINDS[kind], context)
+
+
+@given(st.text(st.characters(), min_size=0, max_size=300), st.integers(1, 99_999))
+def test_the_fast_path_draws_as_the_hash_says(key: str, weight: int) -> None:
+    """Lengths met for the first time, met again, and too long to be kept."""
+    flag = new_api(percentage=weight / 1000)
+    expected = (hash_key("new-api", key) * 100_000) >> 32 < weight
+    assert [flag.is_on({"targetingKey": key}) for _ in range(2)] == [expected] * 2
