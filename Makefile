@@ -31,7 +31,7 @@ test: $(STAMP) ## run the whole test suite (ARGS="-k word" for a part)
 	@$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP) ## check style, formatting and the layering contracts
-	@$(BIN)/ruff check $(CODE) .ci/provide/prometheus
+	@$(BIN)/ruff check $(CODE) .ci/provide/node .ci/provide/prometheus
 	@$(BIN)/ruff format --check $(CODE)
 	@$(BIN)/lint-imports --no-logo
 

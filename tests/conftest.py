@@ -13,7 +13,12 @@ from tests.support.ports import free_port as find_free_port
 from tests.support.postgres import PostgresServer
 from tests.support.process import ROOT, Rollout, rollout_in
 
-MARKERS = {"prometheus_binary": "prometheus", "postgres_server": "postgres", "rollout": "acceptance"}
+MARKERS = {
+    "node_with_modules": "npm",
+    "postgres_server": "postgres",
+    "prometheus_binary": "prometheus",
+    "rollout": "acceptance",
+}
 
 
 def pytest_configure() -> None:

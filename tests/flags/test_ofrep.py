@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flags import FlagDocument, FlagState, Snapshot
-from flags.ofrep import Answer, evaluate_bulk, evaluate_single, internal_error, too_many_requests
+from flags.evaluate import CompiledFlag, Context, Details, Reason
+from flags.ofrep import (
+    Answer,
+    Responder,
+    evaluate_bulk,
+    evaluate_single,
+    internal_error,
+    refetch,
+    too_many_requests,
+)
 
 SNAPSHOT = Snapshot(
     [
@@ -24,10 +33,26 @@ USER_1, USER_2 = ({"context": {"targetingKey": key}} for key in ("user-1", "user
 
 
 def body(answer: Answer) -> dict[str, Any]:
-    assert answer.body is not None
-    assert json.loads(answer.content) == answer.body
     assert answer.headers["Content-Type"] == "application/json"
-    return answer.body
+    parsed = json.loads(answer.content)
+    assert isinstance(parsed, dict)
+    assert answer.body == parsed
+    return parsed
+
+
+class Restless(CompiledFlag):
+    """Makes its answer anew each time."""
+
+    def details(self, context: Context) -> Details:
+        return Details(True, "on", Reason.STATIC)
+
+
+class OfRestless(Snapshot):
+    def get(self, key: str) -> CompiledFlag | None:
+        return Restless(key, True, False)
+
+    def keys(self) -> tuple[str, ...]:
+        return ("restless",)
 
 
 def test_a_flag_is_answered_with_value_reason_variant_and_metadata() -> None:
@@ -145,6 +170,61 @@ def test_an_environment_without_flags_has_an_empty_list() -> None:
     assert body(evaluate_bulk(Snapshot()))["flags"] == []
 
 
+def test_one_responder_answers_as_a_new_one_for_each_request_would() -> None:
+    responder = Responder(SNAPSHOT)
+    for _ in range(2):
+        for request_body in ({}, USER_1, USER_2, b"{", {"context": {"team": "core"}}):
+            assert responder.bulk(request_body) == evaluate_bulk(SNAPSHOT, request_body)
+            for key in (*SNAPSHOT.keys(), "nowhere"):
+                assert responder.single(key, request_body) == evaluate_single(SNAPSHOT, key, request_body)
+
+
+def test_what_a_flag_answers_is_written_once() -> None:
+    responder = Responder(SNAPSHOT)
+    assert responder.single("new-api", USER_1).content is responder.single("new-api", USER_1).content
+    assert responder.single("new-api", USER_1).content != responder.single("new-api", USER_2).content
+
+
+def test_a_flag_that_makes_its_answers_anew_does_not_fill_the_memory() -> None:
+    responder = Responder(OfRestless())
+    assert len({responder.single("restless").content for _ in range(100)}) == 1
+    assert len({responder.bulk().content for _ in range(100)}) == 1
+    assert len(responder._written["restless"].known) < 10
+
+
+def test_many_flags_and_large_values_are_answered_whole() -> None:
+    documents = [FlagDocument(f"flag-{number}", percentage=number % 101) for number in range(10_000)]
+    large = FlagDocument("large", variants={"on": "é" * 500_000, "off": ""}, percentage=100)
+    answer = evaluate_bulk(Snapshot([*documents, large]), USER_1)
+    flags = {flag["key"]: flag for flag in body(answer)["flags"]}
+    assert len(flags) == 10_001
+    assert flags["large"]["value"] == "é" * 500_000
+    assert flags["flag-100"] == {"key": "flag-100", "value": True, "reason": "STATIC", "variant": "on", "metadata": {}}
+
+
+def test_a_thousand_attributes_are_read() -> None:
+    context = {f"attribute-{number}": number for number in range(1000)} | {"team": ["x", "core"]}
+    assert body(evaluate_single(SNAPSHOT, "beta", {"context": context}))["reason"] == "TARGETING_MATCH"
+
+
+def test_the_event_stream_is_named_in_the_answer_and_counts_for_its_entity_tag() -> None:
+    plain, first, second = (Responder(SNAPSHOT).bulk(USER_1, None, uri) for uri in (None, "/events?a=1", "/events?a=2"))
+    assert "eventStreams" not in body(plain)
+    assert body(first)["eventStreams"] == [{"type": "sse", "endpoint": {"requestUri": "/events?a=1"}}]
+    assert len({answer.headers["ETag"] for answer in (plain, first, second)}) == 3
+
+
+def test_a_change_is_told_as_one_event() -> None:
+    lines = refetch("1.42.3", 1_700_000_000).decode().split("\n")
+    assert lines[:2] == ["id: 1.42.3", "event: message"]
+    assert lines[3:] == ["", ""]
+    assert json.loads(lines[2].removeprefix("data: ")) == {
+        "type": "refetchEvaluation",
+        "etag": '"1.42.3"',
+        "lastModified": 1_700_000_000,
+    }
+
+
 def tag(snapshot: Snapshot, request_body: object) -> str:
     return evaluate_bulk(snapshot, request_body).headers["ETag"]
 
@@ -174,6 +254,12 @@ def test_an_entity_tag_that_lost_its_quotes_is_known_too() -> None:
 def test_another_entity_tag_gets_the_whole_answer(form: str) -> None:
     assert evaluate_bulk(SNAPSHOT, USER_1, form).status == 200
     assert evaluate_bulk(SNAPSHOT, USER_1, tag(SNAPSHOT, USER_2)).status == 200
+
+
+def test_the_order_in_which_parameters_were_written_does_not_change_the_entity_tag() -> None:
+    first = Snapshot([FlagDocument("new-api", parameters={"a": 1, "b": {"c": 1, "d": 2}})])
+    second = Snapshot([FlagDocument("new-api", parameters={"b": {"d": 2, "c": 1}, "a": 1})])
+    assert tag(first, {}) == tag(second, {})
 
 
 def test_a_kill_changes_the_entity_tag_even_where_the_value_stays() -> None:

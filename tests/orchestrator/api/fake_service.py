@@ -173,6 +173,10 @@ class FakeService:
             raise NotFound(f"there is no flag {key} in {environment}")
         return self._shown(self.documents[environment, key])
 
+    async def flag_history(self, environment: str, key: str, limit: int) -> Entries:
+        version = str(self.documents[environment, key].version)
+        return [{"version": version, "at": "2026-03-01T12:00:00Z", "by": "ann", "reason": "", "run": None}]
+
     async def set_flag(self, environment: str, key: str, change: FlagChange, reason: str, actor: Actor) -> Json:
         known = self.documents.get((environment, key))
         value = change_value(to_value(known) if known is not None else None, change)

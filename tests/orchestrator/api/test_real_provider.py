@@ -1,78 +1,114 @@
-"""The real OpenFeature OFREP provider against the real server."""
+"""The OFREP provider for Python from PyPI against the real application."""
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from openfeature.contrib.provider.ofrep import OFREPProvider
 from openfeature.evaluation_context import EvaluationContext
-from openfeature.exception import FlagNotFoundError, OpenFeatureError, TargetingKeyMissingError
+from openfeature.exception import (
+    FlagNotFoundError,
+    GeneralError,
+    OpenFeatureError,
+    TargetingKeyMissingError,
+    TypeMismatchError,
+)
 from openfeature.flag_evaluation import Reason
 
-from tests.orchestrator.api.fake_service import SECRETS, FakeService
-from tests.orchestrator.api.test_streams import Server, serving
+from orchestrator.api.limits import RateLimit
+from tests.clients.world import READER, World, running
 
-USER_2 = EvaluationContext("user-2")
+USER_1, USER_2 = EvaluationContext("user-1"), EvaluationContext("user-2")
+CORE = EvaluationContext("user-1", {"team": "core"})
+
+
+class Client:
+    """The provider blocks, so it is asked in a thread."""
+
+    def __init__(self, world: World, **headers: str) -> None:
+        self._provider = OFREPProvider(world.url, headers_factory=lambda: headers)
+
+    async def resolve(self, kind: str, key: str, otherwise: Any, context: EvaluationContext | None = None) -> Any:
+        method = getattr(self._provider, f"resolve_{kind}_details")
+        return await asyncio.to_thread(method, key, otherwise, context)
+
+    def close(self) -> None:
+        self._provider.session.close()
 
 
 @pytest.fixture
-async def server(service: FakeService) -> AsyncIterator[Server]:
-    async with serving(service) as server:
-        yield server
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    async with running(tmp_path) as world:
+        yield world
 
 
 @pytest.fixture
-async def provider(server: Server) -> AsyncIterator[OFREPProvider]:
-    provider = OFREPProvider(f"http://127.0.0.1:{server.port}")
-    yield provider
-    provider.session.close()
+async def client(world: World) -> AsyncIterator[Client]:
+    client = Client(world)
+    yield client
+    client.close()
 
 
-async def test_it_reads_value_variant_reason_and_parameters(provider: OFREPProvider) -> None:
-    details = await asyncio.to_thread(provider.resolve_boolean_details, "new-api", False, USER_2)
-    assert (details.value, details.variant, details.reason) == (True, "on", Reason.SPLIT)
-    assert details.flag_metadata == {"rate": 5}
-    share = await asyncio.to_thread(provider.resolve_float_details, "team/share", 1.5)
-    assert share.value == 10.0
-    off = await asyncio.to_thread(provider.resolve_boolean_details, "old", True)
-    assert (off.value, off.reason) == (False, Reason.DISABLED)
+async def test_it_reads_values_of_every_type_with_reason_variant_and_parameters(client: Client) -> None:
+    for kind, key, otherwise, context, value, reason, variant in (
+        ("boolean", "new-api", False, USER_2, True, Reason.SPLIT, "on"),
+        ("boolean", "new-api", True, USER_1, False, Reason.SPLIT, "off"),
+        ("float", "team/share", 1.5, USER_1, 10.0, Reason.STATIC, "on"),
+        ("integer", "size", 3, USER_1, 0, Reason.STATIC, "off"),
+        ("string", "color", "red", CORE, "blue", Reason.TARGETING_MATCH, "on"),
+        ("string", "color", "red", None, "", Reason.DEFAULT, "off"),
+        ("object", "theme", {"x": 1}, USER_1, {"dark": [True, None, 1.5]}, Reason.STATIC, "on"),
+        ("boolean", "old", True, USER_1, False, Reason.DISABLED, "off"),
+        ("string", "🚀 take off", "x", USER_1, "found", Reason.STATIC, "on"),
+    ):
+        details = await client.resolve(kind, key, otherwise, context)
+        assert (details.value, details.reason, details.variant) == (value, reason, variant), key
+        assert type(details.value) is type(value)
+    assert (await client.resolve("boolean", "new-api", False, USER_2)).flag_metadata == {"rate": 5, "strict": True}
 
 
-async def test_it_follows_a_change_and_the_kill_switch(
-    service: FakeService, server: Server, provider: OFREPProvider
-) -> None:
-    admin = {"Authorization": f"Bearer {SECRETS['admin']}"}
-    await server.client.patch("/api/v1/flags/new-api", json={"percentage": 0, "reason": "back"}, headers=admin)
-    assert not (await asyncio.to_thread(provider.resolve_boolean_details, "new-api", True, USER_2)).value
-    await server.client.patch("/api/v1/flags/new-api", json={"percentage": 100, "reason": "on"}, headers=admin)
-    assert (await asyncio.to_thread(provider.resolve_boolean_details, "new-api", False, USER_2)).value
-    await server.client.post("/feature-flags/disable-all", headers=admin)
-    assert not (await asyncio.to_thread(provider.resolve_boolean_details, "new-api", True, USER_2)).value
+async def test_it_sees_a_change_and_the_kill_switch_at_its_next_evaluation(world: World, client: Client) -> None:
+    for percentage, value in ((0, False), (100, True)):
+        await world.change("new-api", percentage)
+        assert (await client.resolve("boolean", "new-api", not value, USER_2)).value is value
+    await world.kill()
+    killed = await client.resolve("boolean", "new-api", True, USER_2)
+    assert (killed.value, killed.reason, killed.flag_metadata["killed"]) == (False, Reason.DISABLED, True)
 
 
-async def test_it_understands_the_refusals(server: Server, provider: OFREPProvider) -> None:
+async def test_it_understands_the_refusals(world: World, client: Client) -> None:
     with pytest.raises(TargetingKeyMissingError, match="targetingKey"):
-        await asyncio.to_thread(provider.resolve_boolean_details, "new-api", True)
+        await client.resolve("boolean", "new-api", True)
     with pytest.raises(FlagNotFoundError, match="there is no flag 'nowhere'"):
-        await asyncio.to_thread(provider.resolve_boolean_details, "nowhere", True, USER_2)
-    provider.headers_factory = lambda: {"Authorization": "Bearer wrong"}
+        await client.resolve("boolean", "nowhere", True, USER_2)
+    with pytest.raises(TypeMismatchError):
+        await client.resolve("integer", "team/share", 1, USER_2)
+    stranger = Client(world, Authorization="Bearer wrong")
     with pytest.raises(OpenFeatureError, match="unauthorized"):
-        await asyncio.to_thread(provider.resolve_boolean_details, "new-api", True, USER_2)
+        await stranger.resolve("boolean", "new-api", True, USER_2)
+    stranger.close()
 
 
-async def test_it_sends_its_own_headers(provider: OFREPProvider) -> None:
-    provider.headers_factory = lambda: {
-        "Authorization": f"Bearer {SECRETS['viewer']}",
-        "X-Rollout-Environment": "staging",
-    }
-    user_1 = EvaluationContext("user-1")
-    assert (await asyncio.to_thread(provider.resolve_boolean_details, "new-api", False, user_1)).value
+async def test_over_its_limit_it_waits_as_long_as_it_is_told(tmp_path: Path) -> None:
+    async with running(tmp_path, rate_limit=RateLimit(per_second=0.01, burst=1)) as world:
+        client = Client(world)
+        assert (await client.resolve("boolean", "new-api", False, USER_2)).value
+        with pytest.raises(GeneralError, match="Rate limited, retry after: 100"):
+            await client.resolve("boolean", "new-api", False, USER_2)
+        with pytest.raises(GeneralError, match="paused due to TooManyRequests"):
+            await client.resolve("boolean", "new-api", False, USER_2)
+        client.close()
 
 
-async def test_all_flags_come_in_one_answer_as_its_bulk_clients_expect(server: Server) -> None:
-    body = {"context": {"targetingKey": "user-2"}}
-    answer = await server.client.post("/ofrep/v1/evaluate/flags", json=body)
-    values = {flag["key"]: flag["value"] for flag in answer.json()["flags"]}
-    assert values == {"new-api": True, "new-api.parameters": {"rate": 5}, "team/share": 10.0, "old": False}
-    etag = {"If-None-Match": answer.headers["ETag"]}
-    assert (await server.client.post("/ofrep/v1/evaluate/flags", json=body, headers=etag)).status_code == 304
+async def test_its_headers_name_the_token_and_the_environment(tmp_path: Path) -> None:
+    async with running(tmp_path, loopback=False) as world:
+        for headers in ({"Authorization": f"Bearer {READER}"}, {"X-API-Key": READER}):
+            client = Client(world, **headers, **{"X-Rollout-Environment": "staging"})
+            assert (await client.resolve("boolean", "new-api", False, USER_1)).reason == Reason.STATIC
+            client.close()
+        stranger = Client(world)
+        with pytest.raises(OpenFeatureError, match="unauthorized"):
+            await stranger.resolve("boolean", "new-api", True, USER_2)
+        stranger.close()
