@@ -112,6 +112,8 @@ def _world(settings: Settings, store: FlagStore, reader: "SourceReader") -> Worl
     from orchestrator.adapters.check import CheckAsker
     from orchestrator.adapters.command import CommandPerformer
     from orchestrator.adapters.flag_store import FlagPerformer
+    from orchestrator.adapters.flag_systems.performer import PlacedFlagPerformer
+    from orchestrator.adapters.flag_systems.systems import FlagSystems
     from orchestrator.adapters.http import HttpPerformer
     from orchestrator.adapters.measure import SourceMeasurer
     from orchestrator.adapters.notify import WebhookMessenger
@@ -123,7 +125,7 @@ def _world(settings: Settings, store: FlagStore, reader: "SourceReader") -> Worl
 
     kill_switch = FileKillSwitch(settings.state_dir / KILL_SWITCH_FILE)
     board = FlagBoard(store, kill_switch)
-    flags = FlagPerformer(board, reader.clock)
+    flags = PlacedFlagPerformer(FlagPerformer(board, reader.clock), FlagSystems(reader.http))
     sql = SqlPerformer(reader.http.secrets)
     backfill = BackfillPerformer(reader.http.secrets)
     runner = ProcessRunner(settings.state_dir, reader.http.secrets)

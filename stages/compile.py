@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from stages.actions.flag import FlagAction
 from stages.checks import Approval
 from stages.flag_spec import FlagChange
+from stages.flag_systems import placed_flags
 from stages.gates import Gate
 from stages.kinds.base import Context, acts, for_environment, names, rollback_program, to_bake
 from stages.plan import AnyWatch, EnvironmentSection, PlanSpec, StagedRollout
@@ -54,10 +55,11 @@ def _windows(window: Window | None) -> tuple[Window, ...]:
 
 def _environment(name: str, spec: PlanSpec, files: dict[str, str]) -> EnvironmentProgram:
     section = next((entry for entry in spec.environments if entry.name == name), None) or EnvironmentSection(name=name)
+    flags = placed_flags(spec.flags, spec.flag_systems, name, section.flag_systems)
     context = Context(
         environment=name,
         files=files,
-        flags=spec.flags,
+        flags=flags,
         database=section.database or spec.database,
         command_dir=spec.commands.dir,
         command_vars=spec.commands.vars,
@@ -73,7 +75,7 @@ def _environment(name: str, spec: PlanSpec, files: dict[str, str]) -> Environmen
         windows=_windows(section.window),
         watch=_watch(section.watch if section.watch is not None else spec.watch, name),
         sign_off=_sign_off(section, spec),
-        flags=spec.flags,
+        flags=flags,
         gates={key: _gate(gate, name) for key, gate in spec.gates.items()},
         triggers=triggers,
         trigger_acts={trigger.name: _trigger_acts(trigger, context) for trigger in triggers},

@@ -18,8 +18,12 @@ IDENTITY = ("key", "environment", "version")
 
 
 class FlagSpec(Part):
-    """What a plan may touch of one flag, and what its stage sets with the first step."""
+    """What a plan may touch of one flag, and what its stage sets with the first step.
 
+    *system* is one of ``spec.flag_systems``; without it the flag is in our own store.
+    """
+
+    system: str | None = None
     targets: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     parameters: dict[str, Json] = Field(default_factory=dict)
     profiles: dict[str, dict[str, Json]] = Field(default_factory=dict)

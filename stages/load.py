@@ -19,7 +19,7 @@ from stages.files import Bundle, ReadFile, bundle_findings
 from stages.partial import Remainder
 from stages.plan import ScheduledChecks, StagedRollout
 from stages.problems import InvalidPlan, Path, Problem, problem
-from stages.review import Finding, View, review, warnings
+from stages.review import Finding, View, review, review_together, warnings
 from stages.review.view import make_view
 from stages.sentences import complaints, text_paths
 from stages.settings import apply_settings
@@ -89,10 +89,14 @@ class _Loading:
 
     def load(self) -> LoadedPlan:
         _drop_extensions(self.source.data)
-        documents = [(environment, self._document(expanded, environment)) for environment, expanded in self._expanded()]
+        expanded = self._expanded()
+        documents = [(environment, self._document(document, environment)) for environment, document in expanded]
+        valid = tuple((environment, document) for environment, document in documents if document is not None)
+        if not self.problems:
+            for index, findings in review_together(valid, self.bundle.files):
+                self._note(expanded[index][1], findings)
         if self.problems:
             raise InvalidPlan(self.problems)
-        valid = tuple((environment, document) for environment, document in documents if document is not None)
         raw = tuple((environment, to_raw(document)) for environment, document in valid)
         files = dict(sorted(self.bundle.files.items()))
         found = tuple(dict.fromkeys(self.warnings))

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from stages.checks import Approval, Check
 from stages.flag_spec import FlagSpec
+from stages.flag_systems import FlagSystemSection
 from stages.gates import Gate
 from stages.kinds import AnyStage
 from stages.kinds.base import AnyBake, Names
@@ -86,6 +87,7 @@ class EnvironmentSection(Part):
     prometheus: Prometheus | None = None
     kubernetes: Kubernetes | None = None
     database: TextOrSecret | None = None
+    flag_systems: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _rising(self) -> Self:
@@ -120,6 +122,7 @@ class PlanSpec(Part):
     kubernetes: Kubernetes | None = None
     database: TextOrSecret | None = None
     flags: dict[str, FlagSpec] = Field(default_factory=dict)
+    flag_systems: dict[str, FlagSystemSection] = Field(default_factory=dict)
     checks: tuple[Check, ...] = ()
     approval: Approval | None = None
     window: Window | None = None

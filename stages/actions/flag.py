@@ -6,12 +6,14 @@ from flags.model import FlagState
 from stages.actions.base import Action, Site
 from stages.effects import ObserveFlag, Operation, SetFlag, Target, TargetKind
 from stages.flag_spec import ABSENT, FlagChange, change_value
+from stages.flag_systems import FlagPlace, place_of
 from stages.values import Json, Percentage
 
 
-def flag_target(environment: str, key: str) -> Target:
+def flag_target(environment: str, key: str, place: FlagPlace | None = None) -> Target:
     name = f"flag:{environment}/{key}"
-    return Target(name, TargetKind.FLAG, f"flag {key} in {environment}", claim=name)
+    claim = place.system.claim(key) if place is not None else None
+    return Target(name, TargetKind.FLAG, f"flag {key} in {environment}", claim=claim or name)
 
 
 class FlagAction(Action):
@@ -41,7 +43,7 @@ class FlagAction(Action):
         return f"set flag {self.flag}: " + ", ".join(f"{key} {value}" for key, value in what.items())
 
     def target(self, site: Site) -> Target:
-        return flag_target(site.environment, self.flag)
+        return flag_target(site.environment, self.flag, place_of(site.flags, self.flag))
 
     def observation(self, site: Site) -> ObserveFlag:
         return ObserveFlag(environment=site.environment, key=self.flag)

@@ -4,10 +4,12 @@ Every question is a function from a ``View`` (a plan as expanded for one environ
 a sentence.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from stages.later import refusals
+from stages.plan import StagedRollout
 from stages.review.actions import review_actions
+from stages.review.flag_systems import review_flag_systems, shared_places
 from stages.review.lint import review_lint
 from stages.review.names import review_duplicates, review_names
 from stages.review.needs import review_needs, review_queries
@@ -34,6 +36,7 @@ OF_THE_WHOLE: tuple[Callable[[View], Iterator[Finding]], ...] = (
     review_needs,
     review_actions,
     review_order,
+    review_flag_systems,
 )
 
 
@@ -42,4 +45,11 @@ def review(view: View, whole: bool = True) -> list[Finding]:
     return [finding for question in questions for finding in question(view)]
 
 
-__all__ = ["Finding", "View", "review", "warnings"]
+def review_together(
+    documents: Sequence[tuple[str, StagedRollout]], files: Mapping[str, str]
+) -> Iterator[tuple[int, list[Finding]]]:
+    """Questions about environments beside each other: which document's finding it is, by number."""
+    yield from ((index, [finding]) for index, finding in shared_places(documents, files))
+
+
+__all__ = ["Finding", "View", "review", "review_together", "warnings"]
