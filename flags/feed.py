@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from flags.errors import FlagError, InvalidFlag, shown
@@ -63,6 +63,11 @@ class Feed:
 
     def snapshot(self) -> Snapshot:
         return Snapshot(self.documents, self.killed, environment=self.environment, lifted=self.lifted, held=self.held)
+
+    def switched_as(self, other: Feed) -> Feed:
+        """These flags under the kill switch as `other` has it."""
+        version = FeedVersion(self.version.newest, other.version.revision)
+        return replace(self, version=version, killed=other.killed, lifted=other.lifted, held=other.held)
 
     def encode(self) -> bytes:
         """One line of JSON, the same for the same feed."""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 8040
 KILL_SWITCH_FILE = "kill-switch.json"
+SEEN_FILE = "flags-seen"
 
 
 def state_directory() -> Path:
@@ -84,6 +85,7 @@ async def build(settings: Settings) -> Controller:
         reader = _reader(settings)
         world = _world(settings, store, reader)
         assert isinstance(world.flags, FlagBoard)
+        await world.flags.begin_anew_if_restored()
         service = Service(store, world.flags, world)
         await service.open()
     except BaseException:
@@ -122,9 +124,10 @@ def _world(settings: Settings, store: FlagStore, reader: "SourceReader") -> Worl
     from orchestrator.adapters.sql.backfill import BackfillPerformer
     from orchestrator.adapters.sql.migrators import MigratorLock
     from orchestrator.journal.kill_switch import FileKillSwitch
+    from orchestrator.journal.seen import SeenFile
 
     kill_switch = FileKillSwitch(settings.state_dir / KILL_SWITCH_FILE)
-    board = FlagBoard(store, kill_switch)
+    board = FlagBoard(store, kill_switch, SeenFile(settings.state_dir / SEEN_FILE))
     flags = PlacedFlagPerformer(FlagPerformer(board, reader.clock), FlagSystems(reader.http))
     sql = SqlPerformer(reader.http.secrets)
     backfill = BackfillPerformer(reader.http.secrets)

@@ -7,11 +7,24 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
+
+import structlog
 
 from flags.feed import Feed, FeedVersion, newest
-from flags.model import FlagDocument
+from flags.model import FlagDocument, Version
 from flags.snapshot import Snapshot
 from orchestrator.ports import FlagRecord, FlagStore, FlagWrite, KillSwitch
+
+log = structlog.get_logger()
+
+
+class VersionSeen(Protocol):
+    """Where the newest version is kept that this store ever gave out; None if that is not known."""
+
+    def read(self) -> Version | None: ...
+
+    def note(self, version: Version) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -32,9 +45,12 @@ class Standing:
 class FlagBoard:
     """A ``FlagStore`` in front of another; *listeners* hear of every write: environment and key."""
 
-    def __init__(self, store: FlagStore, kill_switch: KillSwitch) -> None:
+    def __init__(self, store: FlagStore, kill_switch: KillSwitch, seen: VersionSeen | None = None) -> None:
+        """*seen* remembers, outside of the store, the newest version that was given out."""
         self._store = store
         self._kill_switch = kill_switch
+        self._seen = seen
+        self._generation = Version(0, 0)
         self._documents: dict[str, dict[str, FlagDocument]] = {}
         self._standings: dict[str, Standing] = {}
         self._moved = asyncio.Event()
@@ -44,6 +60,20 @@ class FlagBoard:
     async def load(self) -> None:
         for record in await self._store.all():
             self._note(record)
+        given = await self._store.version()
+        self._generation = Version(given.generation, 0)
+
+    async def begin_anew_if_restored(self) -> None:
+        """A store that gave out newer versions before than it knows of was set back, from a backup or a copy. Its flags
+        are of a new generation then, or clients would go on with those that they saw, and pass its kill switch by."""
+        seen = self._seen.read() if self._seen is not None else None
+        given = await self._store.version()
+        if seen is None or seen <= given:
+            return
+        generation = given.generation
+        while generation <= seen.generation:
+            generation = await self.new_generation()
+        log.warning("flags.restored", known=str(given), seen=str(seen), generation=generation)
 
     async def get(self, environment: str, key: str) -> FlagRecord | None:
         return await self._store.get(environment, key)
@@ -54,9 +84,19 @@ class FlagBoard:
     async def history(self, environment: str, key: str, limit: int = 50) -> list[FlagRecord]:
         return await self._store.history(environment, key, limit)
 
+    async def version(self) -> Version:
+        return await self._store.version()
+
+    async def new_generation(self) -> int:
+        generation = await self._store.new_generation()
+        self._generation = Version(generation, 0)
+        return generation
+
     async def write(self, write: FlagWrite, at: float) -> FlagRecord:
         record = await self._store.write(write, at)
         self._note(record)
+        if self._seen is not None:
+            self._seen.note(record.document.version)
         for listener in self.listeners:
             listener(record.document.environment, record.document.key)
         return record
@@ -88,7 +128,7 @@ class FlagBoard:
         }
         return Feed(
             environment,
-            FeedVersion(newest(documents), revision),
+            FeedVersion(max(newest(documents), self._generation), revision),
             documents,
             killed,
             lifted=tuple(one.key for one in documents if killed and not one.permanent and not is_held[one.key]),

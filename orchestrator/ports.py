@@ -185,6 +185,14 @@ class FlagStore(Protocol):
 
     async def history(self, environment: str, key: str, limit: int = 50) -> list[FlagRecord]: ...
 
+    async def version(self) -> Version:
+        """The newest that was given out; of a store that was restored, its new generation's."""
+        ...
+
+    async def new_generation(self) -> int:
+        """To be called when the store was restored: versions given out from now on are above all earlier ones."""
+        ...
+
 
 class KillSwitch(Protocol):
     """The latch above flag documents: works while the store is away, and survives a crash. Synchronous and small."""

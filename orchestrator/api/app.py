@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
-from orchestrator.api import errors, flags, health, ofrep, page, plans, runs
+from orchestrator.api import errors, feed, flagd, flags, health, ofrep, page, plans, runs
 from orchestrator.api.context import ApiContext, Timing
 from orchestrator.api.guard import Guard
 from orchestrator.api.limits import RateLimit
@@ -69,10 +69,11 @@ def _assembled(context: ApiContext) -> FastAPI:
         separate_input_output_schemas=False,
     )
     app.state.context = context
-    routers = [module.router for module in (runs, plans, flags, ofrep, health, page)]
+    routers = [module.router for module in (runs, plans, flags, ofrep, feed, flagd, health, page)]
     for router in routers:
         app.include_router(router)
     errors.install(app, [*app.routes, *(route for router in routers for route in router.routes)])
+    app.add_middleware(feed.Shortcut)
     app.add_middleware(Guard, context=context)
     return app
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 START_SECONDS = 10.0
 GOODBYE_SECONDS = 1  # for requests under way and event streams, when the server ends
 BACKLOG = 2048
+STALLED_MS = 60_000
 
 
 class AddressInUse(RolloutError):
@@ -37,6 +38,8 @@ def bind(host: str, port: int) -> socket.socket:
     bound = socket.socket(family, kind, protocol)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # one who takes nothing any more could keep its connection for ever
+            bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALLED_MS)
         bound.bind(address)
         bound.listen(BACKLOG)
         bound.setblocking(False)
@@ -67,6 +70,8 @@ async def serving(app: FastAPI, bound: socket.socket) -> AsyncIterator[None]:
     """Serves while the body runs. Closes the socket."""
     import uvicorn
 
+    from orchestrator.api.protocol import BoundedProtocol
+
     class Server(uvicorn.Server):
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
@@ -75,6 +80,7 @@ async def serving(app: FastAPI, bound: socket.socket) -> AsyncIterator[None]:
     config = uvicorn.Config(
         app,
         log_config=None,
+        http=BoundedProtocol,
         access_log=False,
         lifespan="off",
         server_header=False,

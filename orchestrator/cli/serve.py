@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import resource
 from argparse import Namespace
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -14,15 +15,25 @@ from orchestrator.cli.settings import DEFAULT_LISTEN, parse_listen, store_url
 from orchestrator.errors import RolloutError
 
 FIRST_RUN_SECONDS = 30.0
+MOST_FILES = 65_536
 IDLE_SECONDS = 2.0
 
 
 def serve(arguments: Namespace) -> int:
     log_to_errors()
+    _allow_many_files()
     listen = arguments.listen or (None if arguments.until_idle else DEFAULT_LISTEN)
     token_file = Path(arguments.token_file) if arguments.token_file else None
     wanted = Served(listen, token_file, arguments.flagd_listen)
     return asyncio.run(_serve(wanted, until_idle=arguments.until_idle))
+
+
+def _allow_many_files() -> None:
+    """Each stream of flags is one. A soft limit is for programs that could not count beyond it, which this one can."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and (soft < hard or hard == resource.RLIM_INFINITY):
+        most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 @dataclass(frozen=True, slots=True)

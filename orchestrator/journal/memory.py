@@ -119,6 +119,9 @@ class MemoryStore:
         """Newest first, the present document included."""
         return self._history.get((environment, key), [])[::-1][: max(limit, 0)]
 
+    async def version(self) -> Version:
+        return Version(self._generation, self._number)
+
     async def new_generation(self) -> int:
         """To be called when the store was restored: versions given out from now on are above all earlier ones."""
         self._generation += 1

@@ -17,6 +17,7 @@ async def test_a_flag_that_was_never_written_is_none(store: Store) -> None:
     assert await store.get("production", "f") is None
     assert await store.all() == []
     assert await store.history("production", "f") == []
+    assert await store.version() == Version(1, 0)
 
 
 async def test_the_store_numbers_what_is_written_whatever_version_the_document_bears(store: Store) -> None:
@@ -73,7 +74,9 @@ async def test_versions_never_go_back(store: Store, reopen: Callable[[], Awaitab
     again = await reopen()
     reopened = (await again.write(flag_write(expected=before), at=2)).document.version
     assert reopened == Version(1, 2)
+    assert await again.version() == reopened
     assert await again.new_generation() == 2
+    assert await again.version() == Version(2, 2)
     restored = (await again.write(flag_write(expected=reopened), at=3)).document.version
     assert restored == Version(2, 3)
     record = await again.get("production", "f")

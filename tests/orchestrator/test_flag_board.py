@@ -2,15 +2,17 @@
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from flags.feed import Feed
-from flags.model import FlagDocument
+from flags.model import FlagDocument, Version
 from flags.snapshot import Snapshot
 from orchestrator.flag_board import FlagBoard
 from orchestrator.journal.kill_switch import MemoryKillSwitch
 from orchestrator.journal.memory import MemoryStore
+from orchestrator.journal.seen import SeenFile
 from orchestrator.ports import FlagWrite, Latch
 
 
@@ -105,3 +107,33 @@ def on(board: FlagBoard) -> set[str]:
 def on_in(snapshot: Snapshot) -> set[str]:
     flags = {document.key: snapshot.get(document.key) for document in snapshot.documents()}
     return {key for key, flag in flags.items() if flag is not None and flag.is_on({})}
+
+
+async def test_a_store_that_was_set_back_gets_a_new_generation_so_that_its_flags_are_news(tmp_path: Path) -> None:
+    lived = FlagBoard(MemoryStore(), MemoryKillSwitch(), SeenFile(tmp_path / "seen"))
+    for percentage in (1.0, 2.0, 3.0):
+        await write(lived, "a", percentage=percentage)
+    known = lived.standing("production").feed.version
+    store = MemoryStore()
+    await write(FlagBoard(store, MemoryKillSwitch()), "a", percentage=1.0)  # the backup
+    for _ in ("restored", "started again"):
+        restored = FlagBoard(store, MemoryKillSwitch(), SeenFile(tmp_path / "seen"))
+        await restored.begin_anew_if_restored()
+        await restored.load()
+        assert restored.standing("production").feed.version > known
+        assert await store.version() == Version(2, 1)
+
+
+@pytest.mark.parametrize("text", ("", "x", "1.2.3", "\xff"))
+async def test_a_note_of_versions_that_cannot_be_read_is_passed_over(tmp_path: Path, text: str) -> None:
+    (tmp_path / "seen").write_text(text, encoding="latin-1")
+    board = FlagBoard(MemoryStore(), MemoryKillSwitch(), SeenFile(tmp_path / "seen"))
+    await board.begin_anew_if_restored()
+    await write(board, "a")
+    assert (tmp_path / "seen").read_text() == "1.1\n"
+
+
+async def test_a_note_of_versions_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+    board = FlagBoard(MemoryStore(), MemoryKillSwitch(), SeenFile(tmp_path / "nowhere" / "seen"))
+    await write(board, "a")
+    assert board.standing("production").feed.documents

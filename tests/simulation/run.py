@@ -17,6 +17,7 @@ from unittest.mock import patch
 
 import structlog
 
+from flags.model import Version
 from orchestrator import service as service_module
 from orchestrator.core.events import EffectRequested, Event, RunEnded, TargetObserved
 from orchestrator.errors import RolloutError, StoreError
@@ -148,6 +149,14 @@ class LifeStore:
     async def get(self, environment: str, key: str) -> FlagRecord | None:
         await self._enter("flag")
         return await self._store.get(environment, key)
+
+    async def version(self) -> Version:
+        await self._enter("version")
+        return await self._store.version()
+
+    async def new_generation(self) -> int:
+        await self._enter("new_generation", writes=True)
+        return await self._store.new_generation()
 
     async def all(self, environment: str | None = None) -> list[FlagRecord]:
         await self._enter("flags")

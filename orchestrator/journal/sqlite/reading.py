@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 import apsw
 
 from flags.errors import FlagError
-from flags.model import FlagDocument
+from flags.model import FlagDocument, Version
 from orchestrator.core.events import from_json
 from orchestrator.errors import StoreError
 from orchestrator.ports import Answer, FlagRecord, Recorded, RunRow
@@ -63,6 +63,12 @@ def flag_history(connection: apsw.Connection, environment: str, key: str, limit:
         "ORDER BY generation DESC, number DESC LIMIT ?"
     )
     return [_flag(found) for found in connection.execute(query, (environment, key, max(limit, 0)))]
+
+
+def version(connection: apsw.Connection) -> Version:
+    query = "SELECT value FROM meta WHERE name IN ('flag_number', 'generation') ORDER BY name"
+    number, generation = (value for (value,) in connection.execute(query))
+    return Version(generation, number)
 
 
 def _row(found: tuple[Any, ...]) -> RunRow:

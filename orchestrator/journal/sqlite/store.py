@@ -21,6 +21,7 @@ from typing import Final, NoReturn, TypeVar
 
 import apsw
 
+from flags.model import Version
 from orchestrator.core.events import Event
 from orchestrator.errors import StoreError
 from orchestrator.journal import chain
@@ -66,6 +67,9 @@ class ReadingStore:
     async def all(self, environment: str | None = None) -> list[FlagRecord]:
         return await self._read(partial(reading.flags, self._reader, environment))
 
+    async def version(self) -> Version:
+        return await self._read(partial(reading.version, self._reader))
+
     async def history(self, environment: str, key: str, limit: int = 50) -> list[FlagRecord]:
         """Newest first, the present document included."""
         return await self._read(partial(reading.flag_history, self._reader, environment, key, limit))
@@ -85,6 +89,9 @@ class ReadingStore:
         self._refuse()
 
     async def write(self, write: FlagWrite, at: float) -> FlagRecord:
+        self._refuse()
+
+    async def new_generation(self) -> int:
         self._refuse()
 
     async def close(self) -> None:

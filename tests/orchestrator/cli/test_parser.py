@@ -43,7 +43,7 @@ def test_help_loads_nothing_that_is_slow() -> None:
         (["status", "x", "--output", "xml"], "invalid choice: 'xml'"),
         (["status", "x", "--out", "json"], "unrecognized arguments"),
         (["resume", "x", "--keep", "--release"], "not allowed with"),
-        (["flag"], "needs one of list, get, set"),
+        (["flag"], "needs one of list, get, history, set"),
         (["serve", "--listen", "nowhere"], "HOST:PORT is expected"),
     ),
 )
