@@ -16,66 +16,45 @@ cost is the processor time of the server, less what it uses while nobody asks.
 """
 
 import contextlib
-import json
 import multiprocessing
 import os
 import platform
-import resource
 import selectors
 import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from http.client import HTTPConnection
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
+from benchmarks._flag_server import (
+    DEADLINE_SECONDS,
+    FLAG,
+    Server,
+    lateness_in,
+    more_files,
+    percentile,
+    rest,
+    served,
+    version_of,
+)
 from flags._events import EventReader
 from flags._sources import EVENT, FEED_PATH, STREAM_PATH
 from flags.feed import Feed
 from flags.snapshot import Snapshot
 
-FLAG = "measured"
 LIMITS = {"p99_s": 0.3, "polling_share": 0.25}
-DEADLINE_SECONDS = 120.0
 SPARE_FILES = 300  # what a process has open besides its clients
-
-# `rollout serve` with a timer that notes, every 5 ms, the moment and how late it came
-LATENESS = """
-import asyncio, sys, time
-from orchestrator.cli import main
-NOTES = open(sys.argv.pop(1), "w", buffering=65536)
-EVERY = 0.005
-
-class Policy(asyncio.DefaultEventLoopPolicy):
-    def new_event_loop(self):
-        loop = super().new_event_loop()
-        loop.call_soon(tick, loop, time.monotonic(), 0)
-        return loop
-
-def tick(loop, due, count):
-    now = time.monotonic()
-    NOTES.write(f"{now:.6f} {max(now - due, 0.0):.6f}\\n")
-    if count % 50 == 0:
-        NOTES.flush()
-    loop.call_at(now + EVERY, tick, loop, now + EVERY, count + 1)
-
-asyncio.set_event_loop_policy(Policy())
-sys.exit(main())
-"""
 
 
 def run(quick: bool) -> dict[str, Any]:
     wanted, rounds, pollers, polling_seconds = (500, 3, 100, 3.0) if quick else (5000, 10, 500, 15.0)
-    files = _more_files(wanted + SPARE_FILES)
+    files = more_files(wanted + SPARE_FILES)
     clients = min(wanted, files - SPARE_FILES)
-    with tempfile.TemporaryDirectory(prefix="bench-delivery-") as folder, _served(Path(folder)) as server:
+    with tempfile.TemporaryDirectory(prefix="bench-delivery-") as folder, served(Path(folder)) as server:
         server.put(0.0)
         empty_mb = server.rss_mb()
         with _applications(server.port) as applications:
@@ -83,7 +62,7 @@ def run(quick: bool) -> dict[str, Any]:
             applications.listen(clients)
             shared = [_change(server, applications, number % 2 == 0) for number in range(rounds)]
             rss_mb = server.rss_mb()
-            resting = _rest(2.0)
+            resting = rest(2.0)
             own = [_change(server, applications, number % 2 == 0, own=True) for number in range(3)]
             decode_ms = applications.decode_ms()
             applications.hang_up()
@@ -101,16 +80,16 @@ def run(quick: bool) -> dict[str, Any]:
         "rss_mb": rss_mb,
         "rss_without_clients_mb": empty_mb,
         "lateness_ms": {
-            "resting": _lateness(lateness, [resting]),
-            "changing": _lateness(lateness, [(one.began, one.ended) for one in shared]),
+            "resting": lateness_in(lateness, [resting]),
+            "changing": lateness_in(lateness, [(one.began, one.ended) for one in shared]),
         },
         "polling": {"clients": pollers, "quiet_share": quiet, **polling, "share": polling["busy_share"] - quiet},
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
         "load": round(os.getloadavg()[0], 1),
         "versions": {
             "python": platform.python_version(),
-            "uvicorn": _version("uvicorn"),
-            "httptools": _version("httptools"),
+            "uvicorn": version_of("uvicorn"),
+            "httptools": version_of("httptools"),
         },
     }
 
@@ -165,44 +144,31 @@ class Change:
     server_seconds: float
 
 
-def _change(server: "_Server", applications: "_Applications", on: bool, own: bool = False) -> Change:
+def _change(server: "Server", applications: "_Applications", on: bool, own: bool = False) -> Change:
     applications.expect(on, own)
     began, used = time.monotonic(), server.cpu_seconds()
     server.put(100.0 if on else 0.0)
     moments = applications.evaluated()
-    _rest(0.3)
+    rest(0.3)
     return Change(began, max(moments), [moment - began for moment in moments], server.cpu_seconds() - used)
 
 
 def _percentiles(changes: Sequence[Change]) -> dict[str, Any]:
     """Over all clients and changes; `p99_of_rounds_s` (least, median, most) shows how much these differ."""
     seconds = sorted(second for change in changes for second in change.seconds)
-    by_round = [round(_percentile(sorted(change.seconds), 0.99), 4) for change in changes]
+    by_round = [round(percentile(sorted(change.seconds), 0.99), 4) for change in changes]
     return {
-        "p50_s": round(_percentile(seconds, 0.5), 4),
-        "p99_s": round(_percentile(seconds, 0.99), 4),
+        "p50_s": round(percentile(seconds, 0.5), 4),
+        "p99_s": round(percentile(seconds, 0.99), 4),
         "last_s": round(seconds[-1], 4),
         "server_seconds": round(statistics.mean(change.server_seconds for change in changes), 3),
         "p99_of_rounds_s": [min(by_round), statistics.median(by_round), max(by_round)],
     }
 
 
-def _percentile(ordered: Sequence[float], share: float) -> float:
-    return ordered[min(int(len(ordered) * share), len(ordered) - 1)]
-
-
-def _lateness(notes: Sequence[tuple[float, float]], spans: Sequence[tuple[float, float]]) -> dict[str, float]:
-    late = sorted(late * 1000 for at, late in notes if any(began <= at <= ended for began, ended in spans)) or [0.0]
-    return {
-        "p50": round(_percentile(late, 0.5), 2),
-        "p99": round(_percentile(late, 0.99), 2),
-        "most": round(late[-1], 2),
-    }
-
-
-def _polling(server: "_Server", applications: "_Applications", clients: int, seconds: float) -> dict[str, Any]:
+def _polling(server: "Server", applications: "_Applications", clients: int, seconds: float) -> dict[str, Any]:
     applications.poll(clients, seconds + 2.0)
-    _rest(1.0)
+    rest(1.0)
     busy = server.share_of_a_core(seconds)
     answers, not_modified = applications.polled()
     return {
@@ -210,96 +176,6 @@ def _polling(server: "_Server", applications: "_Applications", clients: int, sec
         "answers_per_second": answers / (seconds + 2.0),
         "not_modified": not_modified / max(answers, 1),
     }
-
-
-def _rest(seconds: float) -> tuple[float, float]:
-    """From when to when (monotonic)."""
-    began = time.monotonic()
-    time.sleep(seconds)
-    return began, time.monotonic()
-
-
-def _more_files(wanted: int) -> int:
-    """Files that this process and its children may have open, raised as far as is allowed."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return soft
-
-
-def _version(package: str) -> str:
-    from importlib.metadata import version
-
-    return version(package)
-
-
-# --- the server -------------------------------------------------------------------------------------------------------
-
-
-class _Server:
-    def __init__(self, process: "subprocess.Popen[bytes]", note: dict[str, Any], lateness: Path) -> None:
-        self._process = process
-        self._lateness = lateness
-        self._token = note["token"]
-        self.port = urlsplit(note["url"]).port or 0
-
-    def put(self, percentage: float) -> None:
-        body = json.dumps({"percentage": percentage, "state": "enabled", "reason": "measured"})
-        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_SECONDS)
-        with contextlib.closing(connection):
-            connection.request("PATCH", f"/api/v1/flags/{FLAG}", body, headers)
-            answer = connection.getresponse()
-            if answer.status != 200:
-                raise RuntimeError(f"the flag was not set: {answer.status} {answer.read()!r}")
-
-    def rss_mb(self) -> float:
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
-        (line,) = (line for line in status.splitlines() if line.startswith("VmRSS"))
-        return int(line.split()[1]) / 1024
-
-    def share_of_a_core(self, seconds: float) -> float:
-        began, used = time.monotonic(), self.cpu_seconds()
-        _rest(seconds)
-        return round((self.cpu_seconds() - used) / (time.monotonic() - began), 4)
-
-    def cpu_seconds(self) -> float:
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait(DEADLINE_SECONDS)
-
-    def lateness(self) -> list[tuple[float, float]]:
-        lines = (line.split() for line in self._lateness.read_text().splitlines())
-        return [(float(line[0]), float(line[1])) for line in lines if len(line) == 2]
-
-
-@contextlib.contextmanager
-def _served(folder: Path) -> Iterator[_Server]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("ROLLOUT_")}
-    environment = {**kept, "ROLLOUT_STATE_DIR": str(folder / "state")}
-    lateness, errors = folder / "lateness", folder / "errors"
-    command: list[str | Path] = [sys.executable, "-c", LATENESS, lateness, "serve", "--listen", "127.0.0.1:0"]
-    with errors.open("wb") as stream:
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=stream)
-    try:
-        yield _Server(process, _note(folder / "state" / "controller.json", process, errors), lateness)
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _note(path: Path, process: "subprocess.Popen[bytes]", errors: Path) -> dict[str, Any]:
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while not path.exists():
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"rollout serve did not start: {errors.read_text()[-2000:]}")
-        time.sleep(0.05)
-    note: dict[str, Any] = json.loads(path.read_text())
-    return note
 
 
 # --- the applications, seen from here ---------------------------------------------------------------------------------
