@@ -47,6 +47,7 @@ EVENTS_PREFLIGHT_HEADERS = PREFLIGHT_HEADERS | {
     "Access-Control-Allow-Methods": "GET",
     "Access-Control-Allow-Headers": "Authorization, Cache-Control, Last-Event-ID, X-API-Key, X-Rollout-Environment",
 }
+EVALUATION = OFREP + "v1/evaluate/"
 
 
 class Guard:
@@ -59,6 +60,8 @@ class Guard:
             await self._app(scope, receive, send)
             return
         answer = _Answer(scope["path"], send)
+        if scope["path"].startswith(EVALUATION):  # a thousand may ask in one moment: before any work is done for them
+            await change_streams(scope).turns.take()
         refusal = self._at_the_door(scope)
         if refusal is not None:
             await refusal(scope, receive, answer.send)

@@ -128,7 +128,6 @@ async def evaluate_all(request: Request) -> Response:
     if refused is not None:
         return _response(request, refused)
     body = await _body(request)
-    await change_streams(request.scope).turns.take()
     standing = _standing(request)
     responder = await _responders(request).of(standing)
     uri = change_streams(request.scope).uri(request.scope.get("root_path", ""), standing.feed.environment)
@@ -151,7 +150,6 @@ async def evaluate_one(request: Request) -> Response:
     if refused is not None:
         return _response(request, refused)
     body = await _body(request)
-    await change_streams(request.scope).turns.take()
     responder = await _responders(request).of(_standing(request))
     return _response(request, responder.single(request.path_params["key"], body))
 
