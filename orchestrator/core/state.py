@@ -233,10 +233,10 @@ class NoticeState:
     settled: bool = False
 
 
-@dataclass(
-    frozen=True
-)  # without slots: what is derived from it is kept with it, and a changed copy is one of a dictionary
+@dataclass(frozen=True)
 class State:
+    """Without slots: what is derived from it is kept with it, and a changed copy is that of a dictionary."""
+
     started: RunStarted
     program: Program
     author: str
