@@ -157,7 +157,7 @@ async def test_all_clients_share_one_frame_and_one_follower_and_leave_nothing_be
         frames = {client.result() for client in clients}
         assert frames == {service.standing("production").text}
         await until(lambda: (streams(server).places.taken, streams(server)._channels) == (0, {}))
-        assert all(task.done() for task in channel._tasks)
+        await until(lambda: all(task.done() for task in channel._tasks))
 
 
 async def one_change(server: Server, service: FakeService) -> bytes:
