@@ -132,7 +132,7 @@ class Responder:
         content = b'{"flags":[%b],"metadata":%b%b}' % (flags, self._metadata, _event_streams(event_stream))
         tag = hashlib.blake2b(content, digest_size=16).hexdigest()
         headers = {"ETag": f'"{tag}"'}
-        if if_none_match is not None and _names(if_none_match, tag):
+        if is_named(tag, if_none_match):
             return Answer(HTTPStatus.NOT_MODIFIED, headers=headers)
         return Answer(HTTPStatus.OK, content, {**_JSON_HEADERS, **headers})
 
@@ -256,5 +256,8 @@ def _encoded(value: object) -> bytes:
     return json.dumps(value, separators=(",", ":"), allow_nan=False, sort_keys=True).encode()
 
 
-def _names(if_none_match: str, tag: str) -> bool:
+def is_named(tag: str, if_none_match: str | None) -> bool:
+    """Whether a client has what *tag* stands for: one of a list of entity tags, weak ones too, or `*`."""
+    if if_none_match is None:
+        return False
     return if_none_match.strip() in ("*", tag) or tag in _ENTITY_TAG.findall(if_none_match)

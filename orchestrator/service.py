@@ -8,12 +8,13 @@ import getpass
 import hashlib
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
 
+from flags.model import FlagDocument
 from orchestrator.core import evidence as ev
 from orchestrator.core.commands import Actor, Command
 from orchestrator.core.events import InheritedTarget, PlanDocument, RunStarted
@@ -25,6 +26,7 @@ from orchestrator.core.view import status, summary
 from orchestrator.errors import Conflict, Fenced, Forbidden, NotFound, Refused, RolloutError, StoreError, TargetBusy
 from orchestrator.flag_board import FlagBoard
 from orchestrator.ports import (
+    FlagRecord,
     FlagWrite,
     Journal,
     NewRun,
@@ -409,17 +411,45 @@ class Service(Reading):
     ) -> dict[str, Any]:
         """A person's own edit. A run that moves the flag holds ``changed_elsewhere`` until somebody decides."""
         _require(actor, "operator", "setting a flag")
+
+        def changed(record: FlagRecord | None) -> FlagDocument:
+            value = change_value(to_value(record.document) if record is not None else {**ABSENT}, change)
+            return to_document(value, key, environment)
+
+        written = await self._write(environment, key, changed, reason, actor)
+        assert written is not None
+        return self._flag_shown(written, await self._holders())
+
+    async def put_flag(self, document: FlagDocument, reason: str, actor: Actor) -> bool:
+        """A whole document, as a person has it from elsewhere. False if the flag is like that already."""
+        _require(actor, "operator", "setting a flag")
+
+        def wanted(record: FlagRecord | None) -> FlagDocument | None:
+            is_same = record is not None and replace(document, version=record.document.version) == record.document
+            return None if is_same else document
+
+        return await self._write(document.environment, document.key, wanted, reason, actor) is not None
+
+    async def _write(
+        self,
+        environment: str,
+        key: str,
+        wanted: Callable[[FlagRecord | None], FlagDocument | None],
+        reason: str,
+        actor: Actor,
+    ) -> FlagRecord | None:
+        """What is *wanted* of what stands there now; None if that is nothing."""
         for _ in range(FLAG_WRITES):
             record = await self.board.get(environment, key)
-            value = change_value(to_value(record.document) if record is not None else {**ABSENT}, change)
+            document = wanted(record)
+            if document is None:
+                return None
             expected = record.document.version if record is not None else None
-            write = FlagWrite(to_document(value, key, environment), expected, actor.name, reason)
             try:
-                written = await self.board.write(write, self.clock.now())
+                return await self.board.write(FlagWrite(document, expected, actor.name, reason), self.clock.now())
             except Conflict:
                 continue
-            return self._flag_shown(written, await self._holders())
-        raise Conflict(f"others keep writing flag {key}; nothing was changed")
+        raise Conflict(f"others keep writing flag {key}; nothing of it was changed")
 
     async def disable_all(self, asked: Kill, actor: Actor) -> dict[str, Any]:
         """The kill switch. Over a whole environment, or all of them, it works while the store is away."""

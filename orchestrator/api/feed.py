@@ -11,26 +11,24 @@ large frame goes out in pieces, so that what waits in this process for a slow cl
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import structlog
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from starlette.datastructures import QueryParams
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from flags.errors import FlagError
 from flags.feed import FeedVersion
-from flags.values import name
+from flags.ofrep import is_named
 from orchestrator.api.bodies import refusals
 from orchestrator.api.context import ApiContext, Timing
-from orchestrator.api.limits import KIB, Places
-from orchestrator.api.streams import EVENT_STREAM
+from orchestrator.api.flag_routes import PIECE_BYTES, environment_of, header_of, parameters
+from orchestrator.api.limits import Places
+from orchestrator.api.streams import EVENT_STREAM, gone
 from orchestrator.errors import RolloutError, Temporary
 
 if TYPE_CHECKING:
@@ -41,11 +39,8 @@ log = structlog.get_logger()
 MOST_STREAMS = 20_000
 WOKEN_AT_ONCE = 50
 RETRY_AFTER_SECONDS = 10.0
-DEFAULT_ENVIRONMENT = "production"
-_ENTITY_TAG = re.compile(r'(?:W/)?"([^"]*)"')
 _JSON = (b"content-type", b"application/json")
 _NO_CACHE = (b"cache-control", b"no-cache")  # may be kept, and is asked for again with If-None-Match
-PIECE_BYTES = 64 * KIB
 _HEARTBEAT = (b": heartbeat\n\n",)
 
 
@@ -56,18 +51,9 @@ def _words(**more: str) -> dict[int | str, dict[str, Any]]:
 router = APIRouter(prefix="/flags/v1", tags=["evaluation"])
 
 
-def _parameters(*headers: str) -> dict[str, Any]:
-    names = [("query", "environment"), ("header", "X-Rollout-Environment"), *(("header", name) for name in headers)]
-    return {
-        "parameters": [
-            {"name": name, "in": place, "required": False, "schema": {"type": "string"}} for place, name in names
-        ]
-    }
-
-
 @router.get(
     "/feed",
-    openapi_extra=_parameters("If-None-Match"),
+    openapi_extra=parameters(("header", "If-None-Match")),
     responses=_words(**{"200": "`{format, environment, version, killed, lifted, held, flags}`", "304": "As before"}),
 )
 async def feed(request: Request) -> Response:
@@ -77,7 +63,7 @@ async def feed(request: Request) -> Response:
 
 @router.get(
     "/stream",
-    openapi_extra=_parameters("Last-Event-ID"),
+    openapi_extra=parameters(("header", "Last-Event-ID")),
     responses=_words(**{"200": "Events of type `feed`: the id is the version, the data the whole text"}),
 )
 async def stream(request: Request) -> Response:
@@ -102,10 +88,9 @@ class Shortcut:
 
 
 def _feed_for(scope: Scope) -> Response:
-    standing = _context(scope).service.standing(_environment(scope))
+    standing = _context(scope).service.standing(environment_of(scope))
     version = str(standing.feed.version)
-    known = _header(scope, b"if-none-match")
-    if known is not None and _names(known, version):
+    if is_named(version, header_of(scope, b"if-none-match")):
         return _Bytes(304, version, b"")
     return _Bytes(200, version, standing.text)
 
@@ -115,9 +100,9 @@ def _stream_for(scope: Scope) -> Response:
     if streams.places.are_gone:
         sentence = f"{streams.places.taken} streams of flags are open; come again later, or ask /flags/v1/feed."
         raise Temporary(sentence, retry_after_seconds=RETRY_AFTER_SECONDS)
-    environment = _environment(scope)
+    environment = environment_of(scope)
     _context(scope).service.standing(environment)  # what can't be had is refused before anything is sent
-    return _FeedStream(streams, environment, _header(scope, b"last-event-id"))
+    return _FeedStream(streams, environment, header_of(scope, b"last-event-id"))
 
 
 _SHORT: Final[dict[str, Callable[[Scope], ASGIApp]]] = {"/flags/v1/feed": _feed_for, "/flags/v1/stream": _stream_for}
@@ -135,25 +120,6 @@ class _Bytes(Response):
 
 def _context(scope: Scope) -> ApiContext:
     return cast(ApiContext, scope["app"].state.context)
-
-
-def _environment(scope: Scope) -> str:
-    """As OFREP finds it. Raises InvalidFlag for what is no name."""
-    found = _environment_in(scope["query_string"]) or _header(scope, b"x-rollout-environment")
-    return name(found or scope["state"]["environment"] or DEFAULT_ENVIRONMENT, "environment")
-
-
-@lru_cache(1024)
-def _environment_in(query: bytes) -> str | None:
-    return QueryParams(query).get("environment")
-
-
-def _header(scope: Scope, wanted: bytes) -> str | None:
-    return next((value.decode("latin-1") for name, value in scope["headers"] if name == wanted), None)
-
-
-def _names(if_none_match: str, version: str) -> bool:
-    return if_none_match.strip() == "*" or version in _ENTITY_TAG.findall(if_none_match)
 
 
 # --- streams ----------------------------------------------------------------------------------------------------------
@@ -280,8 +246,8 @@ class _FeedStream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         with self._streams.listening(self._environment) as listener:
-            gone = asyncio.create_task(_gone(receive))
-            gone.add_done_callback(listener.leave)
+            leaving = asyncio.create_task(gone(receive))
+            leaving.add_done_callback(listener.leave)
             try:
                 await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
                 await listener.write(send, self._last_event_id)
@@ -294,9 +260,9 @@ class _FeedStream(Response):
                 log.warning("stream.dropped", path=scope["path"], why="its client takes nothing")
             finally:
                 listener.sending_since = None
-                gone.remove_done_callback(listener.leave)
-                gone.cancel()
-                await asyncio.gather(gone, return_exceptions=True)
+                leaving.remove_done_callback(listener.leave)
+                leaving.cancel()
+                await asyncio.gather(leaving, return_exceptions=True)
 
 
 class _Listener:
@@ -337,8 +303,3 @@ class _Listener:
         self.is_dropped = True
         self.sending_since = None
         self.task.cancel()
-
-
-async def _gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

@@ -1,136 +1,71 @@
 """Flags for flagd and its in-process providers as one document, and documents of flagd taken over.
 
-Which environment is read: ``?environment=``, else the header ``X-Rollout-Environment``, else the token's own, else
-``production``. The same document over gRPC is in ``orchestrator.flagd_sync``.
+The same document over gRPC is in ``orchestrator.flagd_sync``.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import re
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import structlog
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from flags.feed import FeedVersion
 from flags.flagd import encode, unsaid
 from flags.flagd_reading import read_data
-from flags.model import FlagDocument
+from flags.ofrep import is_named
 from orchestrator.api.auth import Operator
 from orchestrator.api.bodies import refusals
 from orchestrator.api.context import context_of
 from orchestrator.api.encoding import Json
-from orchestrator.core.commands import Actor
-from orchestrator.errors import Conflict
-from orchestrator.ports import FlagWrite
+from orchestrator.api.flag_routes import MadeOnce, environment_of, parameters
 
 if TYPE_CHECKING:
     from orchestrator.flag_board import Standing
-    from orchestrator.service import Service
 
 router = APIRouter()
 log = structlog.get_logger()
 
-DEFAULT_ENVIRONMENT = "production"
-MANY_FLAGS = 500
-MOST_TEXTS = 100
-FLAG_WRITES = 5
-_ENTITY_TAG = re.compile(r'(?:W/)?"([^"]*)"')
-
-EnvironmentQuery = Annotated[str | None, Query(alias="environment", max_length=200)]
-EnvironmentHeader = Annotated[str | None, Header(alias="X-Rollout-Environment", max_length=200)]
-
-
 # --- what is served ---------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class FlagdText:
-    """One environment as flagd reads it, at one version."""
-
-    version: FeedVersion
-    content: bytes
-    tag: str
+def flagd_text(standing: Standing) -> bytes:
+    """One environment as flagd reads it. What cannot be said there goes into the log."""
+    for sentence in unsaid(standing.feed.documents):
+        log.warning("flagd.unsaid", environment=standing.feed.environment, what=sentence)
+    return encode(standing.snapshot, standing.feed.version)
 
 
-class FlagdTexts:
-    """The newest text of each environment, written once for all who ask.
-
-    Where there are many flags this is done beside the event loop: gates and leases must not wait for it.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[str, FlagdText] = {}
-        self._writing = asyncio.Lock()
-
-    async def of(self, standing: Standing) -> FlagdText:
-        environment, version = standing.feed.environment, standing.feed.version
-        known = self._known.get(environment)
-        if known is not None and known.version == version:
-            return known
-        async with self._writing:
-            known = self._known.get(environment)
-            if known is not None and known.version == version:
-                return known
-            if len(standing.feed.documents) < MANY_FLAGS:
-                made = _written(standing)
-            else:
-                made = await asyncio.to_thread(_written, standing)
-            self._keep(environment, made)
-        for sentence in unsaid(standing.feed.documents):
-            log.warning("flagd.unsaid", environment=environment, what=sentence)
-        return made
-
-    def _keep(self, environment: str, made: FlagdText) -> None:
-        self._known.pop(environment, None)
-        self._known[environment] = made
-        if len(self._known) > MOST_TEXTS:
-            self._known.pop(next(iter(self._known)))
+def _tagged_text(standing: Standing) -> tuple[bytes, str]:
+    """The entity tag is of the text, not of the version: a controller that says the same flags otherwise is heard."""
+    text = flagd_text(standing)
+    return text, hashlib.blake2b(text, digest_size=16).hexdigest()
 
 
-def _written(standing: Standing) -> FlagdText:
-    content = encode(standing.snapshot, standing.feed.version)
-    return FlagdText(standing.feed.version, content, hashlib.blake2b(content, digest_size=16).hexdigest())
-
-
-def _texts(request: Request) -> FlagdTexts:
+def _texts(request: Request) -> MadeOnce[tuple[bytes, str]]:
     """Those of this application."""
     state = request.app.state
-    found = getattr(state, "flagd_texts", None)
-    if found is None:
-        found = state.flagd_texts = FlagdTexts()
-    assert isinstance(found, FlagdTexts)
-    return found
+    if not hasattr(state, "flagd_texts"):
+        state.flagd_texts = MadeOnce(_tagged_text)
+    return cast("MadeOnce[tuple[bytes, str]]", state.flagd_texts)
 
 
 @router.get(
     "/flagd/v1/flags.json",
     tags=["evaluation"],
+    openapi_extra=parameters(("header", "If-None-Match")),
     responses=refusals()
     | {200: {"description": "`{flags, metadata}` with an ETag"}, 304: {"description": "As before"}},
 )
-async def flags_json(
-    request: Request,
-    environment: EnvironmentQuery = None,
-    environment_header: EnvironmentHeader = None,
-    if_none_match: Annotated[str | None, Header()] = None,
-) -> Response:
+async def flags_json(request: Request) -> Response:
     """All flags of an environment for flagd (a source of kind `http`) and its in-process providers."""
-    name = environment or environment_header or request.state.environment or DEFAULT_ENVIRONMENT
-    text = await _texts(request).of(context_of(request).service.standing(name))
-    headers = {"ETag": f'"{text.tag}"', "Cache-Control": "no-cache"}  # may be kept, and is asked for again
-    if if_none_match is not None and _names(if_none_match, text.tag):
+    text, tag = await _texts(request).of(context_of(request).service.standing(environment_of(request.scope)))
+    headers = {"ETag": f'"{tag}"', "Cache-Control": "no-cache"}  # may be kept, and is asked for again
+    if is_named(tag, request.headers.get("if-none-match")):
         return Response(status_code=304, headers=headers)
-    return Response(text.content, headers=headers, media_type="application/json")
-
-
-def _names(if_none_match: str, tag: str) -> bool:
-    return if_none_match.strip() == "*" or tag in _ENTITY_TAG.findall(if_none_match)
+    return Response(text, headers=headers, media_type="application/json")
 
 
 # --- what is taken over -----------------------------------------------------------------------------------------------
@@ -167,7 +102,7 @@ async def import_flags(
     """Take over a document of flagd, or an export: all of it if every flag can be said here, else nothing."""
     found = read_data(body.flagd, environment)
     service = context_of(request).service
-    written = [one.key for one in found.documents if await _write(service, one, actor, body.reason)]
+    written = [one.key for one in found.documents if await service.put_flag(one, body.reason, actor)]
     runs = {one["key"]: one["run"] for one in await service.flags(found.environment) if one["run"] is not None}
     answer = FlagdImported(
         environment=found.environment,
@@ -177,18 +112,3 @@ async def import_flags(
         notes=list(found.notes),
     )
     return Json(answer.model_dump())
-
-
-async def _write(service: Service, document: FlagDocument, actor: Actor, reason: str) -> bool:
-    """False if the flag is like that already. A run that moves it hears of the write, and holds."""
-    for _ in range(FLAG_WRITES):
-        record = await service.board.get(document.environment, document.key)
-        expected = record.document.version if record is not None else None
-        if record is not None and replace(document, version=record.document.version) == record.document:
-            return False
-        try:
-            await service.board.write(FlagWrite(document, expected, actor.name, reason), service.clock.now())
-        except Conflict:
-            continue
-        return True
-    raise Conflict(f"others keep writing flag {document.key}; those before it in the document were taken over")

@@ -1,16 +1,14 @@
 """OpenFeature Remote Evaluation Protocol 0.3 over HTTP: ``flags.ofrep`` answers, this carries its bytes.
 
-Which environment is asked: ``?environment=``, else the header ``X-Rollout-Environment``, else the token's own, else
-``production``. Who may ask is in ``auth.py``, what browsers of other origins are allowed in ``guard.py``, and how
-clients hear of changes in ``ofrep_stream.py``.
+Which environment is asked is in ``flag_routes.py``, who may ask in ``auth.py``, what browsers of other origins are
+allowed in ``guard.py``, and how clients hear of changes in ``ofrep_stream.py``.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import structlog
 from fastapi import APIRouter, HTTPException, Request
@@ -20,11 +18,10 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.types import Receive, Scope, Send
 
 from flags.ofrep import Answer, Responder, too_many_requests
-from flags.snapshot import Snapshot
-from flags.values import name
 from orchestrator.api.context import context_of
-from orchestrator.api.limits import EVALUATION_SECONDS, KIB
-from orchestrator.api.ofrep_stream import DEFAULT_ENVIRONMENT, EVENTS, change_streams
+from orchestrator.api.flag_routes import MANY_FLAGS, PIECE_BYTES, MadeOnce, environment_of, parameters
+from orchestrator.api.limits import EVALUATION_SECONDS
+from orchestrator.api.ofrep_stream import EVENTS, change_streams
 from orchestrator.api.streams import EVENT_STREAM
 
 if TYPE_CHECKING:
@@ -33,10 +30,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 FLAGS: Final = "/ofrep/v1/evaluate/flags"
-MANY_FLAGS: Final = 500
-"""From so many on, flags are compiled, and all answered, beside the event loop: gates and leases must not wait."""
-
-PIECE_BYTES: Final = 64 * KIB
 
 
 class _AnyKey(Convertor[str]):
@@ -65,17 +58,6 @@ class _PlainRoute(APIRoute):
 
 register_url_convertor("flag_key", _AnyKey())
 router = APIRouter(tags=["evaluation"], route_class=_PlainRoute)
-
-
-def _parameters(*more: tuple[str, str]) -> dict[str, Any]:
-    """What a route takes beside its body, as OpenAPI has it: where, and its name."""
-    places = (("query", "environment"), ("header", "X-Rollout-Environment"), *more)
-    return {
-        "parameters": [
-            {"name": name, "in": place, "required": place == "path", "schema": {"type": "string"}}
-            for place, name in places
-        ]
-    }
 
 
 _CONTEXT: dict[str, Any] = {
@@ -119,7 +101,7 @@ _BULK = (("header", "If-None-Match"), ("query", "flagConfigEtag"), ("query", "fl
 
 @router.post(
     FLAGS,
-    openapi_extra=_CONTEXT | _parameters(*_BULK),
+    openapi_extra=_CONTEXT | parameters(*_BULK),
     responses=_answers(**{"200": "`{flags, metadata, eventStreams}` with an ETag", "304": "As before"}),
 )
 async def evaluate_all(request: Request) -> Response:
@@ -139,7 +121,7 @@ async def evaluate_all(request: Request) -> Response:
 
 @router.post(
     FLAGS + "/{key:flag_key}",
-    openapi_extra=_CONTEXT | _parameters(("path", "key")),
+    openapi_extra=_CONTEXT | parameters(("path", "key")),
     responses=_answers(
         **{"200": "`{key, value, reason, variant, metadata}`", "404": "`{key, errorCode, errorDetails}`: no such flag"}
     ),
@@ -156,7 +138,7 @@ async def evaluate_one(request: Request) -> Response:
 
 @router.get(
     EVENTS,
-    openapi_extra=_parameters(("query", "ticket"), ("header", "Last-Event-ID")),
+    openapi_extra=parameters(("query", "ticket"), ("header", "Last-Event-ID")),
     responses={
         200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}, "description": "An event for every change"},
         401: {"description": "`{errorCode, errorDetails}`: a valid token, or the ticket of a fresh answer, is needed"},
@@ -174,56 +156,22 @@ async def follow_changes(request: Request) -> Response:
     refused = _over_limit(request)
     if refused is not None:
         return _response(request, refused)
-    return change_streams(request.scope).stream(_environment(request), request.headers.get("last-event-id"))
+    return change_streams(request.scope).stream(environment_of(request.scope), request.headers.get("last-event-id"))
 
 
-class _Responders:
-    """One for each environment that was asked for lately."""
-
-    MOST = 100
-
-    def __init__(self) -> None:
-        self._latest: OrderedDict[str, tuple[Standing, Responder]] = OrderedDict()
-
-    async def of(self, standing: Standing) -> Responder:
-        environment = standing.feed.environment
-        known = self._latest.get(environment)
-        if known is not None and known[0] is standing:
-            self._latest.move_to_end(environment)
-            return known[1]
-        responder = Responder(await _compiled(standing))
-        self._latest[environment] = standing, responder
-        self._latest.move_to_end(environment)
-        if len(self._latest) > self.MOST:
-            self._latest.popitem(last=False)
-        return responder
-
-
-async def _compiled(standing: Standing) -> Snapshot:
-    if len(standing.feed.documents) < MANY_FLAGS:
-        return standing.snapshot
-    return await asyncio.to_thread(lambda: standing.snapshot)
-
-
-def _responders(request: Request) -> _Responders:
+def _responders(request: Request) -> MadeOnce[Responder]:
+    """Those of this application."""
     state = request.app.state
     if not hasattr(state, "responders"):
-        state.responders = _Responders()
-    responders: _Responders = state.responders
-    return responders
+        state.responders = MadeOnce(lambda standing: Responder(standing.snapshot))
+    return cast("MadeOnce[Responder]", state.responders)
 
 
 def _standing(request: Request) -> Standing:
     """What is answered now; noted for those who follow it from here on."""
-    standing = context_of(request).service.standing(_environment(request))
+    standing = context_of(request).service.standing(environment_of(request.scope))
     change_streams(request.scope).notices.look(standing)
     return standing
-
-
-def _environment(request: Request) -> str:
-    """Raises InvalidFlag for what is no name."""
-    query, header = request.query_params.get("environment"), request.headers.get("x-rollout-environment")
-    return name(query or header or request.state.environment or DEFAULT_ENVIRONMENT, "environment")
 
 
 async def _body(request: Request) -> bytes:

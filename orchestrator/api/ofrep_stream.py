@@ -29,6 +29,7 @@ from flags import Version
 from flags.feed import FeedVersion
 from flags.ofrep import refetch
 from orchestrator.api.context import ApiContext
+from orchestrator.api.flag_routes import DEFAULT_ENVIRONMENT
 from orchestrator.api.limits import Places, Turns
 from orchestrator.api.streams import RETRY_MS, EventStream
 from orchestrator.api.tickets import Tickets
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from orchestrator.service import Service
 
 EVENTS: Final = "/ofrep/v1/events"
-DEFAULT_ENVIRONMENT: Final = "production"
 MOST_STREAMS: Final = 5000
 FULL_RETRY_SECONDS: Final = 10.0
 

@@ -76,7 +76,7 @@ class EventStream(Response):
         tasks = [
             asyncio.create_task(self._pump(queue)),
             asyncio.create_task(self._write(queue, send)),
-            asyncio.create_task(_gone(receive)),
+            asyncio.create_task(gone(receive)),
         ]
         try:
             await asyncio.wait(tasks[1:], return_when=asyncio.FIRST_COMPLETED)
@@ -117,6 +117,7 @@ class EventStream(Response):
             raise error
 
 
-async def _gone(receive: Receive) -> None:
+async def gone(receive: Receive) -> None:
+    """Until the client has left."""
     while (await receive())["type"] != "http.disconnect":
         pass

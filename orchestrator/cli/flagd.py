@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from orchestrator.cli import ask
 from orchestrator.cli.client import Json
+from orchestrator.cli.flags import DEFAULT_ENVIRONMENT
 from orchestrator.cli.output import note, printable, show
 from orchestrator.cli.sources import open_client, open_source
 from orchestrator.errors import UsageError
@@ -15,7 +16,6 @@ from orchestrator.errors import UsageError
 if TYPE_CHECKING:
     from flags.model import FlagDocument
 
-DEFAULT_ENVIRONMENT = "production"
 MOST_BYTES = 16 * 1024 * 1024
 
 

@@ -18,7 +18,8 @@ from grpc import StatusCode
 
 from flags.errors import FlagError
 from flags.feed import FeedVersion
-from orchestrator.api.flagd import DEFAULT_ENVIRONMENT, MOST_TEXTS, FlagdText, FlagdTexts
+from orchestrator.api.flag_routes import DEFAULT_ENVIRONMENT, MadeOnce
+from orchestrator.api.flagd import flagd_text
 from orchestrator.api.limits import MIB, Places
 from orchestrator.api.tokens import Token, TokenStore
 from orchestrator.errors import RolloutError
@@ -64,8 +65,7 @@ class FlagSync:
         self._tokens = tokens
         self._listen_is_loopback = listen_is_loopback
         self._now = now
-        self._texts = FlagdTexts()
-        self._messages: dict[str, tuple[FlagdText, bytes]] = {}
+        self._messages = MadeOnce(_message)
         self.streams = Places(most_streams)
 
     def handlers(self) -> grpc.GenericRpcHandler:
@@ -84,7 +84,7 @@ class FlagSync:
         return await self._answered(self._fetch(request, context), context)
 
     async def _fetch(self, request: bytes, context: Context) -> bytes:
-        return await self._message(self._service.standing(self._environment(request, context)))
+        return await self._messages.of(self._service.standing(self._environment(request, context)))
 
     async def _follow(self, request: bytes, context: Context) -> None:
         environment = self._environment(request, context)
@@ -96,7 +96,7 @@ class FlagSync:
             sent: FeedVersion | None = None
             while True:
                 standing = await self._service.changed(environment, sent)
-                await context.write(await self._message(standing))
+                await context.write(await self._messages.of(standing))
                 sent = standing.feed.version
         finally:
             self.streams.taken -= 1
@@ -113,22 +113,6 @@ class FlagSync:
             log.exception("flagd.failed", peer=context.peer())
             code, sentence = StatusCode.INTERNAL, "Something went wrong inside the controller; its log says what."
         return await context.abort(code, sentence)
-
-    async def _message(self, standing: Standing) -> bytes:
-        """In protobuf's form, and one for all streams."""
-        text = await self._texts.of(standing)
-        known = self._messages.get(standing.feed.environment)
-        if known is not None and known[0] is text:
-            return known[1]
-        if len(text.content) > ACCEPTED_BYTES:
-            size = f"{len(text.content):,} bytes; gRPC clients take {ACCEPTED_BYTES:,} unless they are told otherwise"
-            log.warning("flagd.large", environment=standing.feed.environment, size=size)
-        message = response(text.content)
-        self._messages.pop(standing.feed.environment, None)
-        self._messages[standing.feed.environment] = (text, message)
-        if len(self._messages) > MOST_TEXTS:
-            self._messages.pop(next(iter(self._messages)))
-        return message
 
     # --- who asks, and for what -----------------------------------------------------------------------------------
 
@@ -156,6 +140,15 @@ class FlagSync:
         if token.has_expired(self._now()):
             raise Rejected(StatusCode.UNAUTHENTICATED, f"the token of {token.name} has expired: ask for a new one")
         return token
+
+
+def _message(standing: Standing) -> bytes:
+    """In protobuf's form."""
+    text = flagd_text(standing)
+    if len(text) > ACCEPTED_BYTES:
+        size = f"{len(text):,} bytes; gRPC clients take {ACCEPTED_BYTES:,} unless they are told otherwise"
+        log.warning("flagd.large", environment=standing.feed.environment, size=size)
+    return response(text)
 
 
 def _named(selector: str) -> str:

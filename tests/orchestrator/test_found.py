@@ -8,9 +8,7 @@ from orchestrator.core.effect import Effect, Outcome
 from orchestrator.core.events import EffectRequested
 from orchestrator.journal.memory import MemoryStore
 from orchestrator.ports import Batch, FlagWrite, Recorded, Scene
-from tests.orchestrator.test_service import ANN, House, Outside, eventually, house, submission
-
-__all__ = ["house"]
+from tests.orchestrator.house import ANN, House, Outside, eventually, submission
 
 OFF = {"name": "off", "by_hand": True, "then": "hold", "actions": [{"disable": "beta"}]}
 

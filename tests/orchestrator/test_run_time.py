@@ -9,9 +9,7 @@ from orchestrator.errors import StoreError
 from orchestrator.journal.memory import MemoryStore
 from orchestrator.ports import Batch, Recorded
 from orchestrator.run_time import RunTime
-from tests.orchestrator.test_service import ANN, QUICK, House, eventually, house, submission
-
-__all__ = ["house"]
+from tests.orchestrator.house import ANN, QUICK, House, eventually, submission
 
 
 class Hands:

@@ -1,111 +1,21 @@
 """Many runs on one store: starting, attaching, superseding, taking back, taking up again, in a world of memory."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from flags.model import FlagDocument
-from orchestrator.adapters.clock import SystemClock
-from orchestrator.adapters.flag_store import FlagPerformer
 from orchestrator.core.commands import Actor, Command
-from orchestrator.core.effect import Effect, EffectState, Notice, Outcome
-from orchestrator.core.events import PlanDocument
-from orchestrator.errors import Forbidden, NotFound, Refused, TargetBusy
-from orchestrator.flag_board import FlagBoard
-from orchestrator.journal.kill_switch import MemoryKillSwitch
-from orchestrator.journal.memory import MemoryStore
-from orchestrator.ports import CheckAnswer, FlagWrite, Scene, Seen, World
+from orchestrator.errors import Conflict, Forbidden, NotFound, Refused, TargetBusy
+from orchestrator.ports import FlagRecord, FlagWrite
 from orchestrator.reading import Kill
-from orchestrator.service import Service, Submission
-from stages.checks import Check, Source, Standing
-from stages.criteria.base import Measurement, MeasurementState, SeriesValue
+from orchestrator.service import Submission
 from stages.flag_spec import FlagChange
-from stages.notify import Channel
-from tests.orchestrator.core.drive import plan_of
+from tests.orchestrator.house import ANN, QUICK, House, eventually, submission
 
-ANN = Actor("ann", "admin")
 BOB = Actor("bob", "operator")
-
-
-class Outside:
-    """Everything but flags: commands that work, checks that say yes, series at zero."""
-
-    def __init__(self) -> None:
-        self.done: list[str] = []
-
-    async def perform(self, effect: Effect, scene: Scene, resumed: bool) -> Outcome:
-        self.done.append(effect.label)
-        return Outcome(state=EffectState.DONE, observed={"ran": effect.id})
-
-    async def observe(self, observation: Any, scene: Scene) -> Seen:
-        return Seen({"text": "old"})
-
-    async def ask(self, check: Check, scene: Scene) -> CheckAnswer:
-        return CheckAnswer(Standing.YES, "yes")
-
-    async def measure(self, source: Source, scene: Scene, at: float) -> Measurement:
-        return Measurement(MeasurementState.OK, at, (SeriesValue("", 0.0, at),))
-
-    async def deliver(self, notice: Notice, channel: Channel, scene: Scene) -> None:
-        return
-
-
-class House:
-    """A store and what lives on it; ``move_in`` is a new life of the controller."""
-
-    def __init__(self) -> None:
-        self.store = MemoryStore()
-        self.kill_switch = MemoryKillSwitch()
-        self.outside = Outside()
-        self.services: list[Service] = []
-
-    async def move_in(self) -> Service:
-        board = FlagBoard(self.store, self.kill_switch)
-        flags, outside = FlagPerformer(board, SystemClock()), self.outside
-        world = World(
-            clock=SystemClock(),
-            performers={"set_flag": flags, "run_command": outside},
-            observers={"observe_flag": flags, "observe_command": outside},
-            asker=outside,
-            measurer=outside,
-            messenger=outside,
-            flags=board,
-            kill_switch=self.kill_switch,
-        )
-        service = Service(self.store, board, world)
-        await service.open()
-        self.services.append(service)
-        return service
-
-
-@pytest.fixture
-async def house() -> AsyncIterator[House]:
-    house = House()
-    yield house
-    for service in house.services:
-        await service.close(0)
-
-
-def submission(name: str = "change", digest: str = "d1", flag: str = "beta", **spec: Any) -> Submission:
-    stage = {"name": "open", "kind": "monitoring", "flag": flag, "percentages": [50, 100], "bake": "1h"}
-    document = plan_of({"flags": {flag: {}}, "stages": [stage], **spec})
-    document["metadata"]["name"] = name
-    return Submission(name, digest, (PlanDocument(environment="production", plan=document),))
-
-
-OPEN = {"name": "open", "kind": "monitoring", "flag": "beta", "percentages": [50], "bake": "0s", "settle": "0s"}
-QUICK: dict[str, Any] = {"stages": [OPEN]}
-
-
-async def eventually(service: Service, run: str, **wanted: Any) -> dict[str, Any]:
-    async with asyncio.timeout(10):
-        while True:
-            shown = await service.status(run)
-            if all(shown[key] == value for key, value in wanted.items()):
-                return shown
-            await asyncio.sleep(0.01)
 
 
 async def test_a_run_is_started_once_and_the_same_plan_again_attaches_to_it(house: House) -> None:
@@ -242,6 +152,62 @@ async def test_a_flags_history_says_who_changed_what_and_why_newest_first(house:
     assert (oldest["reason"], oldest["changed"]["percentage"]) == ("a look", 30.0)
     with pytest.raises(NotFound, match="there is no flag none"):
         await service.flag_history("production", "none")
+
+
+WHOLE = FlagDocument("new", percentage=30.0, targets={"team": ("a",)})
+
+
+async def test_a_whole_document_is_written_as_it_is_and_not_again(house: House) -> None:
+    service = await house.move_in()
+    assert await service.put_flag(WHOLE, "we move", BOB)
+    record = await service.board.get("production", "new")
+    assert record is not None
+    assert replace(record.document, version=WHOLE.version) == WHOLE
+    assert (record.by, record.reason) == (BOB.name, "we move")
+    assert not await service.put_flag(WHOLE, "again", BOB)
+    assert await service.board.get("production", "new") == record
+    with pytest.raises(Forbidden, match="operator"):
+        await service.put_flag(WHOLE, "no", Actor("eve", "viewer"))
+
+
+async def test_who_writes_a_flag_first_wins_and_the_other_looks_at_it_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = await house.move_in()
+    await service.put_flag(WHOLE, "first", ANN)
+    get, races = service.board.get, iter([True, False, True, False])
+
+    async def raced(environment: str, key: str) -> FlagRecord | None:
+        found = await get(environment, key)
+        if found is not None and next(races):
+            other = replace(found.document, percentage=50.0)
+            await service.board.write(FlagWrite(other, found.document.version, "ann", "between"), 4.0)
+        return found
+
+    monkeypatch.setattr(service.board, "get", raced)
+    changed = await service.set_flag("production", "new", FlagChange(targets={"team": ("b",)}), "mine", BOB)
+    assert (changed["percentage"], changed["targets"]) == (50.0, {"team": ["b"]})
+    assert await service.put_flag(replace(WHOLE, percentage=2.0), "mine", BOB)
+    monkeypatch.undo()
+    assert (await service.flag("production", "new"))["percentage"] == 2.0
+
+
+async def test_others_who_never_stop_writing_a_flag_are_a_conflict(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = await house.move_in()
+    await service.put_flag(WHOLE, "first", ANN)
+    stale = await service.board.get("production", "new")
+    await service.put_flag(replace(WHOLE, percentage=2.0), "second", ANN)
+
+    async def get(environment: str, key: str) -> FlagRecord | None:
+        return stale
+
+    monkeypatch.setattr(service.board, "get", get)
+    with pytest.raises(Conflict, match="others keep writing flag new; nothing of it was changed"):
+        await service.put_flag(replace(WHOLE, percentage=3.0), "mine", BOB)
+    with pytest.raises(Conflict, match="others keep writing flag new; nothing of it was changed"):
+        await service.set_flag("production", "new", FlagChange(percentage=3.0), "mine", BOB)
 
 
 async def test_flags_that_have_stood_at_full_for_long_are_listed_and_permanent_or_new_ones_are_not(

@@ -227,7 +227,7 @@ class FakeService:
         return {**document.to_json(), "killed": self._is_killed(document.environment), "run": None, "pinned": False}
 
 
-def app_of(service: FakeService, *, loopback: bool = True, rate_limit: RateLimit | None = None) -> FastAPI:
+def app_of(service: FakeService | Service, *, loopback: bool = True, rate_limit: RateLimit | None = None) -> FastAPI:
     return create_app(cast(Service, service), TOKENS, loopback, rate_limit=rate_limit)
 
 

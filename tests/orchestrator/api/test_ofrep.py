@@ -17,6 +17,7 @@ from flags.ofrep import Answer, Responder
 from orchestrator.api import ofrep
 from orchestrator.api.app import create_app
 from orchestrator.api.context import Timing
+from orchestrator.api.flag_routes import MANY_FLAGS
 from orchestrator.api.limits import EVALUATION_BYTES, RateLimit, Turns
 from orchestrator.api.ofrep_stream import EVENTS
 from orchestrator.api.tokens import Token, TokenStore
@@ -207,10 +208,10 @@ async def test_many_flags_are_answered_beside_the_event_loop(
 
     monkeypatch.setattr(ofrep, "Responder", Watched)
     few = await stranger.post(FLAGS, json=USER)
-    for number in range(ofrep.MANY_FLAGS):
-        service.documents["production", f"flag-{number}"] = FlagDocument(f"flag-{number}", percentage=number % 100)
+    for number in range(MANY_FLAGS):
+        service.put(FlagDocument(f"flag-{number}", percentage=number % 100))
     many = await stranger.post(FLAGS, json=USER)
-    assert len(many.json()["flags"]) == len(few.json()["flags"]) + ofrep.MANY_FLAGS
+    assert len(many.json()["flags"]) == len(few.json()["flags"]) + MANY_FLAGS
     assert [thread is threading.main_thread() for thread in threads] == [True, False]
     assert (await stranger.post(f"{FLAGS}/flag-1", json=USER)).status_code == 200
 
@@ -236,16 +237,6 @@ async def test_a_client_that_does_not_read_its_answer_is_dropped(service: FakeSe
 async def test_a_thousand_attributes_are_read(stranger: httpx.AsyncClient) -> None:
     context = {"targetingKey": "user-2"} | {f"attribute-{number}": ["é" * 10, number] for number in range(1000)}
     assert (await stranger.post(f"{FLAGS}/new-api", json={"context": context})).json()["value"] is True
-
-
-async def test_responders_are_kept_for_some_environments_only(
-    service: FakeService, stranger: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ofrep._Responders, "MOST", 3)
-    for number in range(10):
-        assert (await stranger.post(FLAGS, json=USER, params={"environment": f"e{number}"})).status_code == 200
-    app = stranger._transport.app  # type: ignore[attr-defined]
-    assert list(app.state.responders._latest) == ["e7", "e8", "e9"]
 
 
 async def asked(app: Any, path: str, *messages: Message, method: str = "POST", query: bytes = b"") -> list[Message]:
