@@ -29,11 +29,13 @@ _TRANSACTIONS = f"""
     UNION ALL SELECT format('{{prepared="%s"}}', gid), extract(epoch FROM clock_timestamp() - prepared)::float8
     FROM pg_prepared_xacts WHERE database = current_database()
     ORDER BY 2 DESC LIMIT 1"""  # noqa: S608 -- a constant
-# a standby that has caught up and is idle shows no lag at all
+# a standby that has caught up and is idle shows no lag at all; what has replayed nothing is an archive of the log, or a
+# standby in the moment before its first word
 _STANDBYS = f"""
     SELECT format('{{standby="%s"}}', application_name), coalesce(extract(epoch FROM replay_lag)::float8,
         CASE WHEN pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn) < {_SMALL_WAL_BYTES} THEN 0 END)
-    FROM pg_stat_replication WHERE state IN ('streaming', 'catchup') ORDER BY 2 DESC NULLS FIRST"""  # noqa: S608 -- a constant
+    FROM pg_stat_replication WHERE state IN ('streaming', 'catchup') AND replay_lsn IS NOT NULL
+    ORDER BY 2 DESC NULLS FIRST"""  # noqa: S608 -- a constant
 # one that has replayed nothing since its start is as late as that, at most
 _AS_STANDBY = """
     SELECT '', CASE WHEN pg_last_wal_receive_lsn() <= pg_last_wal_replay_lsn() THEN 0

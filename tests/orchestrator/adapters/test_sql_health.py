@@ -136,6 +136,18 @@ def test_sqlite_has_no_health_to_tell(tmp_path: Path) -> None:
         measured(f"sqlite:///{tmp_path}/x.db", Health.CONNECTIONS)
 
 
+def test_a_copy_of_the_log_is_no_standby() -> None:
+    """As Barman or pg_receivewal keep one: they stream, and replay nothing ever."""
+    with PostgresServer() as primary:
+        folder = primary._folder
+        command: list[str | Path] = [primary._binaries / "pg_receivewal", "-D", folder, "-d", primary.dsn()]
+        with Child(command, folder, user=primary._user) as archive:
+            streaming = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming'"
+            with psycopg.connect(primary.dsn(), autocommit=True) as connection:
+                wait_until(lambda: connection.execute(streaming).fetchone() == (1,), what=f"a stream; {archive.errors}")
+            assert measured(primary.dsn(), Health.REPLICATION_LAG) == []
+
+
 @pytest.mark.slow
 def test_the_lag_of_a_standby_is_measured_on_both_sides(tmp_path: Path) -> None:
     with PostgresServer() as primary:
