@@ -4,13 +4,13 @@
 """
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import NotFound, RolloutError, StoreError
+from orchestrator.errors import NotFound, RolloutError, StoreError, UsageError
 from orchestrator.flag_board import FlagBoard
 from orchestrator.ports import FlagStore, World
 from orchestrator.reading import Reading
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from orchestrator.adapters.prometheus import PrometheusClient
     from orchestrator.adapters.secrets import Secrets
     from orchestrator.adapters.sources import SourceReader
+    from orchestrator.backtest import Progress, Result
     from orchestrator.journal.sqlite import ReadingStore, SqliteStore
     from orchestrator.rehearsal import Finding
     from stages.load import LoadedPlan
@@ -223,6 +224,47 @@ async def rehearse_plan(settings: Settings, plan: "LoadedPlan", directory: str) 
     finally:
         await reader.prometheus.close()
         await store.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """What a backtest is asked: the last *seconds* of one environment (the plan's last if None), of all gates or one.
+
+    *progress* hears of replays that are done, *tell* of what a person should know meanwhile.
+    """
+
+    seconds: float
+    environment: str | None
+    gate: str | None
+    progress: "Progress"
+    tell: Callable[[str], None]
+
+
+async def backtest_plan(plan: "LoadedPlan", directory: str, replay: Replay) -> "Result":
+    """The plan's gates over the past of its Prometheus: reads that, and nothing else. Raises ``RolloutError``."""
+    from orchestrator.adapters.clock import SystemClock
+    from orchestrator.adapters.http_client import HttpClient
+    from orchestrator.adapters.prometheus_ranges import PrometheusArchive
+    from orchestrator.adapters.secrets import Secrets
+    from orchestrator.backtest import Span, backtest
+
+    program = plan.to_program(directory)
+    names = [entry.name for entry in program.environments]
+    name = replay.environment or names[-1]
+    if name not in names:
+        raise UsageError(f"the plan has no environment {name}; it has {', '.join(names)}")
+    environment = program.environment(name)
+    http = HttpClient(Secrets())
+    archives = {
+        source: PrometheusArchive(http, settings, directory, replay.tell)
+        for source, settings in environment.prometheus.items()
+    }
+    span = Span.last(replay.seconds, SystemClock().now())
+    try:
+        return await backtest(program, environment, archives, span, replay.progress, replay.gate)
+    finally:
+        for archive in archives.values():
+            await archive.close()
 
 
 @asynccontextmanager

@@ -6,13 +6,13 @@ that waits is a coroutine. Errors are those of :mod:`orchestrator.errors`.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from flags.model import FlagDocument, Version
 from orchestrator.core.effect import Effect, Notice, Outcome
 from orchestrator.core.events import Event
 from stages.checks import Check, Source, Standing
-from stages.criteria.base import Measurement
+from stages.criteria.base import NOTHING_WANTED, Measurement, Wanted
 from stages.effects import AnyObservation, ObserveAlembic
 from stages.flag_spec import FlagSpec
 from stages.notify import Channel
@@ -20,6 +20,10 @@ from stages.plan import StagedRollout
 from stages.problems import Problem
 from stages.step import Program
 from stages.values import Json, TextOrSecret
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Clock(Protocol):
@@ -293,8 +297,35 @@ class Asker(Protocol):
 
 
 class Measurer(Protocol):
-    async def measure(self, source: Source, scene: Scene, at: float) -> Measurement:
-        """Measure once. Never raises: what went wrong is the measurement's state and detail."""
+    async def measure(self, source: Source, scene: Scene, at: float, wanted: Wanted = NOTHING_WANTED) -> Measurement:
+        """Measure once. Never raises: what went wrong is the measurement's state and detail.
+
+        What is *wanted* is asked of the Prometheus that *source* names. A source that asks nothing itself is there for
+        that alone.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PastSeries:
+    """One series over a span, oldest first: *labels* with the metric's name as ``__name__``, *times* in seconds since
+    the epoch, and as many *values*."""
+
+    labels: Mapping[str, str]
+    times: "NDArray[np.float64]"
+    values: "NDArray[np.float64]"
+
+
+class Archive(Protocol):
+    """What one Prometheus remembers. Both raise ``Temporary`` if it stays away, and ``Permanent`` if it refuses."""
+
+    async def rises(self, selector: str, from_: float, to: float) -> list[PastSeries]:
+        """By how much each counter rose at each of its samples in ``(from_, to]``; series without a sample are left
+        out."""
+        ...
+
+    async def values(self, expression: str, from_: float, to: float, step_seconds: float) -> list[PastSeries]:
+        """What *expression* was at *from_* and every *step_seconds* up to *to*, without what was stale then."""
         ...
 
 

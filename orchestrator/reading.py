@@ -11,7 +11,8 @@ from orchestrator.core import evidence as ev
 from orchestrator.core.events import to_json
 from orchestrator.core.fold import fold
 from orchestrator.core.state import State
-from orchestrator.core.view import iso, status
+from orchestrator.core.times import iso
+from orchestrator.core.view import status
 from orchestrator.errors import NotFound
 from orchestrator.flag_board import FlagBoard, Standing
 from orchestrator.ports import Clock, FlagRecord, Journal, KillSwitch, Latch, Recorded, RunRow

@@ -7,12 +7,12 @@ Alembic, which is asked where its database stands.
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 
 from orchestrator.core.events import PlanDocument
 from orchestrator.errors import RolloutError
+from orchestrator.findings import Finding, Level
 from orchestrator.ports import Scene, SecretSource, World, scene_of
+from orchestrator.rehearsal_gates import many_series, rehearse_gates
 from stages.criteria.base import Measurement, MeasurementState, Memory, Verdict
 from stages.criteria.threshold import Threshold, judge
 from stages.effects import ObserveAlembic, ObserveFlag, ObserveProbe, ObserveSql, TargetKind
@@ -27,21 +27,6 @@ MOST_AT_ONCE = 8
 MOST_SHOWN = 8
 
 
-class Level(StrEnum):
-    """An *error* would stop or hold the run at once; a *warning* may; the rest is worth knowing."""
-
-    ERROR = "error"
-    WARNING = "warning"
-    NOTE = "note"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    level: Level
-    where: str
-    sentence: str
-
-
 async def rehearse(program: Program, world: World) -> list[Finding]:
     """Everything that was found, errors first. Bounded by the time limits of what is asked."""
     found: list[Finding] = []
@@ -49,6 +34,7 @@ async def rehearse(program: Program, world: World) -> list[Finding]:
         scene = scene_of(program, environment.name, run=program.name)
         found += await _flags(environment, world, scene)
         found += await _criteria(environment, world, scene)
+        found += await rehearse_gates(program, environment, world, scene)
         found += await _schema(environment, world, scene)
         found += list(what_would_stay(environment))
     order = list(Level)
@@ -103,6 +89,8 @@ def _finding(where: str, criterion: Threshold, measured: Measurement) -> Finding
     judged = judge(criterion.model_copy(update={"for_": 0.0}), measured, Memory())
     if measured.state is not MeasurementState.OK:
         return Finding(Level.WARNING, where, f"it would hold: {judged.sentence}")
+    if (warning := many_series(measured)) is not None:
+        return Finding(Level.WARNING, where, warning)
     if judged.verdict is Verdict.FAIL:
         return Finding(Level.WARNING, where, f"it fails already: {judged.sentence}")
     return Finding(Level.NOTE, where, judged.sentence)
@@ -241,3 +229,6 @@ def missing_secrets(documents: Sequence[PlanDocument], secrets: SecretSource, di
             except RolloutError as error:
                 found.setdefault(f"{place.path}", problem(Mark("the plan"), place.path, str(error)))
     return list(found.values())
+
+
+__all__ = ["Finding", "Level", "lint_migrators", "missing_secrets", "rehearse", "what_would_stay"]

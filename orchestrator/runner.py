@@ -39,8 +39,8 @@ from orchestrator.errors import Conflict, Fenced, Permanent, RolloutError, Store
 from orchestrator.ports import Answer, Batch, Journal, Recorded, Scene, World, scene_of
 from orchestrator.run_time import RunTime
 from stages.checks import Source, Standing
-from stages.criteria.base import Measurement, MeasurementState, Memory, memory_after_gap
-from stages.criteria.threshold import judge
+from stages.criteria.base import Judgement, Measurement, MeasurementState, Verdict
+from stages.criteria.judging import judge, wanted
 from stages.effects import SetFlag
 
 log = structlog.get_logger()
@@ -442,7 +442,9 @@ class Runner:
         match ask:
             case MeasureAsk():
                 wall_at = ask.at - self.time.ahead_seconds
-                measured = await self.world.measurer.measure(ask.criterion, scene, wall_at)
+                memory = ask_rules.memory_at(self.evidence, ask)
+                asked = wanted(ask.criterion, ask.setting, memory, ask.at).moved(round(wall_at - ask.at))
+                measured = await self.world.measurer.measure(ask.criterion.asked, scene, wall_at, asked)
                 return lambda evidence: _judged(evidence, ask, measured, wall_at)
             case CheckAsk():
                 answer = await self.world.asker.ask(ask.check, scene)
@@ -452,6 +454,9 @@ class Runner:
                 )
             case ObserveAsk():
                 asked_at = self.time.now()
+                known = self.state.targets.get(ask.target)  # a way back leads through environments that lie behind
+                if known is not None and known.environment != scene.environment:
+                    scene = self.scene(known.environment, known.stage)
                 seen = await self.world.observers[ask.observation.op].observe(ask.observation, scene)
                 noted = ev.SeenAt(asked_at, seen.value, seen.exists, seen.changed_by)
                 return lambda evidence: ev.note_seen(evidence, ask.target, noted)
@@ -527,11 +532,14 @@ def _judged(evidence: ev.Evidence, ask: MeasureAsk, measured: Measurement, wall_
     reaches back by that more."""
     earlier = max(wall_at - measured.at, 0.0)
     measured = replace(measured, at=ask.at, lookback_seconds=measured.lookback_seconds + earlier)
-    known = evidence.looks.get(ask.key)
-    memory = Memory()
-    if known is not None:
-        memory = memory_after_gap(known.memory, known.at, ask.at, ask.every)
-    return ev.note_look(evidence, ask.key, measured, judge(ask.criterion, measured, memory))
+    memory = ask_rules.memory_at(evidence, ask)
+    try:
+        judgement = judge(ask.criterion, measured, memory, ask.setting)
+    except Exception as error:  # a bug of ours, which must hold the run and not end it
+        log.exception("look.crashed", look=ask.key)
+        words = f"{ask.criterion.name} could not be judged: {type(error).__name__}: {error}"
+        judgement = Judgement(Verdict.INCONCLUSIVE, words, memory)
+    return ev.note_look(evidence, ask.key, measured, judgement)
 
 
 def _source_of(ask: SuccessAsk) -> Source:

@@ -543,6 +543,7 @@ def _inherited(state: State, *, reverse: bool = False) -> tuple[InheritedTarget,
             environment=entry.environment,
             stage=entry.stage,
             undo=entry.touch.undo,
+            touched_at=entry.target.first_touch.at if entry.target.touched else None,
         )
         for entry in returns
     )

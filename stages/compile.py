@@ -1,15 +1,16 @@
 """From plan documents to a ``Program``: one document for each environment (``${NAME}`` may differ between them)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from stages.actions.flag import FlagAction
+from stages.budget import ALPHA, Budget, Pool, look_key
 from stages.checks import Approval
 from stages.flag_spec import FlagChange
 from stages.flag_systems import placed_flags
 from stages.gates import Gate
 from stages.kinds.base import Context, acts, for_environment, names, rollback_program, to_bake
 from stages.plan import AnyWatch, EnvironmentSection, PlanSpec, StagedRollout
-from stages.step import Act, EnvironmentProgram, Guard, Program, WatchPhase
+from stages.step import Act, EnvironmentProgram, Guard, Program, StageProgram, WatchPhase
 from stages.triggers import DisableAction, SetAction, Trigger
 from stages.values import Json
 from stages.windows import Window
@@ -29,16 +30,18 @@ def compile_plan(
 ) -> Program:
     """The program of a plan. *documents* are pairs of an environment's name and the plan as expanded for it."""
     spec = documents[0][1].spec
+    environments = tuple(_environment(name, document.spec, dict(files)) for name, document in documents)
     return Program(
         name=documents[0][1].metadata.name,
         digest=digest,
         guard=Guard("plan", for_environment(spec.checks, documents[0][0]), spec.approval),
         windows=_windows(spec.window),
-        environments=tuple(_environment(name, document.spec, dict(files)) for name, document in documents),
+        environments=environments,
         success=spec.success,
         follow_up=spec.follow_up,
         notify=spec.notify,
         about=_about(spec),
+        budget=_budget(environments),
         directory=directory,
     )
 
@@ -84,6 +87,39 @@ def _environment(name: str, spec: PlanSpec, files: dict[str, str]) -> Environmen
         site=context.site(""),
         databases={key: source.database for key, source in spec.sources.items() if source.database is not None},
     )
+
+
+def _budget(environments: Sequence[EnvironmentProgram]) -> Budget:
+    pools: dict[str, Pool] = {}
+    for environment in environments:
+        for name, flag in _judged(environment):
+            gate = environment.gates[name]
+            pool = name if gate.alpha is not None else ""
+            known = pools.get(pool) or Pool(ALPHA if gate.alpha is None else gate.alpha, ())
+            keys = dict.fromkeys((*known.keys, *_keys(environment.name, name, gate, flag)))
+            pools[pool] = Pool(known.alpha, tuple(keys))
+    return Budget(pools)
+
+
+def _keys(environment: str, name: str, gate: Gate, flag: str | None) -> Iterator[str]:
+    return (look_key(environment, name, one, flag) for one in gate.criteria if one.is_tested)
+
+
+def _judged(environment: EnvironmentProgram) -> Iterable[tuple[str, str | None]]:
+    """Each gate that is judged here with the flag whose exposure it then judges."""
+    found: dict[tuple[str, str | None], None] = {}
+    for stage in environment.stages:
+        found |= dict.fromkeys(_judged_in(stage))
+    last = environment.stages[-1].steps[-1:] if environment.stages else ()
+    flag = last[0].exposure_flag if last else None
+    found |= dict.fromkeys((name, flag) for phase in environment.watch for name in phase.gate)
+    return found
+
+
+def _judged_in(stage: StageProgram) -> Iterator[tuple[str, str | None]]:
+    for step in stage.steps:
+        for name in step.gate:
+            yield name, step.exposure_flag
 
 
 def _gate(gate: Gate, environment: str) -> Gate:

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from stages.criteria import AnyCriterion
+from stages.criteria.base import Criterion
 from stages.values import Duration, Environments, Part
 
 
@@ -20,8 +21,12 @@ class Gate(Part):
 
     every: Duration = Field(default=15.0, gt=0)
     alpha: float | None = Field(default=None, gt=0, lt=1)
-    warmup: Duration = 0.0
+    warmup: Duration | None = None
     criteria: tuple[AnyCriterion, ...] = Field(min_length=1)
     on_fail: Literal["rollback", "pause"] = "rollback"
     hold: Hold = Hold()
     environments: Environments = ()
+
+    def warmup_seconds(self, criterion: Criterion) -> float:
+        """How long after a change a criterion counts nothing: as the gate says, or what its kind needs."""
+        return criterion.usual_warmup_seconds if self.warmup is None else self.warmup

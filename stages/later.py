@@ -10,8 +10,6 @@ from typing import Any
 from pydantic import BaseModel
 
 from stages.actions import ApplyAction, ImageAction, JobAction, RestartAction, ScaleAction
-from stages.criteria import Change, Compare, Latency, Ratio, Slo
-from stages.gates import Gate
 from stages.kinds.base import Stage
 from stages.kinds.exposure import QueueStage
 from stages.kinds.version import VersionStage
@@ -57,12 +55,6 @@ LATER: tuple[Later, ...] = (
     Later(ApplyAction, "applying a manifest"),
     Later(RestartAction, "restarting a workload"),
     Later(JobAction, "running a Kubernetes job"),
-    Later(Ratio, "criteria of kind ratio"),
-    Later(Compare, "criteria of kind compare"),
-    Later(Latency, "criteria of kind latency"),
-    Later(Change, "criteria of kind change"),
-    Later(Slo, "criteria of kind slo"),
-    Later(Gate, "the error budget of a gate's tests", "alpha"),
     Later(PlanSpec, "Kubernetes settings", "kubernetes"),
     Later(EnvironmentSection, "Kubernetes settings of an environment", "kubernetes"),
     Later(PlanSpec, "a rollback when the object is deleted", "deletionPolicy", "rollback"),

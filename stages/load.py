@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from stages.compile import DEFAULT_ENVIRONMENT, compile_plan
+from stages.criteria.ready_made import written_path
 from stages.documents import Document, read_document
 from stages.expand import Expansion, environment_values
 from stages.files import Bundle, ReadFile, bundle_findings
@@ -129,11 +130,11 @@ class _Loading:
         view = make_view(environment, valid, document.data)
         self._note(document, review(view))
         self._note(document, list(bundle_findings(self.bundle, view.places)))
-        self.warnings += [document.problem(path, message) for path, message in warnings(view)]
+        self.warnings += _problems(document, list(warnings(view)))
         return valid
 
     def _note(self, document: Document, findings: Sequence[Finding]) -> None:
-        self.problems += [document.problem(path, message) for path, message in findings]
+        self.problems += _problems(document, findings)
 
     def _review_rest(self, document: Document, environment: str, error: ValidationError) -> None:
         """Names and files of what is valid in itself, so that all problems are told at once."""
@@ -144,6 +145,10 @@ class _Loading:
         view: View = make_view(environment, valid, document.data)
         findings = [*review(view, whole=False), *bundle_findings(self.bundle, view.places)]
         self._note(document, [(rest.original(path), message) for path, message in findings])
+
+
+def _problems(document: Document, findings: Sequence[Finding]) -> list[Problem]:
+    return [document.problem(written_path(document.data, path), message) for path, message in findings]
 
 
 def to_raw(document: StagedRollout) -> Json:

@@ -26,6 +26,24 @@ class BasicAuth(Part):
     password: SecretRef
 
 
+class Tls(Part):
+    """Whom to trust, and the certificate to show. Texts are paths of files in PEM form, relative to the plan."""
+
+    ca: TextOrSecret | None = None
+    cert: TextOrSecret | None = None
+    key: TextOrSecret | None = None
+    server_name: str | None = None
+    insecure_skip_verify: bool = False
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("tls has cert and key, or neither: one is of no use without the other")
+        if self.insecure_skip_verify and self.ca is not None:
+            raise ValueError("tls has ca or insecure_skip_verify, not both: nothing would be verified by ca")
+        return self
+
+
 class Prometheus(Part):
     """A server that answers the Prometheus HTTP API. *scrape_interval* says how fresh its samples can be."""
 
@@ -35,6 +53,15 @@ class Prometheus(Part):
     headers: dict[str, TextOrSecret] = Field(default_factory=dict)
     bearer: SecretRef | None = None
     basic: BasicAuth | None = None
+    tls: Tls | None = None
+
+    @model_validator(mode="after")
+    def _tls_is_used(self) -> Self:
+        if self.tls is not None and not self.url.lower().startswith("https://"):
+            raise ValueError(
+                "tls is for a url that begins with https://; without, everything would be sent in the open"
+            )
+        return self
 
 
 class SourceSection(Part):

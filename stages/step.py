@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from stages.actions import Action, Site
+from stages.budget import Budget
 from stages.checks import Approval, Check
 from stages.effects import Observation, Operation, Target, TargetKind
 from stages.flag_spec import FlagChange, FlagSpec, raise_value
@@ -233,6 +234,7 @@ class Program:
     follow_up: tuple[FollowUp, ...]
     notify: Notify
     about: Mapping[str, Json]
+    budget: Budget
     directory: str | None = None
 
     def environment(self, name: str) -> EnvironmentProgram:

@@ -27,6 +27,7 @@ from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from orchestrator.adapters.addresses import Address, Resolver, Unreachable, is_forbidden
 from orchestrator.adapters.secrets import Secrets
+from orchestrator.adapters.tls import Credentials, context_of
 from orchestrator.errors import Permanent, Temporary
 from stages.checks import HttpRequest
 
@@ -111,6 +112,7 @@ class _Call:
     content: bytes | None
     timeout_seconds: float
     max_bytes: int
+    tls: Credentials | None = None
     sent: bool = field(default=False)
 
 
@@ -130,12 +132,13 @@ class HttpClient:
         content: bytes | None = None,
         max_bytes: int = MAX_BODY_BYTES,
         directory: str | None = None,
+        tls: Credentials | None = None,
     ) -> Reply:
         """Send *request* once and read the whole answer, within ``request.timeout`` seconds altogether.
 
         *headers* are added to the plan's and win; *content* replaces the body; *directory* is what files of secrets
-        are relative to. Any status is an answer. Raises ``Unreachable``, ``NoAnswer``, ``TooLarge``, or ``Permanent``
-        for what is refused or can't be sent.
+        are relative to; *tls* is whom to trust and what to show. Any status is an answer. Raises ``Unreachable``,
+        ``NoAnswer``, ``TooLarge``, or ``Permanent`` for what is refused or can't be sent.
         """
         call = _Call(
             method=request.method,
@@ -144,6 +147,7 @@ class HttpClient:
             content=content if content is not None else _content(request),
             timeout_seconds=request.timeout,
             max_bytes=max_bytes,
+            tls=tls,
         )
         try:
             async with asyncio.timeout(request.timeout):
@@ -236,12 +240,28 @@ def _unfollowed(reply: Reply, note: str) -> Reply:
     return Reply(reply.status, reply.headers, reply.body, note)
 
 
-@cache
-def _ssl_context() -> ssl.SSLContext:
-    """One for the process: loading the system's certificates takes 20 ms."""
+def _new_ssl_context() -> ssl.SSLContext:
     import httpx
 
     return httpx.create_ssl_context(trust_env=True)
+
+
+@cache
+def _usual_ssl_context() -> ssl.SSLContext:
+    """One for the process: loading the system's certificates takes 20 ms."""
+    return _new_ssl_context()
+
+
+@cache
+def _no_ssl_context() -> ssl.SSLContext:
+    """For plain HTTP, where none is used: httpx would make one for each request."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _ssl_context(call: _Call, scheme: str) -> ssl.SSLContext:
+    if scheme != "https":
+        return _no_ssl_context()
+    return _usual_ssl_context() if call.tls is None else context_of(call.tls, _new_ssl_context)
 
 
 async def _exchange(call: _Call, parts: SplitResult, address: Address, connect_seconds: float) -> Reply:
@@ -261,7 +281,7 @@ async def _exchange(call: _Call, parts: SplitResult, address: Address, connect_s
     request = _build(call, parts, address, connect_seconds)
     request.extensions["trace"] = trace
     server = server_of(call.url)
-    verify = _ssl_context() if parts.scheme == "https" else False
+    verify = _ssl_context(call, parts.scheme)
     try:
         async with httpx.AsyncHTTPTransport(verify=verify, trust_env=False) as transport:
             response = await transport.handle_async_request(request)
@@ -269,7 +289,7 @@ async def _exchange(call: _Call, parts: SplitResult, address: Address, connect_s
                 return await _read(response, call.max_bytes, server)
             finally:
                 await response.aclose()
-    except httpx.TransportError as error:
+    except (httpx.TransportError, ssl.SSLError) as error:  # the latter where a server says no after the handshake
         raise _explain(error, server, call.sent) from error
     finally:
         if connection is not None:  # httpcore forgets it when it is cancelled in the midst of a TLS handshake
@@ -286,7 +306,8 @@ def _build(call: _Call, parts: SplitResult, address: Address, connect_seconds: f
     url = parts._replace(netloc=netloc + port, fragment="").geturl()
     timeout = dict.fromkeys(("read", "write", "pool"), call.timeout_seconds) | {"connect": connect_seconds}
     headers = {"host": named, **_credentials(parts), **call.headers, "connection": "close"}
-    extensions = {"timeout": timeout, "sni_hostname": host}
+    server_name = call.tls.server_name if call.tls is not None else None
+    extensions = {"timeout": timeout, "sni_hostname": server_name or host}
     try:
         return httpx.Request(call.method, url, headers=headers, content=call.content, extensions=extensions)
     except (httpx.InvalidURL, UnicodeError, ValueError) as error:
@@ -301,7 +322,7 @@ def _credentials(parts: SplitResult) -> dict[str, str]:
     return {"authorization": f"Basic {b64encode(pair.encode()).decode()}"}
 
 
-def _explain(error: "httpx.TransportError", server: str, sent: bool) -> Temporary:
+def _explain(error: "httpx.TransportError | ssl.SSLError", server: str, sent: bool) -> Temporary:
     import httpx
 
     reason = _reason(error)

@@ -1,8 +1,10 @@
-"""Measures criteria: PromQL as its server answers it, every other source as one number.
+"""Measures criteria: PromQL as its server answers it, counters and history likewise, every other source as one number.
 
 A criterion with ``expect`` asks a yes/no question; yes is measured as 1 and no as 0.
 """
 
+import asyncio
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 
 from orchestrator.adapters.check import answer_of
@@ -11,8 +13,16 @@ from orchestrator.adapters.sources import SourceReader, query_found
 from orchestrator.errors import RolloutError
 from orchestrator.ports import Scene
 from stages.checks import Expect, Source, Standing
-from stages.criteria.base import Measurement, MeasurementState, SeriesValue
+from stages.criteria.base import NOTHING_WANTED, Measurement, MeasurementState, SeriesValue, Wanted
 from stages.criteria.threshold import Threshold
+
+_SEVERITY = (
+    MeasurementState.OK,
+    MeasurementState.INSUFFICIENT,
+    MeasurementState.MISSING,
+    MeasurementState.STALE,
+    MeasurementState.ERROR,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +31,16 @@ class SourceMeasurer:
 
     reader: SourceReader
 
-    async def measure(self, source: Source, scene: Scene, at: float) -> Measurement:
-        """The measurement's ``at`` is *at*, but for a query: that is evaluated at the whole second before."""
+    async def measure(self, source: Source, scene: Scene, at: float, wanted: Wanted = NOTHING_WANTED) -> Measurement:
+        """The measurement's ``at`` is *at*; if a server was asked, the whole second before, as of which it answered."""
+        asked = [self._measure(source, scene, at)] if source.kind else []
+        if not asked or wanted != NOTHING_WANTED:
+            asked.append(self.reader.look(wanted, source, scene, at))
+        return _together(await asyncio.gather(*(self._safely(one, at) for one in asked)))
+
+    async def _safely(self, measured: Awaitable[Measurement], at: float) -> Measurement:
         try:
-            return await self._measure(source, scene, at)
+            return await measured
         except (CannotTell, RolloutError) as error:
             detail = self.reader.http.secrets.redactor.redact(str(error))
             return Measurement(MeasurementState.ERROR, at, detail=detail)
@@ -56,3 +72,20 @@ class SourceMeasurer:
         value = 1.0 if answer.standing is Standing.YES else 0.0
         detail = self.reader.http.secrets.redactor.redact(answer.detail)
         return Measurement(MeasurementState.OK, at, (SeriesValue("", value, at),), detail, lookback_seconds)
+
+
+def _together(parts: Sequence[Measurement]) -> Measurement:
+    """One measurement of all *parts*: the worst state, and counts only if that is OK. It reaches back as far as any."""
+    worst = max(parts, key=lambda part: _SEVERITY.index(part.state))
+    if len(parts) == 1:
+        return worst
+    is_whole = worst.state is MeasurementState.OK
+    return Measurement(
+        state=worst.state,
+        at=min(part.at for part in parts),
+        series=tuple(entry for part in parts for entry in part.series),
+        detail="; ".join(part.detail for part in parts if part.state is worst.state and part.detail),
+        lookback_seconds=max(part.lookback_seconds for part in parts),
+        counts=tuple(entry for part in parts for entry in part.counts) if is_whole else (),
+        past=tuple(entry for part in parts for entry in part.past) if is_whole else (),
+    )

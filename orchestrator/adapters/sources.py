@@ -6,7 +6,7 @@ that answered badly (exit code, HTTP status) is ``failed``, which a check counts
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,7 +20,7 @@ from orchestrator.adapters.sql.health import Reading
 from orchestrator.errors import Permanent
 from orchestrator.ports import Clock, Scene
 from stages.checks import Health, HttpRequest, Source
-from stages.criteria.base import Measurement, MeasurementState
+from stages.criteria.base import Measurement, MeasurementState, Wanted
 from stages.values import Json, TextOrSecret, format_duration
 
 SQL_TIMEOUT_SECONDS = 30.0
@@ -81,16 +81,11 @@ class SourceReader:
     async def measure_query(self, source: Source, scene: Scene, at: float) -> Measurement:
         """A query as it was measured, by the server that it names or the environment's own."""
         assert source.query is not None
-        settings = scene.prometheus.get(source.source or "")
-        if settings is None:
-            raise CannotTell(
-                f"the plan has no source {source.source} with a prometheus"
-                if source.source
-                else "the plan names no prometheus to ask"
-            )
-        if source.timeout is not None:
-            settings = {**settings, "timeout": format_duration(source.timeout)}
-        return await self.prometheus.measure(source.query, settings, at, scene.directory)
+        return await self.prometheus.measure(source.query, _prometheus(source, scene), at, scene.directory)
+
+    async def look(self, wanted: Wanted, source: Source, scene: Scene, at: float) -> Measurement:
+        """What is *wanted*, of the same server as a query of *source*."""
+        return await self.prometheus.look(wanted, _prometheus(source, scene), at, scene.directory)
 
     async def _command(self, source: Source, scene: Scene) -> Found:
         timeout_seconds = source.timeout or scene.command_timeout_seconds
@@ -160,6 +155,17 @@ class SourceReader:
         if value is None:
             return Found(f"the variable {source.env}", text="", failed=f"{source.env} is not set", shown=False)
         return Found(f"the variable {source.env}", text=value, shown=False)
+
+
+def _prometheus(source: Source, scene: Scene) -> Mapping[str, Json]:
+    settings = scene.prometheus.get(source.source or "")
+    if settings is None:
+        raise CannotTell(
+            f"the plan has no source {source.source} with a prometheus"
+            if source.source
+            else "the plan names no prometheus to ask"
+        )
+    return settings if source.timeout is None else {**settings, "timeout": format_duration(source.timeout)}
 
 
 def _database(source: Source, scene: Scene) -> TextOrSecret:

@@ -46,11 +46,19 @@ ACCESS: dict[str, Access] = {
     "/favicon.ico": Access.PUBLIC,  # there is none, and browsers ask nonetheless
     "/metrics": Access.LOOPBACK,
 }
+PAGES = "/runs/"
+"""Below it each run has a page."""
 PREFIXES: dict[str, Access] = {
+    PAGES: Access.LOOPBACK,
     "/ofrep/v1/": Access.LOOPBACK,
     "/flagd/v1/": Access.LOOPBACK,
     "/flags/v1/": Access.LOOPBACK,
 }
+
+
+def is_page(path: str) -> bool:
+    """Whether a person looks at it in a browser."""
+    return path == "/" or path.startswith(PAGES)
 
 
 def access_to(path: str) -> Access:
@@ -78,7 +86,7 @@ def _secret(path: str, headers: Headers) -> str | None:
     match scheme.lower():
         case "bearer":
             return rest.strip()
-        case "basic" if path == "/":
+        case "basic" if is_page(path):
             return _password(rest.strip())
         case "":
             return headers.get("x-api-key") if path.startswith("/ofrep/") else None
@@ -106,7 +114,7 @@ def _refuse_other_names(path: str, headers: Headers) -> None:
     """A web site whose name is made to point at this machine must not read the page through its visitor's browser."""
     host = headers.get("host", "localhost")
     name = host[: host.index("]") + 1] if host.startswith("[") and "]" in host else host.partition(":")[0]
-    if path == "/" and name not in LOOPBACK_NAMES:
+    if is_page(path) and name not in LOOPBACK_NAMES:
         raise Forbidden(f"Without a token this page answers to localhost only, not to {name[:100]!r}.")
 
 

@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orchestrator.api.auth import admit
+from orchestrator.api.auth import admit, is_page
 from orchestrator.api.context import ApiContext
 from orchestrator.api.errors import INTERNAL, OFREP, TooLarge, failure_of, respond
 from orchestrator.api.limits import body_limit
@@ -86,7 +86,7 @@ class Guard:
             _refuse_length(headers.get("content-length", ""), body_limit(path))
         except (RolloutError, TooLarge) as refused:
             answer = respond(failure_of(refused), scope["method"], path)
-            if path == "/" and answer.status_code == 401:
+            if is_page(path) and answer.status_code == 401:
                 answer.headers["WWW-Authenticate"] = 'Basic realm="staged-rollout: the password is a token"'
             return answer
         state = scope.setdefault("state", {})

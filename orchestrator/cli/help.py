@@ -6,6 +6,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         (
             ("start PLAN", "start a run, or attach to one that is under way, and watch it"),
             ("validate PLAN", "say everything that is wrong with a plan"),
+            ("backtest PLAN", "how often its gates would have failed on nothing, by your Prometheus"),
             ("schema", "print the JSON Schema of plans, for editors"),
             ("serve", "run a controller for many runs"),
         ),
@@ -44,7 +45,6 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
 )
 
 LATER = {
-    "backtest": "Judging a plan's gates against the past",
     "bundle": "Packing a plan with its files",
     "runbook": "Writing the way back down as commands",
     "check": "Running the checks of a file once",

@@ -135,6 +135,7 @@ def _add_beginning(commands: Commands) -> None:
     _with_variables(validate)
     validate.add_argument("--offline", action="store_true", help="look at the document alone, ask nobody")
     _with_output(validate)
+    _add_backtest(commands)
     _command(commands, "schema", "plans.schema", "Print the JSON Schema of plans, which editors complete plans with.")
 
     serve = _command(
@@ -152,6 +153,27 @@ def _add_beginning(commands: Commands) -> None:
     )
     serve.add_argument("--token-file", metavar="FILE", help="JSON list of {name, role, groups, sha256, expires}")
     serve.add_argument("--until-idle", action="store_true", help="end when no run is under way any more")
+
+
+def _add_backtest(commands: Commands) -> None:
+    backtest = _command(
+        commands, "backtest", "backtest.backtest",
+        "Say how often a plan's gates would have failed or held though nothing was released.",
+        """
+        It replays them over what Prometheus has kept: releases that did nothing, one after the other, each with the
+        steps and bakes of its stage. Where a canary is compared with a control, the control is split into the two.
+        Bounds that would have been quiet are tried as well. Nothing is changed, and the exit code is 0 whatever comes
+        of it.
+        """,
+    )  # fmt: skip
+    _with_variables(backtest)
+    backtest.add_argument("--last", metavar="TIME", default="7d", help="how far to go back (7d)")
+    backtest.add_argument("--gate", metavar="NAME", help="only this gate")
+    backtest.add_argument("--environment", metavar="NAME", help="where (the plan's last environment)")
+    backtest.add_argument("--plot", metavar="FILE.svg", help="also draw it over time (needs matplotlib)")
+    backtest.add_argument(
+        "-o", "--output", choices=(*OUTPUTS, "html"), default="table", help="how to print (table)"
+    )  # fmt: skip
 
 
 def _add_reading(commands: Commands) -> None:
@@ -283,7 +305,7 @@ def _add_flag_values(change: Parser) -> None:
 
 
 _GROUPS: tuple[tuple[Callable[[Commands], None], tuple[str, ...]], ...] = (
-    (_add_beginning, ("start", "validate", "schema", "serve")),
+    (_add_beginning, ("start", "validate", "backtest", "schema", "serve")),
     (_add_reading, ("list", "status", "watch", "history", "report")),
     (_add_acting, ("pause", "resume", "approve", "reject", "advance", "rollback", "stop", "resolve", "fire", "ack")),
     (_add_flags, ("flag",)),

@@ -105,6 +105,21 @@ def _gate_lines(gate: Json | None) -> Iterator[str]:
     for criterion in gate.get("criteria") or ():
         sentence = printable(criterion.get("sentence"))
         yield f"              {painted_word(criterion['verdict'])}  {printable(criterion['name'])}: {sentence}"
+        yield from _evidence_line(criterion)
+
+
+def _evidence_line(criterion: Json) -> Iterator[str]:
+    """How the evidence of a test stands against its bounds, and how it came to be so."""
+    evidence = criterion.get("evidence")
+    if not evidence or not evidence.get("fails_at"):
+        return
+    from orchestrator.core.chart import short, spark
+
+    line = f"evidence against it {short(evidence['against'])}, fails at {short(evidence['fails_at'])}"
+    if evidence.get("excluded") is not None:
+        enough = short(evidence["excludes_at"])
+        line += f"; that it is not worse by half {short(evidence['excluded'])}, enough at {enough}"
+    yield f"                {spark(criterion.get('trail') or (), evidence['fails_at'])} {line}"
 
 
 def _hold(hold: Json) -> str:

@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from orchestrator.core import afterwards, backward, gates
-from orchestrator.core.evidence import Look
+from orchestrator.core.evidence import Evidence, Look
 from orchestrator.core.moment import OBSERVATION_LASTS_SECONDS, Moment
 from orchestrator.core.questions import is_due, questions
+from orchestrator.core.setting import criterion_key, setting_of
 from orchestrator.core.state import NodeState
 from orchestrator.core.walk import current_act
 from orchestrator.core.wanted import scopes, unseen_flags, walks_under_way
 from stages.checks import Check
-from stages.criteria.threshold import Threshold
+from stages.criteria import AnyCriterion
+from stages.criteria.base import Criterion, Memory, Setting, memory_after_gap
 from stages.effects import Observation, ObserveFlag, TargetKind
 from stages.step import Act
 from stages.success import SuccessCriterion
@@ -30,12 +32,12 @@ MOST_CATCH_UP_LOOKS = 120
 
 @dataclass(frozen=True, slots=True)
 class MeasureAsk:
-    """Measure *criterion* as of *at*, which may lie in the past for a trigger that catches up."""
+    """Measure *criterion*, and what its kind wants beside, as of *at*: in the past for a trigger that catches up."""
 
     key: str
-    criterion: Threshold
+    criterion: AnyCriterion
     at: float
-    every: float  # seconds between looks
+    setting: Setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ def asks(m: Moment) -> list[Ask]:
 
 def next_at(m: Moment) -> float | None:
     """When the next look is due, as far as time alone decides."""
-    times = [_due_at(m, key, every, since) for key, _, every, since in _criteria(m)]
+    times = [_due_at(m, watched) for watched in _criteria(m)]
     if m.state.forward and any(target.kind is TargetKind.FLAG for target in m.state.targets.values()):
         seen = [m.evidence.seen.get(target) for target in _flags_watched(m)]
         times += [one.at + LOOK_AT_FLAGS_EVERY_SECONDS for one in seen if one is not None]
@@ -88,39 +90,63 @@ def next_at(m: Moment) -> float | None:
 # --- looks ------------------------------------------------------------------------------------------------------------
 
 
-def _criteria(m: Moment) -> Iterator[tuple[str, Threshold, float, float]]:
-    """Key, criterion, distance of its looks, and the time before which a look says nothing."""
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """A criterion, the distance of its looks, and the time before which a look says nothing."""
+
+    key: str
+    criterion: AnyCriterion
+    every_seconds: float
+    since: float
+    gate: str = ""  # the gate that it belongs to, if it is one's
+
+
+def _criteria(m: Moment) -> Iterator[_Watched]:
     state = m.state
     since = gates.baseline(state)
     for name, gate in gates.gates_named(state, gates.watched_gates(state, m.evidence)):
         for criterion in gate.criteria:
-            if isinstance(criterion, Threshold):
-                yield gates.criterion_key(state.cursor.environment, name, criterion), criterion, gate.every, since
+            yield _Watched(criterion_key(state, name, criterion), criterion, gate.every, since, name)
     for trigger in gates.watched_triggers(state):
-        yield gates.trigger_key(state.cursor.environment, trigger), trigger, trigger.every, 0.0
+        yield _Watched(gates.trigger_key(state.cursor.environment, trigger), trigger, trigger.every, 0.0)
     if state.rollback is not None:
         for node in backward.ready_nodes(state):
             if node.node.kind == "drain" and node.started_at is not None:
                 criterion = backward.drain_criterion(state, node.node)
-                yield node.node.id, criterion, DRAIN_EVERY_SECONDS, node.started_at
+                yield _Watched(node.node.id, criterion, DRAIN_EVERY_SECONDS, node.started_at)
 
 
-def _due_at(m: Moment, key: str, every: float, since: float) -> float:
-    look = m.evidence.looks.get(key)
-    if look is None or look.at > m.now + every:  # the last: the clock was set back
+def _due_at(m: Moment, watched: _Watched) -> float:
+    look, since = m.evidence.looks.get(watched.key), watched.since
+    if look is None or look.at > m.now + watched.every_seconds:  # the last: the clock was set back
         return m.now
     if look.at <= since:
         return max(since + SOONEST_SECONDS, m.now if m.now > since else 0.0)
-    return look.at + every
+    return look.at + watched.every_seconds
 
 
 def _looks(m: Moment) -> Iterator[MeasureAsk]:
-    for key, criterion, every, since in _criteria(m):
-        if _due_at(m, key, every, since) <= m.now:
-            yield MeasureAsk(key, criterion, _look_time(m, key, criterion, every), every)
+    for watched in _criteria(m):
+        if _due_at(m, watched) <= m.now:
+            yield _measure(m, watched)
 
 
-def _look_time(m: Moment, key: str, criterion: Threshold, every: float) -> float:
+def _measure(m: Moment, watched: _Watched) -> MeasureAsk:
+    at = _look_time(m, watched.key, watched.criterion, watched.every_seconds)
+    setting = Setting(since=watched.since, before=watched.since, every_seconds=watched.every_seconds)
+    if watched.gate:
+        gate = m.state.environment.gates[watched.gate]
+        setting = setting_of(m.state, watched.gate, gate, watched.criterion, watched.since)
+    return MeasureAsk(watched.key, watched.criterion, at, setting)
+
+
+def memory_at(evidence: Evidence, ask: MeasureAsk) -> Memory:
+    """What is remembered at a look of the looks before."""
+    look = evidence.looks.get(ask.key)
+    return Memory() if look is None else memory_after_gap(look.memory, look.at, ask.at, ask.setting.every_seconds)
+
+
+def _look_time(m: Moment, key: str, criterion: Criterion, every: float) -> float:
     """Now; but a trigger that was not watched for a while first looks back over that time, step by step."""
     look = m.evidence.looks.get(key)
     if not isinstance(criterion, Trigger) or criterion.query is None or look is None:

@@ -24,7 +24,7 @@ from orchestrator.core.events import (
 from orchestrator.core.gates import evidence_of, open_watch_phases, watched_seconds
 from orchestrator.core.moment import Moment
 from orchestrator.core.names import trigger_item
-from orchestrator.core.phases import COMMANDS, CommandName, Leg, Phase, Reason
+from orchestrator.core.phases import COMMANDS, GATE_HOLDS, CommandName, Leg, Phase, Reason
 from orchestrator.core.state import PERSON, Pin, State, Waiting
 from orchestrator.core.watching import view_of
 from orchestrator.errors import Forbidden, Refused
@@ -282,7 +282,7 @@ def _advance(m: Moment, command: Command, actor: Actor) -> list[Event]:
         raise Refused("a stage is being rolled back; nothing can be advanced meanwhile")
     if state.phase is Phase.WATCHING:
         return _advance_watch(m, command, actor)
-    inconclusive = any(reason in (Reason.INCONCLUSIVE, Reason.SHARE_MISMATCH) for reason, _ in state.holds)
+    inconclusive = any(reason in GATE_HOLDS for reason, _ in state.holds)
     if state.leg is not Leg.BAKING and not inconclusive:
         raise Refused(
             f"{state.run} is {state.leg}: advance overrides a bake or an inconclusive gate, and there is none"

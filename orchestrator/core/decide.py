@@ -33,7 +33,7 @@ from orchestrator.core.events import (
 )
 from orchestrator.core.evidence import Evidence
 from orchestrator.core.moment import Moment
-from orchestrator.core.phases import Leg, Phase, Reason
+from orchestrator.core.phases import GATE_HOLDS, Leg, Phase, Reason
 from orchestrator.core.state import State
 from orchestrator.core.timing import wake_at
 from orchestrator.core.walk import observed
@@ -134,10 +134,12 @@ def _deadlines(m: Moment) -> list[Event]:
         if is_late and _approval_rolls_back(m.state, item.item):
             answered = WaitingAnswered(item=item.item, answer="timeout", reason="nobody approved in time")
             return [answered, *_back_or_over(m, "approval", f"{item.text}: nobody approved in time")]
-    hold = m.state.holds.get((Reason.INCONCLUSIVE, m.reached_gate.name))
-    if hold is not None and m.state.forward and m.reached_gate.name in m.state.environment.gates:
-        terms = m.state.environment.gates[m.reached_gate.name].hold
-        if terms.then == "rollback" and m.now - hold.since >= terms.deadline:
+    gate = m.state.environment.gates.get(m.reached_gate.name)
+    if gate is None or not m.state.forward or gate.hold.then != "rollback":
+        return []
+    for hold in m.state.holds.values():
+        is_gates = hold.reason in GATE_HOLDS and hold.item == m.reached_gate.name
+        if is_gates and m.now - hold.since >= gate.hold.deadline:
             return _back_or_over(m, "hold", f"gate {hold.item} was inconclusive too long: {hold.detail}")
     return []
 
@@ -182,6 +184,8 @@ def derived_holds(m: Moment) -> Holds:
         return found | backward.holds(m)
     if state.forward:
         found |= triggers.hold_rule(m) | triggers.drift_holds(m)
+        for target, failure in m.unreadable_flags().items():
+            found[(Reason.INCONCLUSIVE, target)] = f"{state.targets[target].title} can't be looked at: {failure}"
         if state.cursor.environment in state.killed:
             found[(Reason.KILLED, state.cursor.environment)] = f"the kill switch is on in {state.cursor.environment}"
     match state.phase:

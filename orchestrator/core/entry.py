@@ -159,5 +159,5 @@ def window_and_gate_holds(m: Moment) -> dict[tuple[Reason, str], str]:
         and view.verdict is not Verdict.FAIL
         and view.inconclusive
     ):
-        found[(Reason.INCONCLUSIVE, view.name)] = view.sentence()
+        found[(view.reason, view.name)] = view.sentence()
     return found

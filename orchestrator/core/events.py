@@ -37,6 +37,7 @@ class InheritedTarget(Part):
     environment: str
     stage: str
     undo: Operation | None = None
+    touched_at: float | None = None  # when the run before first touched it
 
 
 class PlanDocument(Part):

@@ -8,6 +8,7 @@ next one.
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -17,10 +18,26 @@ from stages.checks import Standing
 from stages.criteria.base import Judgement, Measurement, MeasurementState, Memory, Verdict
 from stages.values import Json
 
+NEARLY = 0.9  # looks are not spaced to the millisecond
+MOST_POINTS = 48  # of a trail: enough for a picture, and small enough to be written with every checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One look of a trail: its time and value, and the logarithms of the evidence against and for the release."""
+
+    at: float
+    value: float | None
+    log_evidence: float | None = None
+    log_excluded: float | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The newest look at one criterion. *measured* is false if there was nothing to judge."""
+    """The newest look at one criterion. *measured* is false if there was nothing to judge.
+
+    *trail* is how it grew, oldest first: every look while there are few, then evenly thinned.
+    """
 
     at: float
     verdict: Verdict
@@ -32,6 +49,12 @@ class Look:
     series: str = ""
     passed_at: float | None = None  # newest passing look
     seen: bool = False  # whether its series was ever there
+    log_evidence: float | None = None  # None: this kind has no test
+    log_excluded: float | None = None
+    enough: bool = True  # a pass suffices to advance early
+    mismatch: bool = False
+    settling: bool = False  # it passes, and says nothing of the change yet
+    trail: tuple[Point, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +126,31 @@ def note_look(evidence: Evidence, key: str, measurement: Measurement, judgement:
         series=judgement.series,
         passed_at=passed_at,
         seen=(known.seen if known else False) or measurement.state is MeasurementState.OK,
+        log_evidence=judgement.log_evidence,
+        log_excluded=judgement.log_excluded,
+        enough=judgement.enough,
+        mismatch=judgement.mismatch,
+        settling=judgement.settling,
+        trail=_trail(known.trail if known else (), measurement.at, judgement),
     )
     return replace(evidence, looks=put(evidence.looks, key, look))
+
+
+def _trail(known: tuple[Point, ...], at: float, judgement: Judgement) -> tuple[Point, ...]:
+    """With this look. The newest point is replaced while it stands closer to the one before than those are apart."""
+    if judgement.value is None and judgement.log_evidence is None:
+        return known
+    point = Point(at, judgement.value, _rounded(judgement.log_evidence), _rounded(judgement.log_excluded))
+    if len(known) > MOST_POINTS:
+        known = known[::2]
+    apart_seconds = min((later.at - one.at for one, later in pairwise(known[:-1])), default=0.0)
+    if len(known) > 1 and known[-1].at - known[-2].at < NEARLY * apart_seconds:
+        known = known[:-1]
+    return (*known, point)
+
+
+def _rounded(logarithm: float | None) -> float | None:
+    return None if logarithm is None else round(logarithm, 3)
 
 
 def note_asked(evidence: Evidence, key: str, standing: Standing, detail: str, at: float, since: float) -> Evidence:

@@ -338,14 +338,15 @@ def bake_progress(m: Moment) -> Progress:
 
 
 def is_baked(m: Moment) -> bool:
-    """Full and passing; or evidence enough after the minimum; or a person said so."""
+    """Full and passing; or passing with evidence enough after the minimum; or a person said so."""
     step = step_of(m.state)
     if m.state.advanced_seq > m.state.entered_seq:
         return True
     view = m.judged(step.gate)
     if not view.passing or not view.counts:
         return False
-    return bake_progress(m).seconds >= step.bake.min_seconds
+    seconds = bake_progress(m).seconds
+    return seconds >= step.bake.max_seconds or (seconds >= step.bake.min_seconds and view.enough)
 
 
 def bake_counts(m: Moment) -> bool:
@@ -354,7 +355,7 @@ def bake_counts(m: Moment) -> bool:
     if state.leg is not Leg.BAKING or not state.forward or _is_killed(state):
         return False
     view = m.judged(step_of(state).gate)
-    return view.passing and view.counts
+    return view.passing and view.counts and not m.unreadable_flags()
 
 
 def baking(m: Moment) -> list[Event]:
@@ -362,7 +363,7 @@ def baking(m: Moment) -> list[Event]:
     if m.held or not is_baked(m):
         return []
     view = m.judged(step_of(state).gate)
-    evidence = {**evidence_of(view), "baked_seconds": round(bake_progress(m).seconds, 3)} if view.criteria else None
+    evidence = _evidence_of_bake(m, view) if view.criteria else None
     if state.cursor.step + 1 < len(stage.steps):
         left = enter(state, Leg.ENTERING, step=state.cursor.step + 1)
     else:
@@ -370,12 +371,18 @@ def baking(m: Moment) -> list[Event]:
     return [left.model_copy(update={"evidence": evidence})]
 
 
+def _evidence_of_bake(m: Moment, view: gates.GateView) -> dict[str, object]:
+    seconds = bake_progress(m).seconds
+    on_evidence = view.enough and seconds < step_of(m.state).bake.max_seconds
+    return {**evidence_of(view), "baked_seconds": round(seconds, 3), "on_evidence": on_evidence}
+
+
 def baking_holds(m: Moment) -> Holds:
     if m.state.advanced_seq > m.state.entered_seq:
         return {}
     view = m.judged(step_of(m.state).gate)
     if view.verdict is Verdict.INCONCLUSIVE and view.inconclusive:
-        return {(Reason.INCONCLUSIVE, view.name): view.sentence()}
+        return {(view.reason, view.name): view.sentence()}
     return {}
 
 

@@ -3,20 +3,27 @@
 A look counts only if it is fresh (two ``every``) and lies after what it judges: after the exposure it speaks of came
 into force and after the evidence was last started anew. A *pass* counts only if the whole window that its query looks
 back over lies after that too.
+
+Tested criteria share one error budget (``stages.budget``): a gate also fails when the mean of all evidence in its pool
+is enough, though no single criterion's is.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from orchestrator.core.evidence import Evidence, Look
-from orchestrator.core.phases import Leg, Phase
+from orchestrator.core.phases import Leg, Phase, Reason
+from orchestrator.core.setting import criterion_key
 from orchestrator.core.state import State
+from orchestrator.core.times import iso
 from stages.criteria.base import SEVERITY, Criterion, Verdict, worst
 from stages.gates import Gate
 from stages.step import WatchPhase
 from stages.triggers import Trigger
 
 LOOK_GRACE_SECONDS = 5.0  # a look may be late by the time its query takes
+LOG_HOLD = math.log(20.0)  # evidence of 20 to 1 holds; in favour of the release it suffices to advance
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +34,8 @@ class CriterionView:
     sentence: str
     at: float | None
     looked: bool  # whether a look that counts is there at all
+    look: Look | None = None
+    alpha: float | None = None  # its test's share of the error budget
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,16 +59,24 @@ class GateView:
         """Whether something was looked at and could not be called good: not merely that no look was taken yet."""
         return any(entry.looked and entry.verdict is Verdict.INCONCLUSIVE for entry in self.criteria)
 
+    @property
+    def enough(self) -> bool:
+        """Whether every criterion has seen enough to advance before the bake is full."""
+        return self.passing and all(entry.look is not None and entry.look.enough for entry in self.criteria)
+
+    @property
+    def reason(self) -> Reason:
+        """Why an inconclusive gate holds."""
+        unsure = [one for one in self.criteria if one.looked and one.verdict is Verdict.INCONCLUSIVE]
+        is_share = bool(unsure) and all(one.look is not None and one.look.mismatch for one in unsure)
+        return Reason.SHARE_MISMATCH if is_share else Reason.INCONCLUSIVE
+
     def sentence(self) -> str:
         entry = max(self.criteria, key=lambda one: SEVERITY[one.verdict], default=None)
         return entry.sentence if entry else f"gate {self.name} has no criteria here"
 
 
 NO_GATE = GateView("", Verdict.PASS, (), True, True, "rollback", None)
-
-
-def criterion_key(environment: str, gate: str, criterion: Criterion) -> str:
-    return f"gate:{environment}/{gate}/{criterion.name}"
 
 
 def trigger_key(environment: str, trigger: Trigger) -> str:
@@ -141,21 +158,61 @@ def judge_gates(state: State, evidence: Evidence, names: tuple[str, ...], now: f
 
 def _judge_gate(state: State, evidence: Evidence, name: str, gate: Gate, now: float) -> GateView:
     since = baseline(state)
-    entries = [
-        (criterion, evidence.looks.get(criterion_key(state.cursor.environment, name, criterion)))
-        for criterion in gate.criteria
-    ]
+    entries = [(one, evidence.looks.get(criterion_key(state, name, one))) for one in gate.criteria]
     views = tuple(_view(criterion, look, gate, since, now) for criterion, look in entries)
-    counted = [look for _, look in entries if look is not None]
+    views = _judged_together(state, evidence, name, views)
+    counted = [(look, gate.warmup_seconds(criterion)) for criterion, look in entries if look is not None]
     return GateView(
         name=name,
         verdict=worst([view.verdict for view in views]),
         criteria=views,
         complete=all(view.looked for view in views),
-        counts=all(look.at - look.lookback_seconds - gate.warmup >= since for look in counted),
+        counts=all(
+            look.at - look.lookback_seconds - warmup_seconds >= since and not look.settling
+            for look, warmup_seconds in counted
+        ),
         on_fail=gate.on_fail,
-        newest_at=max((look.at for look in counted), default=None),
+        newest_at=max((look.at for look, _ in counted), default=None),
     )
+
+
+def _judged_together(
+    state: State, evidence: Evidence, name: str, views: tuple[CriterionView, ...]
+) -> tuple[CriterionView, ...]:
+    """Several criteria that each have a part of the evidence: where their mean is enough, those that have it fail."""
+    if not any(one.looked and one.look is not None and one.look.log_evidence is not None for one in views):
+        return views
+    pool = state.program.budget.pool(name)
+    views = tuple(replace(one, alpha=pool.share) for one in views)
+    mean = log_mean([_log_evidence(evidence.looks.get(key), state.evidence_from) for key in pool.keys])
+    if mean < -math.log(pool.alpha):
+        return views
+    return tuple(_failed_together(one, mean, len(pool.keys)) for one in views)
+
+
+def _log_evidence(look: Look | None, evidence_from: float) -> float:
+    """0 of a test that has not begun, or whose evidence a person has dropped since."""
+    if look is None or look.log_evidence is None or look.at <= evidence_from:
+        return 0.0
+    return look.log_evidence
+
+
+def log_mean(logarithms: Sequence[float]) -> float:
+    """The logarithm of the mean; of nothing, 0: a test that has not begun has the evidence 1."""
+    if not logarithms:
+        return 0.0
+    highest = max(logarithms)
+    return highest + math.log(math.fsum(math.exp(one - highest) for one in logarithms) / len(logarithms))
+
+
+def _failed_together(view: CriterionView, mean: float, size: int) -> CriterionView:
+    """*view*, failing if its own evidence is enough to hold: with less there is no ground to blame it."""
+    is_part = view.look is not None and (view.look.log_evidence or 0.0) >= LOG_HOLD
+    if not view.looked or not is_part or view.verdict is Verdict.FAIL:
+        return view
+    odds = math.exp(min(mean, 700.0))
+    words = f"{view.sentence}; the evidence of the run's {size} tests together is {odds:,.0f} to 1"
+    return replace(view, verdict=Verdict.FAIL, sentence=words)
 
 
 def _view(criterion: Criterion, look: Look | None, gate: Gate, since: float, now: float) -> CriterionView:
@@ -164,8 +221,10 @@ def _view(criterion: Criterion, look: Look | None, gate: Gate, since: float, now
         return CriterionView(criterion.name, Verdict.INCONCLUSIVE, None, sentence, None, looked=False)
     if not is_fresh(look, gate.every, now):
         sentence = f"{criterion.name} was last looked at {now - look.at:.0f} s ago"
-        return CriterionView(criterion.name, Verdict.INCONCLUSIVE, look.value, sentence, look.at, looked=False)
-    return CriterionView(criterion.name, look.verdict, look.value, look.sentence, look.at, looked=True)
+        return CriterionView(
+            criterion.name, Verdict.INCONCLUSIVE, look.value, sentence, look.at, looked=False, look=look
+        )
+    return CriterionView(criterion.name, look.verdict, look.value, look.sentence, look.at, looked=True, look=look)
 
 
 def is_fresh(look: Look, every_seconds: float, now: float) -> bool:
@@ -178,10 +237,51 @@ def evidence_of(view: GateView) -> dict[str, object]:
         "gate": view.name,
         "verdict": view.verdict,
         "criteria": [
-            {"name": entry.name, "verdict": entry.verdict, "value": entry.value, "sentence": entry.sentence}
+            {
+                "name": entry.name,
+                "verdict": entry.verdict,
+                "value": entry.value,
+                "sentence": entry.sentence,
+                **tested(entry),
+                **({"trail": trail(entry)} if entry.look is not None and entry.look.log_evidence is not None else {}),
+            }
             for entry in view.criteria
         ],
     }
+
+
+def tested(entry: CriterionView) -> dict[str, object]:
+    """The evidence of a test as e-values with their bounds; nothing of a criterion that has none."""
+    look = entry.look
+    if look is None or look.log_evidence is None:
+        return {}
+    return {
+        "evidence": {
+            "against": e_value(look.log_evidence),
+            "holds_at": round(math.exp(LOG_HOLD)),
+            "fails_at": round(1.0 / entry.alpha, 1) if entry.alpha else None,
+            "excluded": e_value(look.log_excluded),
+            "excludes_at": round(math.exp(LOG_HOLD)),
+        }
+    }
+
+
+def trail(entry: CriterionView) -> list[dict[str, object]]:
+    """How a criterion's value, and the evidence of its test, came to be what they are."""
+    return [
+        {
+            "at": iso(point.at),
+            "value": point.value,
+            "against": e_value(point.log_evidence),
+            "excluded": e_value(point.log_excluded),
+        }
+        for point in (entry.look.trail if entry.look is not None else ())
+    ]
+
+
+def e_value(logarithm: float | None) -> float | None:
+    """As a number that JSON can hold, to four digits."""
+    return None if logarithm is None else float(f"{math.exp(min(max(logarithm, -700.0), 700.0)):.4g}")
 
 
 def watched_triggers(state: State) -> tuple[Trigger, ...]:

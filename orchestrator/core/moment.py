@@ -9,7 +9,7 @@ from orchestrator.core.gates import GateView, judge_gates, reached_gates
 from orchestrator.core.phases import Phase, Reason
 from orchestrator.core.state import State
 from stages.criteria.base import Verdict
-from stages.effects import Operation, Target
+from stages.effects import Operation, Target, TargetKind
 from stages.values import Json
 from stages.windows import Window
 
@@ -41,6 +41,16 @@ class Moment:
     def changed_at(self, target: str) -> float:
         """What was seen before the run's own newest change of a target says nothing of how it stands."""
         return self.state.changed_at.get(target, self.state.started_at - 1.0)
+
+    def unreadable_flags(self) -> dict[str, str]:
+        """Flags of this environment that the run has changed and that can't be looked at now, with why."""
+        state = self.state
+        found = {
+            target.id: self.evidence.seen.get(target.id)
+            for target in state.targets.values()
+            if target.kind is TargetKind.FLAG and target.touched and target.environment == state.cursor.environment
+        }
+        return {key: seen.failure for key, seen in found.items() if seen is not None and seen.failure is not None}
 
     @property
     def wall(self) -> float:

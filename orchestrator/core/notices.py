@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from orchestrator.core.effect import Notice, NoticeSeverity
 from orchestrator.core.events import Event, NoticeRequested
 from orchestrator.core.moment import Moment
-from orchestrator.core.phases import Phase, Reason
+from orchestrator.core.phases import GATE_HOLDS, Phase, Reason
 from orchestrator.core.state import Hold, State
 
 INCONCLUSIVE_AFTER_SECONDS = 300.0
@@ -24,6 +24,7 @@ SEVERITY = {
     Reason.KILLED: NoticeSeverity.HIGH,
     Reason.EFFECT_FAILING: NoticeSeverity.MEDIUM,
     Reason.INCONCLUSIVE: NoticeSeverity.MEDIUM,
+    Reason.SHARE_MISMATCH: NoticeSeverity.MEDIUM,
     Reason.CHANGED_ELSEWHERE: NoticeSeverity.MEDIUM,
 }
 
@@ -102,7 +103,7 @@ def _hold_times(state: State, hold: Hold, now: float) -> Iterator[tuple[float, t
             (later + index * UNDO_TOLD_EVERY_SECONDS, tuple(state.program.notify.channels)) for index in range(rounds)
         )
         return
-    first = INCONCLUSIVE_AFTER_SECONDS if hold.reason is Reason.INCONCLUSIVE else 0.0
+    first = INCONCLUSIVE_AFTER_SECONDS if hold.reason in GATE_HOLDS else 0.0
     yield hold.since + first, channels_for(state, severity)
     acknowledged = state.acknowledged_at is not None and state.acknowledged_at >= hold.since
     if acknowledged or hold.reason is Reason.PAUSED:
@@ -115,7 +116,7 @@ def _hold_times(state: State, hold: Hold, now: float) -> Iterator[tuple[float, t
             yield from (
                 (hold.since + first + step.after + step.repeat * n, step.channels) for n in range(1, rounds + 1)
             )
-    gate = state.environment.gates.get(hold.item) if hold.reason is Reason.INCONCLUSIVE else None
+    gate = state.environment.gates.get(hold.item) if hold.reason in GATE_HOLDS else None
     deadline = gate.hold.deadline if gate is not None else HOLD_DEADLINE_SECONDS
     yield hold.since + deadline, tuple(state.program.notify.channels)
 

@@ -47,6 +47,10 @@ class Reason(StrEnum):
     NO_CONTROLLER = "no_controller"
 
 
+GATE_HOLDS = frozenset({Reason.INCONCLUSIVE, Reason.SHARE_MISMATCH})
+"""What a gate holds for that could neither pass nor fail."""
+
+
 class CommandName(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"

@@ -11,6 +11,7 @@ from datetime import datetime
 from html import escape
 from typing import Any
 
+from orchestrator.core.chart import evidence_svg, short
 from orchestrator.core.telling import CONTROLLER, Teller
 
 Json = Mapping[str, Any]
@@ -91,6 +92,8 @@ def _evidence(entry: Json) -> Iterator[dict[str, Any]]:
             "verdict": one.get("verdict"),
             "value": one.get("value"),
             "sentence": one.get("sentence"),
+            "evidence": one.get("evidence"),
+            "trail": one.get("trail") or [],
         }
 
 
@@ -158,11 +161,12 @@ def _sections(report: Json) -> Iterator[tuple[str, Row, list[Row], str]]:
             one["criterion"] or "",
             one["verdict"] or "",
             _number(one["value"]),
+            _test(one["evidence"]),
             one["sentence"] or "",
         )
         for one in report["evidence"]
     ]
-    heads = ("time (UTC)", "of", "criterion", "verdict", "value", "sentence")
+    heads = ("time (UTC)", "of", "criterion", "verdict", "value", "evidence against", "sentence")
     yield "The evidence of decisions", heads, evidence, "no decision rested on evidence"
     people: list[Row] = [
         (_time(one["time"]), str(one["by"]), str(one["what"]), one["reason"] or "") for one in report["people"]
@@ -177,6 +181,13 @@ def _sections(report: Json) -> Iterator[tuple[str, Row, list[Row], str]]:
         (_time(one["time"]), str(one["name"]), str(one["standing"]), one["detail"] or "") for one in report["success"]
     ]
     yield "Success", ("time (UTC)", "criterion", "reached", "detail"), judged, "nothing was judged"
+
+
+def _test(evidence: Any) -> str:
+    """``3.1 (fails at 100)`` of a criterion that is tested."""
+    if not isinstance(evidence, Mapping):
+        return ""
+    return f"{short(evidence.get('against'))} (fails at {short(evidence.get('fails_at'))})"
 
 
 def _chain(report: Json) -> str:
@@ -235,13 +246,23 @@ def to_html(report: Json) -> str:
     """A page of its own: no script, nothing fetched."""
     title = escape(f"{report['run']}: {_OUTCOMES.get(str(report['outcome']), report['phase'])}")
     facts = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in _facts(report))
-    sections = "".join(_html_section(*section) for section in _sections(report))
+    sections = "".join(_html_section(*section) for section in _sections(report)) + _charts(report)
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{title}</title>\n'
         f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{escape(str(report['run']))}</h1>\n<table>{facts}</table>\n"
         f"{sections}<p>{escape(_chain(report))}</p>\n</body>\n</html>\n"
     )
+
+
+def _charts(report: Json) -> str:
+    drawn = []
+    for one in report["evidence"]:
+        svg = evidence_svg(str(one["criterion"]), one["trail"], one["evidence"] or {})
+        if svg:
+            words = f"{_time(one['time'])}: {one['of']}, {one['criterion']}: {one['verdict']}"
+            drawn.append(f"<figure>{svg}<figcaption>{escape(words)}</figcaption></figure>")
+    return f"<h2>How the evidence grew</h2>\n{''.join(drawn)}\n" if drawn else ""
 
 
 def _html_section(title: str, heads: Row, rows: Sequence[Row], none: str) -> str:

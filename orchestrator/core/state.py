@@ -82,11 +82,12 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Touch:
-    """Where a target stood when a stage first touched it, and the way back to that."""
+    """Where a target stood when a stage first touched it, and the way back to that. *at*: when that was asked for."""
 
     value: Json
     undo: Operation | None
     order: int
+    at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import replace
 from orchestrator.core import afterwards, backward, forward, gates, notices, rollback, triggers, watching
 from orchestrator.core.evidence import Evidence, Gap, add_up
 from orchestrator.core.moment import Moment
-from orchestrator.core.phases import Leg, Phase, Reason
+from orchestrator.core.phases import GATE_HOLDS, Leg, Phase
 from orchestrator.core.questions import due_at, questions
 from orchestrator.core.state import NodeState, State
 from orchestrator.core.wanted import scopes, walks_under_way
@@ -88,7 +88,8 @@ def _leg_times(m: Moment) -> list[float]:
         times.append(state.entered_at + state.stage.settle_seconds)
     if state.leg is Leg.BAKING and m.evidence.bake.counting and state.step is not None:
         progress = forward.bake_progress(m)
-        times.append(m.now + max(state.step.bake.min_seconds - progress.seconds, 0.0))
+        bake = state.step.bake
+        times += [m.now + max(full - progress.seconds, 0.0) for full in (bake.min_seconds, bake.max_seconds)]
     if state.phase is Phase.WATCHING and m.evidence.watch.counting:
         left = state.environment.watch_seconds - gates.watched_seconds(state, m.evidence)
         times.append(m.now + max(left, 0.0))
@@ -99,6 +100,6 @@ def _leg_times(m: Moment) -> list[float]:
     times += [
         hold.since + terms[hold.item].hold.deadline
         for hold in state.holds.values()
-        if hold.reason is Reason.INCONCLUSIVE and hold.item in terms
+        if hold.reason in GATE_HOLDS and hold.item in terms
     ]
     return times

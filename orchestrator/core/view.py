@@ -3,7 +3,6 @@
 The fields of ``status`` are a contract; more may be added. Times are ISO 8601 in UTC.
 """
 
-from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator.core import forward, gates, watching
@@ -14,18 +13,13 @@ from orchestrator.core.moment import Moment
 from orchestrator.core.phases import Leg, Phase
 from orchestrator.core.returns import targets_to_return, what_stays
 from orchestrator.core.state import State
+from orchestrator.core.times import iso
 from orchestrator.core.wanted import scopes
 from stages.actions.backfill import BackfillAction
 from stages.effects import TargetKind
 from stages.flag_spec import percentage_of
 
 Json = dict[str, Any]
-
-
-def iso(at: float | None) -> str | None:
-    if at is None:
-        return None
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def status(state: State, evidence: Evidence, now: float, *, has_controller: bool = True) -> Json:
@@ -112,6 +106,8 @@ def gate(m: Moment) -> Json | None:
                 "value": one.value,
                 "sentence": one.sentence,
                 "at": iso(one.at),
+                **gates.tested(one),
+                "trail": gates.trail(one),
             }
             for one in view.criteria
         ],

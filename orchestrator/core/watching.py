@@ -33,7 +33,7 @@ def counts(m: Moment) -> bool:
     state = m.state
     if state.phase is not Phase.WATCHING or not state.forward or state.cursor.environment in state.killed:
         return False
-    return view_of(m).passing and not _triggers_unmeasured(m)
+    return view_of(m).passing and not _triggers_unmeasured(m) and not m.unreadable_flags()
 
 
 def _triggers_unmeasured(m: Moment) -> bool:
@@ -146,7 +146,7 @@ def holds(m: Moment) -> Holds:
             found |= holds_of(m, scope, Reason.INCONCLUSIVE)
     view = view_of(m)
     if view.verdict is Verdict.INCONCLUSIVE and view.inconclusive:
-        found[(Reason.INCONCLUSIVE, view.name)] = view.sentence()
+        found[(view.reason, view.name)] = view.sentence()
     if not is_full(m):
         return found
     item = sign_off_item(m.state)

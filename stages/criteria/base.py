@@ -1,13 +1,15 @@
 """What every criterion kind has in common: its verdicts, its measurements, and the shape of a judgement.
 
-A criterion is judged once a look. ``judge`` of a kind takes the measurement of this look and what it remembered of the
-looks before (``Memory``), and returns a verdict with a sentence and the memory for the next look. It is pure, so the
-same code judges a live run, a simulation and a replay of history.
+A criterion is judged once a look. ``wanted`` of a kind says what this look must measure beside the criterion's own
+source; ``judge`` takes that measurement and what was remembered of the looks before (``Memory``), and returns a verdict
+with a sentence and the memory for the next look. Both are pure, so the same code judges a live run, a simulation and a
+replay of history.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -48,12 +50,59 @@ class SeriesValue:
 
 
 @dataclass(frozen=True, slots=True)
+class Counting:
+    """Asks for the increase of counters over ``(from_, to]``: *selectors* of series by a name, *by* the labels that
+    are kept apart in the sums. Bounds are whole seconds since the epoch."""
+
+    selectors: Mapping[str, str]
+    from_: float
+    to: float
+    by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """By how much the counters under *name* rose, resets known, summed over all series with these *labels* (values in
+    the order of ``Counting.by``; empty text where a series has no such label). *series* is how many there were."""
+
+    name: str
+    labels: tuple[str, ...]
+    value: float
+    series: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Asks for what a PromQL *expression* was every *step_seconds* over ``[from_, to]``."""
+
+    name: str
+    expression: str
+    from_: float
+    to: float
+    step_seconds: float
+    by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """One value of a ``History`` at one time; *labels* are those of its ``by``."""
+
+    name: str
+    labels: tuple[str, ...]
+    at: float
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
 class Measurement:
     """What was measured at one time, or why there is nothing. ``at`` is seconds since the epoch.
 
     A ``stale`` measurement still holds the series that are not stale, if there are some beside those that are.
     ``lookback_seconds`` is how far back the measured value reaches (longest range plus offset, two scrapes): a pass
     says something of a change only if it lies that long behind.
+
+    ``counts`` and ``past`` answer what was ``Wanted``. Counts are whole only if the state is ``ok``: if some series
+    could not be counted, none is given, and the next look counts from where the last whole one ended.
     """
 
     state: MeasurementState
@@ -61,6 +110,54 @@ class Measurement:
     series: tuple[SeriesValue, ...] = ()
     detail: str = ""
     lookback_seconds: float = 0.0
+    counts: tuple[Count, ...] = ()
+    past: tuple[Past, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a look measures beside the criterion's own source. Counters that no series is there for are no ``Count``."""
+
+    counting: Counting | None = None
+    history: tuple[History, ...] = ()
+
+    def moved(self, seconds: float) -> Self:
+        """The same by a clock that is ahead by *seconds*."""
+        if not seconds or (self.counting is None and not self.history):
+            return self
+        counting = self.counting
+        if counting is not None:
+            counting = replace(counting, from_=counting.from_ + seconds, to=counting.to + seconds)
+        history = tuple(replace(one, from_=one.from_ + seconds, to=one.to + seconds) for one in self.history)
+        return replace(self, counting=counting, history=history)
+
+
+NOTHING_WANTED = Wanted()
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a look is about, beside the criterion itself. Times are seconds since the epoch.
+
+    *since*: what is judged came into force; *before*: until when nothing of it was in force, the end of what counts as
+    history; *evidence_from*: evidence from before was dropped by a person. *alpha* is this criterion's share of the
+    error budget of the run's tests. *flag* and *percentage* are the stage's, None where it raises none.
+    """
+
+    since: float
+    before: float
+    evidence_from: float = 0.0
+    warmup_seconds: float = 0.0
+    every_seconds: float = 15.0
+    scrape_seconds: float = 15.0
+    alpha: float = 0.01
+    flag: str | None = None
+    percentage: float | None = None
+
+    @property
+    def counts_from(self) -> float:
+        """When counting for evidence begins: what happens while a change settles says nothing of it."""
+        return self.since + self.warmup_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +186,24 @@ def memory_after_gap(memory: Memory, last_at: float, at: float, every_seconds: f
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A criterion's answer at one look, in a word, a number and a sentence."""
+    """A criterion's answer at one look, in a word, a number and a sentence.
+
+    ``log_evidence``: natural logarithm of the evidence against the release, an e-value (None: this kind has no test).
+    ``log_excluded``: the same against the hypothesis that it is worse by half, by which a step may
+    advance early. ``enough``: a pass that suffices for that. ``mismatch``: the canary's share is not what it should be.
+    ``settling``: a pass that says nothing of the change yet, and is no bake.
+    """
 
     verdict: Verdict
     sentence: str
     memory: Memory
     value: float | None = None
     series: str = ""
+    log_evidence: float | None = None
+    log_excluded: float | None = None
+    enough: bool = True
+    mismatch: bool = False
+    settling: bool = False
 
 
 class RollbackAfter(Part):
@@ -103,7 +211,14 @@ class RollbackAfter(Part):
 
 
 class Criterion(Source):
-    """Fields of every criterion. A kind adds what it asks of the measured value."""
+    """Fields of every criterion. A kind adds what it asks of the measured value.
+
+    ``usual_warmup_seconds``: how long after a change nothing is counted, unless the gate says otherwise. ``is_tested``:
+    its verdict rests on a statistical test, which takes a share of the run's error budget.
+    """
+
+    usual_warmup_seconds: ClassVar[float] = 0.0
+    is_tested: ClassVar[bool] = False
 
     name: Name
     for_: Duration | None = Field(default=None, alias="for")
@@ -115,6 +230,15 @@ class Criterion(Source):
     @property
     def for_seconds(self) -> float:
         return self.for_ or 0.0
+
+    def subject(self, stage_flag: str | None) -> str | None:
+        """The flag whose arms are compared, where this kind compares any: its own, or else the stage's."""
+        return None
+
+    @property
+    def asked(self) -> Source:
+        """What is asked at each look, beside what the kind wants."""
+        return self
 
     def measures_one_thing(self) -> Self:
         self._check_one_source(("command", "script", "http", "sql", "health", "query", "file", "env"))

@@ -14,15 +14,16 @@ from pydantic import Field, model_validator
 
 from stages.checks import Expect
 from stages.criteria.base import (
-    MISSED_LOOKS_ALLOWED,
     Criterion,
     Judgement,
     Measurement,
     MeasurementState,
     Memory,
     SeriesValue,
+    Setting,
     Verdict,
 )
+from stages.criteria.unmeasured import because, judge_unmeasured, span_since
 from stages.values import Bound, format_duration
 
 
@@ -76,7 +77,7 @@ class _Raw:
     standing: _Standing = _Standing.MEASURED
 
 
-def judge(criterion: Threshold, measurement: Measurement, memory: Memory) -> Judgement:
+def judge(criterion: Threshold, measurement: Measurement, memory: Memory, _setting: Setting | None = None) -> Judgement:
     raw = _judge_look(criterion, measurement)
     at = measurement.at
     if raw.standing is not _Standing.MEASURED:
@@ -87,7 +88,7 @@ def judge(criterion: Threshold, measurement: Measurement, memory: Memory) -> Jud
 
 
 def _pending(criterion: Threshold, raw: _Raw, at: float, memory: Memory) -> Judgement:
-    since = _since(memory.failing_since, at)
+    since = span_since(memory.failing_since, at)
     kept = replace(memory, failing_since=since)
     lasted = at - since
     if lasted >= criterion.for_seconds:
@@ -97,30 +98,10 @@ def _pending(criterion: Threshold, raw: _Raw, at: float, memory: Memory) -> Judg
     return Judgement(Verdict.INCONCLUSIVE, waiting, kept, raw.value, raw.series)
 
 
-def _since(before: float | None, at: float) -> float:
-    """The begin of a span that still lasts. A clock that was set back starts it anew rather than stretch it."""
-    return at if before is None or before > at else before
-
-
 def _judge_unmeasured(criterion: Threshold, raw: _Raw, at: float, memory: Memory) -> Judgement:
-    """A pending ``for`` survives a few looks without a value. Only what is not answered counts as missing."""
     if criterion.expect is not None and criterion.no_answer == "fail" and raw.standing is _Standing.UNANSWERED:
         return _pending(criterion, replace(raw, verdict=Verdict.FAIL), at, replace(memory, missed_looks=0))
-    missed = memory.missed_looks + 1 if memory.failing_since is not None else 0
-    survives = missed <= MISSED_LOOKS_ALLOWED
-    kept = replace(
-        memory,
-        failing_since=memory.failing_since if survives else None,
-        missed_looks=missed if survives else 0,
-        missing_since=_since(memory.missing_since, at) if raw.standing is _Standing.UNANSWERED else None,
-    )
-    if kept.missing_since is None or isinstance(criterion.on_missing, str):
-        return Judgement(Verdict.INCONCLUSIVE, raw.sentence, kept)
-    gone = at - kept.missing_since
-    if gone < criterion.on_missing.rollback_after:
-        return Judgement(Verdict.INCONCLUSIVE, raw.sentence, kept)
-    sentence = f"{raw.sentence}, for {format_duration(round(gone))}; the plan rolls back on that"
-    return Judgement(Verdict.FAIL, sentence, kept)
+    return judge_unmeasured(criterion, raw.sentence, raw.standing is _Standing.UNANSWERED, at, memory)
 
 
 def _judge_look(criterion: Threshold, measurement: Measurement) -> _Raw:
@@ -132,9 +113,9 @@ def _judge_look(criterion: Threshold, measurement: Measurement) -> _Raw:
         case MeasurementState.STALE:
             return _judge_stale(criterion, measurement)
         case MeasurementState.ERROR:
-            return _unmeasured(f"{criterion.name} could not be measured{_because(measurement)}")
+            return _unmeasured(f"{criterion.name} could not be measured{because(measurement)}")
         case MeasurementState.INSUFFICIENT:
-            return _unmeasured(f"{criterion.name} has nothing to judge yet{_because(measurement)}", _Standing.NOTHING)
+            return _unmeasured(f"{criterion.name} has nothing to judge yet{because(measurement)}", _Standing.NOTHING)
         case _:
             assert_never(measurement.state)
 
@@ -155,7 +136,7 @@ def _judge_series(criterion: Threshold, measurement: Measurement) -> _Raw:
 def _judge_stale(criterion: Threshold, measurement: Measurement) -> _Raw:
     """The series that are not stale may fail, but not pass: the stale ones could be worse."""
     breach = _breach(criterion, measurement)
-    return breach or _unmeasured(f"{criterion.name} is stale{_because(measurement)}")
+    return breach or _unmeasured(f"{criterion.name} is stale{because(measurement)}")
 
 
 def _judge_empty(criterion: Threshold, measurement: Measurement) -> _Raw:
@@ -164,11 +145,7 @@ def _judge_empty(criterion: Threshold, measurement: Measurement) -> _Raw:
     if criterion.empty == 0:
         zero = replace(measurement, state=MeasurementState.OK, series=(SeriesValue("", 0.0, measurement.at),))
         return _judge_series(criterion, zero)
-    return _unmeasured(f"{criterion.name} has no series{_because(measurement)}")
-
-
-def _because(measurement: Measurement) -> str:
-    return f": {measurement.detail}" if measurement.detail else ""
+    return _unmeasured(f"{criterion.name} has no series{because(measurement)}")
 
 
 def _unmeasured(sentence: str, standing: _Standing = _Standing.UNANSWERED) -> _Raw:
@@ -184,7 +161,7 @@ def _breach(criterion: Threshold, measurement: Measurement) -> _Raw | None:
     entry = max(failed, key=lambda one: failing.severity(one.value))
     where = _where(entry.labels, len(measurement.series))
     if criterion.expect is not None:
-        sentence = f"{criterion.name} is not as expected{where}{_because(measurement)}"
+        sentence = f"{criterion.name} is not as expected{where}{because(measurement)}"
     else:
         asked = (
             f"the alert level is {criterion.fail}" if criterion.fail is not None else f"{criterion.passing} is required"

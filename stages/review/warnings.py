@@ -7,6 +7,7 @@ from stages.gates import Gate
 from stages.kinds.base import names
 from stages.kinds.exposure import ExposureStage
 from stages.review.flag_systems import flag_system_warnings
+from stages.review.gates import gate_warnings
 from stages.review.view import Finding, View
 from stages.triggers import Trigger
 
@@ -14,6 +15,7 @@ from stages.triggers import Trigger
 def warnings(view: View) -> Iterator[Finding]:
     yield from _unused_gates(view)
     yield from flag_system_warnings(view)
+    yield from gate_warnings(view)
     for place in view.places:
         part = place.part
         if isinstance(part, ExposureStage) and not part.gate and not any(step.gate for step in part.steps):

@@ -14,7 +14,7 @@ from orchestrator.journal.memory import MemoryStore
 from orchestrator.ports import CheckAnswer, Scene, Seen, World
 from orchestrator.service import Service, Submission
 from stages.checks import Check, Source, Standing
-from stages.criteria.base import Measurement, MeasurementState, SeriesValue
+from stages.criteria.base import NOTHING_WANTED, Measurement, MeasurementState, SeriesValue, Wanted
 from stages.notify import Channel
 from tests.orchestrator.core.drive import plan_of
 
@@ -39,7 +39,7 @@ class Outside:
     async def ask(self, check: Check, scene: Scene) -> CheckAnswer:
         return CheckAnswer(Standing.YES, "yes")
 
-    async def measure(self, source: Source, scene: Scene, at: float) -> Measurement:
+    async def measure(self, source: Source, scene: Scene, at: float, wanted: Wanted = NOTHING_WANTED) -> Measurement:
         return Measurement(MeasurementState.OK, at, (SeriesValue("", 0.0, at),))
 
     async def deliver(self, notice: Notice, channel: Channel, scene: Scene) -> None:

@@ -8,7 +8,7 @@ from orchestrator.ports import Scene, Seen
 from orchestrator.rehearsal import Finding, Level, rehearse
 from stages.checks import Source
 from stages.compile import compile_plan
-from stages.criteria.base import Measurement, MeasurementState, SeriesValue
+from stages.criteria.base import NOTHING_WANTED, Measurement, MeasurementState, SeriesValue, Wanted
 from stages.effects import ObserveFlag, ObserveSql
 from stages.flag_spec import ABSENT
 from stages.plan import StagedRollout
@@ -44,7 +44,7 @@ class Answers:
             raise Temporary("connection refused")
         return Seen({"applied": self.applied, **self.file})
 
-    async def measure(self, source: Source, scene: Scene, at: float) -> Measurement:
+    async def measure(self, source: Source, scene: Scene, at: float, wanted: Wanted = NOTHING_WANTED) -> Measurement:
         if self.value is None:
             return Measurement(MeasurementState.ERROR, at, detail="Prometheus does not answer")
         return Measurement(MeasurementState.OK, at, (SeriesValue("", self.value, at),))

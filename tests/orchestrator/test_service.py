@@ -231,3 +231,25 @@ async def written(house: House, key: str, at: float, **fields: Any) -> None:
     version = known.document.version if known is not None else None
     document = FlagDocument(key, **fields)
     await house.store.write(FlagWrite(document=document, expected=version, by="ann", reason="before"), at)
+
+
+@pytest.mark.parametrize("function", ("judge", "wanted"))
+async def test_a_judge_that_breaks_holds_the_run_and_says_so(
+    house: House, monkeypatch: pytest.MonkeyPatch, function: str
+) -> None:
+    def breaks(*_: object) -> None:
+        raise ZeroDivisionError("no events")
+
+    monkeypatch.setattr(f"orchestrator.runner.{function}", breaks)
+    gate = {"every": "1s", "criteria": [{"name": "errors", "query": "errors", "fail": "> 0.1"}]}
+    stage = {"name": "open", "kind": "monitoring", "flag": "beta", "percentages": [50, 100], "bake": "1h"}
+    service = await house.move_in()
+    started = submission(gates={"health": gate}, stages=[{**stage, "gate": "health"}])
+    run, _ = await service.start(started, ANN)
+    await eventually(service, run, percentages={"beta": 50.0}, leg="baking")
+    await asyncio.sleep(0)
+    async for entry in service.follow(run):
+        if entry["type"] == "HoldSet":
+            break
+    assert entry["data"]["hold"] == "inconclusive"
+    assert "ZeroDivisionError: no events" in entry["data"]["detail"]

@@ -30,7 +30,15 @@ def _answers(simulation: "Simulation", environment: str, query: str) -> list[Ask
     return [one for one in simulation.world.log.asked if one.environment == environment and one.query == query]
 
 
+def _query(criterion: Spec) -> str:
+    """What the world is asked for a criterion: its query, or the counts of a flag's arms under the criterion's name."""
+    return str(criterion.get("query") or criterion["name"])
+
+
 def _is_fine(answer: Asked, criterion: Spec) -> bool:
+    """A test may pass on counts that are bad, until there are enough of them; never on none."""
+    if "compare" in criterion:
+        return answer.verdict != "none"
     return answer.verdict == "good" or (answer.verdict == "none" and criterion.get("empty") == "pass")
 
 
@@ -97,10 +105,10 @@ def _gate_was_fine(
     assert isinstance(record.event, ev.EffectRequested)
     for gate, criterion in story.criteria_of(story.gates_of(*place)):
         answers = [
-            one for one in _answers(simulation, record.event.effect.environment, criterion["query"]) if one.at <= now
+            one for one in _answers(simulation, record.event.effect.environment, _query(criterion)) if one.at <= now
         ]
         newest = _known_then(simulation, answers)
-        if newest is not None and newest.verdict == "bad" and not criterion.get("for"):
+        if newest is not None and newest.verdict == "bad" and not criterion.get("for") and "compare" not in criterion:
             yield f"{words} rises while {criterion['name']} fails"
         elif overridden:
             continue
@@ -172,7 +180,7 @@ def _passing_seconds(
     simulation: "Simulation", environment: str, criterion: Spec, every: float, span: tuple[float, float]
 ) -> float:
     """How long at most: from each good answer to the next answer, as far as a look is fresh."""
-    answers = [one for one in _answers(simulation, environment, criterion["query"]) if span[0] <= one.at <= span[1]]
+    answers = [one for one in _answers(simulation, environment, _query(criterion)) if span[0] <= one.at <= span[1]]
     total = 0.0
     for index, answer in enumerate(answers):
         following = answers[index + 1].at if index + 1 < len(answers) else span[1]
@@ -201,7 +209,7 @@ def _was_bad(simulation: "Simulation", environment: str, gate: Spec, criterion: 
     if isinstance(criterion.get("on_missing"), dict):
         return True
     window = 3 * seconds(gate["every"]) + GRACE_SECONDS + seconds(criterion.get("for", "0s")) + 120.0
-    answers = _answers(simulation, environment, criterion["query"])
+    answers = _answers(simulation, environment, _query(criterion))
     return any(one.verdict == "bad" and now - window <= one.at <= now for one in answers)
 
 

@@ -21,8 +21,9 @@ from orchestrator.ports import Batch
 from orchestrator.run_time import RunTime
 from orchestrator.runner import Runner
 from stages.checks import Approval
-from stages.criteria.base import Judgement, Measurement, MeasurementState, Memory, SeriesValue
-from stages.criteria.threshold import Threshold, judge
+from stages.criteria import AnyCriterion
+from stages.criteria.base import Judgement, Measurement, MeasurementState, Memory, SeriesValue, Setting
+from stages.criteria.judging import judge
 from stages.flag_spec import ABSENT, percentage_of
 from stages.step import Act
 from tests.simulation.batch import Verdict
@@ -57,8 +58,8 @@ def _replaced(owner: Any, name: str, value: Any) -> Callable[[], AbstractContext
 
 
 def _judging(change: Callable[[Measurement], Measurement]) -> Callable[[], AbstractContextManager[Any]]:
-    def wrong(criterion: Threshold, measurement: Measurement, memory: Memory) -> Judgement:
-        return judge(criterion, change(measurement), memory)
+    def wrong(criterion: AnyCriterion, measurement: Measurement, memory: Memory, setting: Setting) -> Judgement:
+        return judge(criterion, change(measurement), memory, setting)
 
     return _replaced(runner_module, "judge", wrong)
 

@@ -43,6 +43,7 @@ class Drawn:
     environments: tuple[str, ...]
     flags: dict[tuple[str, str], Spec]  # (environment, key) -> value; missing: not there
     metrics: dict[str, Metric]
+    arms: dict[str, Metric]  # flag -> what becomes of those who have it, where a gate compares its arms
     checks: tuple[str, ...]
     never: frozenset[str]
     corrected: Spec | None = None
@@ -368,6 +369,7 @@ def draw(seed: int) -> Drawn:
     spec |= d.optional(0.15, "sign_off", d.approval)
     spec |= d.optional(0.2, "success", d.success)
     spec |= d.optional(0.1, "follow_up", lambda: [{"name": "tidy", "manual": "Tidy up", "by": [OPS], "due": "1h"}])
+    arms = _compared(seed, spec, d.bad_release)
     if len(environments) > 1:
         spec["environments"] = [
             {"name": "staging", "watch": "30s", "bake": "20s", "sign_off": "none"},
@@ -380,6 +382,7 @@ def draw(seed: int) -> Drawn:
         environments=environments,
         flags=_world_flags(d, environments, spec),
         metrics=d.metrics,
+        arms=arms,
         checks=tuple(d.checks),
         never=frozenset(d.never),
         corrected=_corrected(d, spec),
@@ -406,6 +409,30 @@ def _stages(d: _Drawing) -> list[Spec]:
         else:
             stages.append(d.stage(kind, None))
     return stages or [d.stage("monitoring", unraised[0])]
+
+
+def _compared(seed: int, spec: Spec, bad_release: bool) -> dict[str, Metric]:
+    """In some plans a stage's gate compares those who have its flag with those who don't. Drawn by itself, so that all
+    else is drawn as it would be without."""
+    random = Random(f"arms/{seed}")
+    stages = [stage for stage in spec["stages"] if "flag" in stage]
+    if random.random() >= 0.25 or not stages:
+        return {}
+    stage = random.choice(stages)
+    flag = stage["flag"]
+    name = arms_of(flag)
+    compare = {} if random.random() < 0.5 else {"flag": flag}
+    gate = {"every": "15s", "warmup": random.choice(("0s", "20s")), "criteria": [{"name": name, "compare": compare}]}
+    spec["gates"][name] = gate
+    given = stage.get("gate", ())
+    stage["gate"] = [name, *([given] if isinstance(given, str) else given)]
+    regresses = bad_release and random.random() < 0.5
+    return {flag: Metric(name, flag, random.choice((5.0, 20.0)) if regresses else None)}
+
+
+def arms_of(flag: str) -> str:
+    """The name of the criterion, of its gate, and of what the world notes when it is asked for the counts."""
+    return f"arms-{flag}"
 
 
 def _world_flags(d: _Drawing, environments: tuple[str, ...], spec: Spec) -> dict[tuple[str, str], Spec]:

@@ -7,10 +7,12 @@ seed's faults, and the controller can be made to die before, in and after it.
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from flags.exposure_names import BAND_ENDS, BANDS
 from orchestrator.adapters.flag_store import FlagPerformer
 from orchestrator.core.effect import Effect, EffectState, Notice, Outcome
 from orchestrator.errors import Permanent, Temporary
@@ -18,16 +20,19 @@ from orchestrator.flag_board import FlagBoard
 from orchestrator.journal.kill_switch import MemoryKillSwitch
 from orchestrator.ports import CheckAnswer, Clock, FlagRecord, Scene, Seen, World
 from stages.checks import Check, Source, Standing
-from stages.criteria.base import Measurement, MeasurementState, SeriesValue
+from stages.criteria import Compare
+from stages.criteria.base import NOTHING_WANTED, Count, Counting, Measurement, MeasurementState, SeriesValue, Wanted
 from stages.effects import AnyObservation, CallHttp, ObserveCommand, ObserveSql, RunCommand, RunSql, SetFlag
 from stages.flag_spec import percentage_of, to_value
 from stages.notify import Channel
 from tests.simulation.faults import Fate, Fault, Faults
 from tests.simulation.loop import LIFE, START
-from tests.simulation.plans import Drawn
+from tests.simulation.plans import Drawn, arms_of
 
 INITIAL = "v1"  # what every command's target stands at before anybody sets it
 GOOD, BETWEEN, BAD = 0.01, 0.07, 0.5
+SCRAPE_SECONDS = 15.0
+EVENTS_PER_SECOND, ERROR_RATE = 2000.0, 0.02  # of a flag's users
 
 
 class SimulatedClock:
@@ -143,10 +148,14 @@ class SimulatedWorld:
 
     # --- Prometheus ---
 
-    async def measure(self, source: Source, scene: Scene, at: float) -> Measurement:
+    async def measure(self, source: Source, scene: Scene, at: float, wanted: Wanted = NOTHING_WANTED) -> Measurement:
         await self.pass_time()
         query = source.query or ""
         true_at = self.now - (self.clock.now() - at)
+        if wanted.counting is not None:
+            return self._counted(wanted.counting, scene.environment, at, true_at)
+        if isinstance(source, Compare):
+            return self._uncounted(source.name, scene.environment, at, true_at)
         measurement = self._measurement(query, scene.environment, at, true_at)
         self.log.asked.append(Asked(self.now, at, scene.environment, query, _verdict(measurement)))
         return measurement
@@ -161,6 +170,41 @@ class SimulatedWorld:
         if self.faults.lasts(Fault.SPIKES, true_at):
             value = BAD if roll < 0.6 else BETWEEN
         return Measurement(MeasurementState.OK, at, (SeriesValue("", value, at),), lookback_seconds=0.0)
+
+    def _counted(self, counting: Counting, environment: str, at: float, true_at: float) -> Measurement:
+        """Exposures of a flag by arm, band and outcome, without chance: what the rates of both arms come to."""
+        (selector,) = counting.selectors.values()
+        found = re.search('flag="([^"]*)"', selector)
+        assert found is not None, selector
+        metric = self.drawn.arms[found[1]]
+        measurement = self._without_counts(metric.name, at, true_at)
+        level = self.level_at(environment, metric.flag, counting.to + (true_at - at))
+        is_bad = metric.regresses_at is not None and level >= metric.regresses_at
+        verdict = "none"
+        if measurement is None:
+            events = EVENTS_PER_SECOND * (counting.to - counting.from_)
+            rate = ERROR_RATE * (10 if is_bad else 1)
+            counts = tuple(_exposures(next(iter(counting.selectors)), events, level, rate))
+            back_seconds = at - counting.from_
+            measurement = Measurement(MeasurementState.OK, at, counts=counts, lookback_seconds=back_seconds)
+            verdict = "bad" if is_bad else "good"
+        self.log.asked.append(Asked(self.now, at, environment, metric.name, verdict))
+        return measurement
+
+    def _uncounted(self, name: str, environment: str, at: float, true_at: float) -> Measurement:
+        """Nothing new could be counted yet; or everybody has the flag, and nobody is left to compare with."""
+        if self.level_at(environment, name.removeprefix(arms_of("")), true_at) >= 100:
+            self.log.asked.append(Asked(self.now, at, environment, name, "good"))
+        return Measurement(MeasurementState.OK, at, lookback_seconds=SCRAPE_SECONDS)
+
+    def _without_counts(self, name: str, at: float, true_at: float) -> Measurement | None:
+        roll = _share(self.faults.seed, name, round(true_at, 3))
+        if self.faults.lasts(Fault.OUTAGE):
+            return Measurement(MeasurementState.ERROR, at, detail="connection refused")
+        if self.faults.lasts(Fault.BAD_DATA, true_at) and roll < 0.7:
+            states = (MeasurementState.MISSING, MeasurementState.STALE, MeasurementState.ERROR)
+            return Measurement(states[int(roll / 0.7 * len(states))], at, detail="bad data")
+        return None
 
     @staticmethod
     def _bad_data(roll: float, value: float, at: float) -> Measurement:
@@ -244,6 +288,19 @@ class SimulatedWorld:
         life = LIFE.get()
         assert life is not None, "effects are performed by a controller"
         await life.die_here(cause)
+
+
+def _exposures(name: str, events: float, level: float, canary_rate: float) -> Iterator[Count]:
+    """Users are equal: a band has as many events as it is wide, and who is below the level is in the canary."""
+    begin = 0.0
+    for band, end in zip(BANDS, BAND_ENDS, strict=True):
+        canary = min(max(level, begin), end) - begin
+        for arm, width, rate in (("canary", canary, canary_rate), ("control", end - begin - canary, ERROR_RATE)):
+            if width > 0:
+                total = events * width / 100
+                yield Count(name, (arm, band, "error"), total * rate)
+                yield Count(name, (arm, band, "ok"), total * (1 - rate))
+        begin = end
 
 
 def _share(*parts: object) -> float:

@@ -27,7 +27,6 @@ def supported_example() -> str:
     text = EXAMPLE
     for gone in (
         "  kubernetes: {context: prod, namespace: search}\n",
-        "        - {name: errors against control, compare: {max_increase: 5%}}\n",
         "      before: [{apply: k8s/workers.yaml}]\n",
         "      workload: deployment/embedding-queue-workers\n",
         "      replicas: {start: 2, min: 2, max: 8, query: sum(embedding_queue_depth), per_replica: 50}\n",
@@ -39,7 +38,7 @@ def supported_example() -> str:
 
 def test_the_example_of_the_language_is_refused_only_for_what_later_versions_bring() -> None:
     found = problems(EXAMPLE, EXAMPLE_VARIABLES)
-    assert len(found) == 7
+    assert len(found) == 6
     assert all(LATER in problem for problem in found)
 
 

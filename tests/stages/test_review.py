@@ -257,15 +257,6 @@ def test_a_window_across_time_zones_that_overlap_is_open() -> None:
         (with_lines("notify: {channels: {a: {slack: {}}}}"), "Slack channels (use webhook)"),
         (with_lines("notify: {channels: {a: {email: {}}}}"), "e-mail channels (use webhook)"),
         (changed("name: small", "name: small, namespace: x"), "namespaces"),
-        (changed("      criteria:", "      alpha: 0.01\n      criteria:"), "the error budget of a gate's tests"),
-        (
-            changed('query: "rate(errors[5m])", fail: "> 5"', "ratio: {bad: b, total: t, at_most: 1%}"),
-            "criteria of kind ratio",
-        ),
-        (
-            changed('query: "rate(errors[5m])", fail: "> 5"', "slo: {bad: b, total: t, objective: 99.9%}"),
-            "criteria of kind slo",
-        ),
         (
             SMALL + "    - {name: v, kind: version, workload: d/x, image: y, percentages: [5]}\n",
             "stages of kind version",

@@ -32,7 +32,7 @@ def program_of(started: ev.RunStarted) -> Program:
 def begin(started: ev.RunStarted, at: float, program: Program | None = None) -> State:
     """The state after a journal's first event. *program* saves compiling the plan again where it is at hand."""
     program = program or program_of(started)
-    targets = {entry.id: _inherited(entry, order) for order, entry in enumerate(started.inherited)}
+    targets = {entry.id: _inherited(entry, order, at) for order, entry in enumerate(started.inherited)}
     return State(
         started=started,
         program=program,
@@ -51,9 +51,11 @@ def begin(started: ev.RunStarted, at: float, program: Program | None = None) -> 
     )
 
 
-def _inherited(entry: ev.InheritedTarget, order: int) -> TargetState:
+def _inherited(entry: ev.InheritedTarget, order: int, at: float) -> TargetState:
     """A target of the run before: touched already, so that its way back is this run's too."""
-    touch = Touch(entry.before, entry.undo, order - 1_000_000)  # before everything that this run touches itself
+    touched_at = at if entry.touched_at is None else entry.touched_at
+    order -= 1_000_000  # before everything that this run touches itself
+    touch = Touch(entry.before, entry.undo, order, touched_at)
     return TargetState(
         id=entry.id,
         kind=entry.kind,

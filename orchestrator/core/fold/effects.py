@@ -48,7 +48,7 @@ def _effect_requested(state: State, event: ev.EffectRequested, at: float) -> Sta
     target = state.targets[effect.target]
     key = f"{effect.environment}/{effect.stage}"
     if effect.node is None and key not in target.touches:
-        target = replace(target, touches=put(target.touches, key, Touch(target.value, effect.undo, count)))
+        target = replace(target, touches=put(target.touches, key, Touch(target.value, effect.undo, count, at)))
     elif effect.node is None:
         target = replace(target, touches=put(target.touches, key, replace(target.touches[key], order=count)))
     nodes = state.rollback

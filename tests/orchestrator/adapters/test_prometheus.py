@@ -117,7 +117,7 @@ async def test_no_series_is_missing_and_names_server_and_query(
             answer_json({"status": "error", "errorType": "execution", "error": "too many samples"}, 422),
             "refuses the query (422): execution: too many samples",
         ),
-        (answer("<h1>no</h1>", 401), "does not let us in (401): <h1>no</h1>; see bearer, basic and headers"),
+        (answer("<h1>no</h1>", 401), "does not let us in (401): <h1>no</h1>; see bearer, basic, tls and headers"),
         (answer("", 404), "has no API there (404); is the URL right?"),
         (answer("slow down", 429), "is asked too much (429): slow down"),
         (answer("", 500), "is failing (500)"),
@@ -348,7 +348,7 @@ async def test_answers_of_past_seconds_are_not_kept(server: ScriptedServer, clie
     server.behave(vector(entry("1")))
     for second in range(10):
         await client.measure("sum(up)", settings(server.url), AT + second)
-    assert len(client._shared) == 1
+    assert len(client._api._shared) == 1
 
 
 async def test_an_asker_that_is_cancelled_leaves_the_answer_to_the_others(

@@ -41,6 +41,7 @@ class FakeRun:
     phase: str = "running"
     outcome: str | None = None
     holds: list[Json] = field(default_factory=list)
+    gate: Json | None = None
     entries: list[Json] = field(default_factory=list)
     answers: dict[str, Json] = field(default_factory=dict)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
@@ -54,7 +55,8 @@ class FakeRun:
         }  # fmt: skip
 
     def status(self) -> Json:
-        return {**self.summary(), "percentages": {"new-api": 25.0}, "holds": self.holds, "seq": len(self.entries)}
+        shown = {"percentages": {"new-api": 25.0}, "holds": self.holds, "gate": self.gate, "seq": len(self.entries)}
+        return {**self.summary(), **shown}
 
 
 class FakeService:

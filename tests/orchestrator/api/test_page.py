@@ -44,3 +44,23 @@ async def test_the_policy_of_the_page_allows_its_own_style_and_nothing_else(stra
 async def test_an_empty_page_says_how_to_begin(service: FakeService, stranger: httpx.AsyncClient) -> None:
     service.runs.clear()
     assert "rollout start plan.yaml" in (await stranger.get("/")).text
+
+
+async def test_a_run_has_a_page_with_the_evidence_of_its_gate_as_it_grew(
+    service: FakeService, stranger: httpx.AsyncClient
+) -> None:
+    trail = [{"at": f"2026-03-01T12:00:{second:02}.000Z", "against": 1.0 + second} for second in (0, 15, 30)]
+    bounds = {"against": 31.0, "holds_at": 20, "fails_at": 100.0, "excluded": None, "excludes_at": 20}
+    criterion = {"name": HURT, "verdict": "inconclusive", "sentence": "31 to 1", "evidence": bounds, "trail": trail}
+    service.runs["search-a1b2c3"].gate = {"name": "health", "verdict": "inconclusive", "criteria": [criterion]}
+    answer = await stranger.get("/runs/search-a1b2c3")
+    assert answer.status_code == 200
+    assert "<svg" in answer.text
+    assert "31 to 1" in answer.text
+    assert "<script" not in answer.text
+    assert "style-src 'sha256-" in answer.headers["Content-Security-Policy"]
+    assert 'href="/runs/search-a1b2c3"' in (await stranger.get("/")).text
+
+
+async def test_the_page_of_a_run_that_is_not_there_is_not_found(stranger: httpx.AsyncClient) -> None:
+    assert (await stranger.get("/runs/nobody-000000")).status_code == 404

@@ -4,7 +4,8 @@
     drive.run_until(lambda: drive.state.phase == "watching")
     drive.command("pause", reason="look")
 
-What is measured is ``drive.metrics[query]``: a number, None (missing), or a function of the drive.
+What is measured is ``drive.metrics[query]``: a number, None (missing), or a function of the drive. What a kind with a
+test makes of its counts is ``drive.judgements[criterion]``, a function of the drive; without one nothing was counted.
 """
 
 import copy
@@ -18,7 +19,7 @@ from orchestrator.core.asks import CheckAsk, MeasureAsk, ObserveAsk, SuccessAsk
 from orchestrator.core.commands import Actor, Command, accept
 from orchestrator.core.decide import decide
 from orchestrator.core.effect import Effect, EffectState, Outcome
-from orchestrator.core.events import Event, PlanDocument, RunStarted
+from orchestrator.core.events import Event, InheritedTarget, PlanDocument, RunStarted
 from orchestrator.core.fold import apply, begin
 from orchestrator.core.moment import Moment
 from orchestrator.core.outcomes import outcome_events
@@ -27,8 +28,8 @@ from orchestrator.core.timing import accumulate
 from orchestrator.core.view import status
 from stages.checks import Standing
 from stages.compile import environment_names
-from stages.criteria.base import Measurement, MeasurementState, Memory, SeriesValue
-from stages.criteria.threshold import judge
+from stages.criteria.base import Judgement, Measurement, MeasurementState, Memory, SeriesValue, Setting
+from stages.criteria.judging import judge
 from stages.effects import CallHttp, RunAlembic, RunBackfill, RunCommand, RunSql, SetFlag
 from stages.flag_spec import ABSENT
 from stages.plan import StagedRollout
@@ -49,7 +50,13 @@ def plan_of(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 class Drive:
-    def __init__(self, spec: dict[str, Any], files: dict[str, str] | None = None, **flags: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        spec: dict[str, Any],
+        files: dict[str, str] | None = None,
+        inherited: tuple[InheritedTarget, ...] = (),
+        **flags: dict[str, Any],
+    ) -> None:
         document = plan_of(spec)
         names = environment_names(StagedRollout.model_validate(document).spec)
         started = RunStarted(
@@ -59,16 +66,20 @@ class Drive:
             digest="d",
             documents=tuple(PlanDocument(environment=name, plan=document) for name in names),
             files=files or {},
+            inherited=inherited,
         )
         self.now = BEGIN
         self.events: list[Event] = [started]
         self.state: State = begin(started, self.now)
         self.evidence = ev.Evidence()
         self.metrics: dict[str, Metric] = {}
+        self.judgements: dict[str, Callable[[Drive], Judgement]] = {}
         self.checks: dict[str, Standing] = {}
         self.world: dict[str, Any] = {f"flag:production/{key}": value for key, value in flags.items()}
         self.outcomes: dict[str, list[Outcome]] = {}  # by target: what comes of its next effects, instead of done
+        self.unreadable: dict[str, str] = {}  # targets that can't be looked at now, with why
         self.performed: list[Effect] = []
+        self.setting: Setting | None = None  # of the newest look
 
     # --- time and the loop ----------------------------------------------------------------------------------------
 
@@ -161,9 +172,10 @@ class Drive:
                     measured = self.measure(ask.criterion.query or "", ask.at)
                     known = self.evidence.looks.get(ask.key)
                     memory = known.memory if known is not None else Memory()
-                    self.evidence = ev.note_look(
-                        self.evidence, ask.key, measured, judge(ask.criterion, measured, memory)
-                    )
+                    self.setting = ask.setting
+                    made = self.judgements.get(ask.criterion.name)
+                    judged = made(self) if made else judge(ask.criterion, measured, memory, ask.setting)
+                    self.evidence = ev.note_look(self.evidence, ask.key, measured, judged)
                 case CheckAsk():
                     standing = self.checks.get(ask.check.name, Standing.YES)
                     self.evidence = ev.note_asked(self.evidence, ask.key, standing, "asked", self.now, ask.since)
@@ -174,6 +186,8 @@ class Drive:
                     self.evidence = ev.note_measured(self.evidence, ask.key, measured)
 
     def _seen(self, target: str) -> ev.SeenAt:
+        if target in self.unreadable:
+            return ev.SeenAt(self.now, failure=self.unreadable[target])
         missing: Any = ABSENT if target.startswith("flag:") else {"applied": False}
         if target.startswith("command:"):
             missing = {"text": "old"}

@@ -291,3 +291,28 @@ def test_a_failing_gate_stops_a_backfill_and_what_was_filled_stays() -> None:
     drive.run_until(lambda: drive.state.ended)
     assert drive.state.outcome == "rolled_back"
     assert any("rows that were filled stay filled" in entry for entry in drive.state.exceptions)
+
+
+def test_a_flag_that_can_not_be_read_any_more_holds_the_bake_until_it_can() -> None:
+    drive = Drive(exposure())
+    drive.run_until(lambda: drive.percentage("beta") == 5 and drive.state.leg == "baking")
+    drive.unreadable["flag:production/beta"] = "503 Service Unavailable"
+    drive.advance(600)
+    assert drive.percentage("beta") == 5
+    hold = next(hold for (_, item), hold in drive.state.holds.items() if item == "flag:production/beta")
+    assert hold.reason == "inconclusive"
+    assert "503" in hold.detail
+    drive.unreadable.clear()
+    begun = drive.now
+    drive.run_until(lambda: drive.percentage("beta") == 50)
+    assert drive.now - begun >= 30  # what passed unseen is no bake
+
+
+def test_a_flag_that_can_not_be_read_any_more_stops_the_time_of_the_watch() -> None:
+    drive = Drive({**exposure(), "watch": "2m"})
+    drive.run_until(lambda: drive.state.phase == "watching")
+    drive.unreadable["flag:production/beta"] = "503 Service Unavailable"
+    drive.advance(600)
+    assert drive.state.phase == "watching"
+    drive.unreadable.clear()
+    drive.run_until(lambda: drive.state.ended, limit_seconds=300)

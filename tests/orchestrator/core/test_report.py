@@ -49,8 +49,17 @@ def test_evidence_stands_once_and_verbatim() -> None:
     (evidence,) = build(STATUS, HISTORY)["evidence"]
     assert evidence == {
         "seq": 3, "time": "2026-03-01T12:00:03.000Z", "of": "gate health", "criterion": "errors", "verdict": "fail",
-        "value": 0.12, "sentence": "errors is 0.12, < 0.1 <b>fails</b>",
+        "value": 0.12, "sentence": "errors is 0.12, < 0.1 <b>fails</b>", "evidence": None, "trail": [],
     }  # fmt: skip
+
+
+def test_the_evidence_of_a_test_stands_beside_its_bound_and_is_drawn_as_it_grew() -> None:
+    bounds = {"against": 130.0, "holds_at": 20, "fails_at": 100.0, "excluded": 0.1, "excludes_at": 20}
+    trail = [{"at": f"2026-03-01T12:00:{second:02}.000Z", "against": 1.0 + second} for second in (0, 15, 30)]
+    tested = {"name": "errors", "verdict": "fail", "sentence": "2.4x", "evidence": bounds, "trail": trail}
+    report = build(STATUS, [entry(3, "GateFailed", gate="health", evidence={"gate": "health", "criteria": [tested]})])
+    assert "130 (fails at 100)" in to_markdown(report)
+    assert "<svg" in to_html(report)
 
 
 def test_a_trigger_is_evidence_too() -> None:
@@ -67,7 +76,7 @@ def test_markdown_reads_as_what_was_written_and_keeps_its_tables() -> None:
     assert "\\*look\\* \\| \\<script\\>" in text
     for line in text.splitlines():
         if line.startswith("| 2026"):
-            assert line.replace("\\|", "").count("|") in (3, 5, 7)
+            assert line.replace("\\|", "").count("|") in (3, 5, 8)
     assert "- schema \\<metrics\\> \\| stays" in text
     assert "h6" in text
 

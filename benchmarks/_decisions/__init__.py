@@ -1,0 +1,1 @@
+"""What `python -m benchmarks decisions` is made of: traffic, the rules of others, ours, and the picture."""

@@ -1,0 +1,202 @@
+"""Requests to servers of the Prometheus HTTP API: each question once, a few at a time, and none for ever.
+
+Theory of operation. Askers of the same server that want the same at the same second share one request and its answer,
+read once. The request is a task of its own: an asker that is cancelled leaves it to the others, and it ends by itself
+within the server's timeout, waiting included. Requests to one server wait for one of a few slots of that server;
+nothing is shared between servers, so one that hangs delays only who asks it.
+
+An answer's ``Date`` tells how far the server's clock is off, which no sample tells: times of samples are the server's.
+"""
+
+import asyncio
+import json
+import math
+import time
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import Any, Generic, Literal, TypeVar
+from urllib.parse import urlencode, urlsplit
+from weakref import WeakValueDictionary
+
+from orchestrator.adapters.http_client import HttpClient, Reply, server_of
+from orchestrator.adapters.prometheus.answers import UnusableAnswer
+from orchestrator.adapters.tls import credentials_of
+from stages.checks import HttpRequest
+from stages.plan import Prometheus
+from stages.values import Json, format_duration
+
+REQUESTS_PER_SERVER = 8
+LONGEST_GET = 2000  # characters of a query string; longer ones are posted, for proxies cut long URLs
+USUAL_BYTES = 1024 * 1024
+READ_ASIDE_BYTES = 256 * 1024  # reading more takes long; but for the JSON in it, nobody else has to wait
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server with its settings; *directory* is what their files are relative to, *key* tells it from others."""
+
+    settings: Prometheus
+    directory: str | None
+    key: str
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Json], directory: str | None) -> "Server":
+        """*settings* are those of ``stages.plan.Prometheus``, as JSON."""
+        key = json.dumps([settings, directory], sort_keys=True)
+        return cls(Prometheus.model_validate(settings), directory, key)
+
+    @property
+    def name(self) -> str:
+        return f"Prometheus at {server_of(self.settings.url)}"
+
+    @property
+    def scrape_seconds(self) -> float:
+        return self.settings.scrape_interval
+
+
+@dataclass(frozen=True, slots=True)
+class Question(Generic[T]):
+    """One request: *form* is sent to *endpoint*, and *read* makes something of the reply or raises
+    ``UnusableAnswer``."""
+
+    endpoint: Literal["query", "query_range"]
+    form: tuple[tuple[str, str], ...]
+    read: Callable[[Reply], T]
+    most_bytes: int = USUAL_BYTES
+
+    @property
+    def title(self) -> str:
+        return dict(self.form)["query"][:40]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered(Generic[T]):
+    """*ahead_seconds*: how far the server's clock is ahead of ours, to a second or two; None if it did not tell."""
+
+    value: T
+    ahead_seconds: float | None = None
+
+
+def instant(query: str, at: float, read: Callable[[Reply], T], most_bytes: int = USUAL_BYTES) -> Question[T]:
+    """*query* evaluated at one time."""
+    return Question("query", (("query", query), ("time", seconds_text(at))), read, most_bytes)
+
+
+def seconds_text(at: float) -> str:
+    return f"{at:.3f}".rstrip("0").rstrip(".")
+
+
+class Api:
+    """For one event loop; ``close`` ends what is still being asked. *now* is our wall clock."""
+
+    def __init__(self, http: HttpClient, now: Callable[[], float] = time.time) -> None:
+        self.http = http
+        self._now = now
+        self._slots: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._shared: dict[tuple[str, Question[Any]], asyncio.Task[Answered[Any]]] = {}
+        self._newest = -math.inf
+
+    async def ask(self, server: Server, question: Question[T], second: float) -> Answered[T]:
+        """The answer to *question* by a look of that *second*. Raises ``UnusableAnswer``, ``RolloutError``, and
+        ``ValueError`` if the server's address is none."""
+        self._forget_before(second)
+        key = (server.key, question)
+        task = self._shared.get(key)
+        if task is None:
+            task = asyncio.create_task(self._answered(server, question), name=f"query {question.title}")
+            task.add_done_callback(_noticed)
+            self._shared[key] = task
+        return await asyncio.shield(task)
+
+    async def close(self) -> None:
+        tasks = list(self._shared.values())
+        self._shared.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _forget_before(self, second: float) -> None:
+        """Answers are kept for the second in which they were asked for."""
+        if second > self._newest:
+            self._newest = second
+            self._shared = {key: task for key, task in self._shared.items() if not task.done()}
+
+    async def _answered(self, server: Server, question: Question[T]) -> Answered[T]:
+        try:
+            async with asyncio.timeout(server.settings.timeout), self._slot(server.settings.url):
+                reply = await self._sent(server, question)
+        except TimeoutError:
+            raise too_late(server) from None
+        ahead_seconds = self._ahead(reply)
+        if reply.status != 200:  # its words are shown, and cut: they are cleared of secrets before
+            reply = replace(reply, body=self.http.secrets.redactor.redact(reply.text).encode())
+        if len(reply.body) > READ_ASIDE_BYTES:
+            return Answered(await asyncio.to_thread(question.read, reply), ahead_seconds)
+        return Answered(question.read(reply), ahead_seconds)
+
+    def _slot(self, url: str) -> asyncio.Semaphore:
+        slot = self._slots.get(url)
+        if slot is None:
+            slot = self._slots[url] = asyncio.Semaphore(REQUESTS_PER_SERVER)
+        return slot
+
+    async def _sent(self, server: Server, question: Question[Any]) -> Reply:
+        request, content = _request(server.settings, question)
+        headers = {"content-type": "application/x-www-form-urlencoded"} if content is not None else {}
+        headers |= self._basic(server)
+        tls = server.settings.tls
+        return await self.http.request(
+            request,
+            headers=headers,
+            content=content,
+            max_bytes=question.most_bytes,
+            directory=server.directory,
+            tls=credentials_of(tls, self.http.secrets, server.directory) if tls is not None else None,
+        )
+
+    def _basic(self, server: Server) -> dict[str, str]:
+        basic = server.settings.basic
+        if basic is None:
+            return {}
+        secrets = self.http.secrets
+        user, password = (secrets.resolve(part, server.directory) for part in (basic.username, basic.password))
+        encoded = b64encode(f"{user}:{password}".encode()).decode()
+        secrets.redactor.add(encoded)
+        return {"authorization": f"Basic {encoded}"}
+
+    def _ahead(self, reply: Reply) -> float | None:
+        """None also of an answer out of a cache on the way: its date is old."""
+        if "age" in reply.headers:
+            return None
+        try:
+            date = parsedate_to_datetime(reply.headers.get("date", ""))
+        except ValueError:
+            return None
+        return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - self._now()
+
+
+def too_late(server: Server) -> UnusableAnswer:
+    return UnusableAnswer(f"did not answer within {format_duration(server.settings.timeout)}")
+
+
+def _noticed(task: asyncio.Task[Any]) -> None:
+    """An error that no asker is left to hear is no error of the loop's."""
+    if not task.cancelled():
+        task.exception()
+
+
+def _request(settings: Prometheus, question: Question[Any]) -> tuple[HttpRequest, bytes | None]:
+    parts = urlsplit(settings.url)
+    form = urlencode([*question.form, ("timeout", f"{settings.timeout * 1000:.0f}ms")])
+    method: Literal["GET", "POST"] = "GET" if len(form) <= LONGEST_GET else "POST"
+    asked = "&".join(filter(None, (parts.query, form if method == "GET" else "")))
+    url = parts._replace(path=f"{parts.path.rstrip('/')}/api/v1/{question.endpoint}", query=asked).geturl()
+    request = HttpRequest(
+        url=url, method=method, headers=settings.headers, bearer=settings.bearer, timeout=settings.timeout
+    )
+    return request, form.encode() if method == "POST" else None

@@ -1,0 +1,156 @@
+"""The evidence of a comparison from look to look: what ``compare`` and ``latency`` remember of their two arms.
+
+Evidence against the release is carried over steps, and a step is a place where worse may have begun. Evidence that the
+canary is not worse by half is started anew with each: a step is left early for what was seen of itself. A person who
+drops the evidence, another subject or another shape begins all of it anew.
+
+All numbers have the shape of what is tested at once: none for errors, one axis for the edges of latency.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.criteria.base import Setting
+from stages.criteria.counting import Interval, begins_at, number
+from stages.statistics.dispersion import Spread
+from stages.statistics.two_arms import (
+    EXCLUDED,
+    Counts,
+    State,
+    Test,
+    against_worse_by_half,
+    cap_looks,
+    log_evidence,
+    look,
+    stepped,
+)
+from stages.values import Json
+
+Numbers = NDArray[np.float64]
+_AGAINST, _EXCLUDED = Test(1.0, 1.0, 0.0), against_worse_by_half(0.0)  # for how they weigh what they have
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What the canary is held to. *widened*: how much more is tolerated because its processes are few and differ."""
+
+    max_increase: float
+    for_seconds: float
+    widened: float = 1.0
+
+    def tests(self, setting: Setting, interval: Interval) -> tuple[Test, Test]:
+        """Against the release, and against its being worse by half. A look after a gap counts as one look."""
+        look_seconds = max(min(interval.seconds, setting.every_seconds), setting.scrape_seconds)
+        looks = cap_looks(self.for_seconds, look_seconds)
+        against = Test((1 + self.max_increase) * self.widened, setting.alpha, looks)
+        return against, replace(against_worse_by_half(looks), tolerated=EXCLUDED / self.widened)
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """*bad* of *total* events, in the shape of what is tested."""
+
+    bad: Numbers
+    total: Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What the canary's odds are multiplied with, for which keys it has: for the test against it, and for it."""
+
+    against: float = 1.0
+    excluded: float = 1.0
+    log_cost: float = 0.0
+
+
+PLAIN = Keys()
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """*began*: the begin of the first interval that was evidence, None before. *step*: when that came into force which
+    the newest interval was about, and *step_began* the begin of the first interval of it."""
+
+    against: State
+    excluded: State
+    spread: Spread
+    began: float | None = None
+    step: float | None = None
+    step_began: float = 0.0
+
+    def to_json(self) -> dict[str, Json]:
+        return {
+            "against": self.against.to_json(),
+            "excluded": self.excluded.to_json(),
+            "spread": self.spread.to_json(),
+            "began": self.began,
+            "step": self.step,
+            "step_began": self.step_began,
+        }
+
+
+def nothing_yet(shape: tuple[int, ...] = ()) -> Evidence:
+    return Evidence(State.begin(shape), State.begin(shape), Spread.begin(shape))
+
+
+def evidence_of(extra: Mapping[str, Any], setting: Setting, shape: tuple[int, ...] = ()) -> Evidence:
+    """What is remembered and still holds."""
+    value = extra.get("evidence")
+    value = value if isinstance(value, dict) else {}
+    began, step_began = number(value.get("began")), number(value.get("step_began"))
+    if began is None or step_began is None or began < setting.evidence_from:
+        return nothing_yet(shape)
+    against, excluded = (State.from_json(value.get(name), shape) for name in ("against", "excluded"))
+    spread = Spread.from_json(value.get("spread"), shape)
+    return Evidence(against, excluded, spread, began, number(value.get("step")), step_began)
+
+
+def logs_of(evidence: Evidence) -> tuple[Numbers, Numbers]:
+    """Natural logarithms of the evidence against the release, and against its being worse by half."""
+    return log_evidence(_AGAINST, evidence.against), log_evidence(_EXCLUDED, evidence.excluded)
+
+
+def in_step(evidence: Evidence, setting: Setting, interval: Interval) -> Evidence:
+    """Before an interval is fed that may be the first of its step."""
+    step = begins_at(setting)
+    if evidence.step == step:
+        return evidence
+    shape = evidence.against.onsets.shape
+    began = interval.from_ if evidence.began is None else evidence.began
+    return Evidence(
+        against=stepped(evidence.against),
+        excluded=State.begin(shape),
+        spread=evidence.spread.gap(),  # the arms have other shares now
+        began=began,
+        step=step,
+        step_began=interval.from_,
+    )
+
+
+def fed(
+    evidence: Evidence, arms: tuple[Arm, Arm], interval: Interval, tests: tuple[Test, Test], before: Spread, keys: Keys
+) -> Evidence:
+    """After one more interval of canary and control. *before*: the dispersion that was seen before the step."""
+    canary, control = arms
+    from_seconds = interval.from_ - evidence.step_began
+    with np.errstate(divide="ignore", invalid="ignore"):  # an arm without events: such a look does not speak
+        odds = canary.total / control.total
+    counts = Counts(
+        bad=canary.bad,
+        total=canary.total,
+        bad_both=canary.bad + control.bad,
+        total_both=canary.total + control.total,
+        dispersion=evidence.spread.joined(before).phi,
+    )
+    return replace(
+        evidence,
+        against=look(tests[0], evidence.against, replace(counts, odds=odds * keys.against), from_seconds),
+        excluded=look(tests[1], evidence.excluded, replace(counts, odds=odds * keys.excluded), from_seconds),
+        spread=evidence.spread.learn(
+            np.stack((canary.bad, control.bad), axis=-1), np.stack((canary.total, control.total), axis=-1)
+        ),
+    )
