@@ -21,6 +21,7 @@ from stages.values import format_duration
 
 INCIDENT_EVENTS = 20.0  # of the control in one look
 LATE_SECONDS = 60.0
+SAID_FROM = math.log(2.0)  # evidence below that is what chance brings every other time
 
 
 def judge_counts(
@@ -82,6 +83,10 @@ def judge_evidence(criterion: Criterion, known: Known, memory: Memory, setting: 
     said = f"{criterion.name}: {_numbers(window)}"
     if excluded >= LOG_HOLD:
         said += f"; worse by half is excluded, 1 in {math.floor(math.exp(min(excluded, 14.0))):,}"
+    elif against >= SAID_FROM:
+        said += (
+            f"; the evidence against it is {math.exp(against):.1f} to 1 so far, and holds at {math.exp(LOG_HOLD):.0f}"
+        )
     elif window.ratio is not None and window.ratio > 1:
         said += "; that much is within chance so far"
     return Judgement(Verdict.PASS, said, memory)

@@ -111,6 +111,14 @@ def test_a_failing_look_says_by_how_much_and_how_unlikely_that_is() -> None:
     assert failed.log_evidence >= np.log(100)
 
 
+def test_evidence_that_is_on_its_way_to_hold_is_not_called_chance() -> None:
+    grown = [
+        one for one in Flag(factor=3.0).run(600).looks if one.verdict is Verdict.PASS and (one.log_evidence or 0) > 1
+    ]
+    assert grown
+    assert all("to 1 so far, and holds at 20" in one.sentence and "within chance" not in one.sentence for one in grown)
+
+
 def test_an_incident_in_both_arms_holds_and_fails_nobody() -> None:
     both = Flag(share=0.8).run(1800)
     assert both.failed_after_seconds is None
