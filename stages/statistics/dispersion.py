@@ -6,9 +6,15 @@ mean ``B - 1`` for events drawn independently, however few they are, and ``phi (
 which the arm is the same, ``phi`` being the mean size of a bunch as an event sees it. So the mean of these over many
 pairs, each divided by its ``f`` (what drawing without replacement takes off), estimates ``phi``.
 
-Only neighbours are compared. A difference between arms or bands that lasts is in both intervals of a pair and adds
-nothing: a real effect does not hide itself, and neither does a level that swings. What is new, the moment at which an
-effect or an incident begins or a blip, is a single pair; no pair counts for more than 16 times what was known before.
+A difference between arms or bands that lasts is in both intervals of a pair and adds nothing: a real effect does not
+hide itself, and neither does a level that swings. What is new, the moment at which an effect or an incident begins or a
+blip, is in few pairs; and no pair counts for more than a few times what was known before.
+
+What goes on for several intervals (a storm of retries, in which each error breeds others in the same arm) is in both
+neighbours as well. So intervals that lie ``FAR`` apart are compared too. If they differ more than neighbours do, bad
+events come in waves: with a correlation ``c = 1 - near / far`` between neighbours that falls off geometrically, a long
+sum has the dispersion ``far (1 + c) / (1 - c)``. In a wave the share of the next look can be told from the last one,
+which no test here knows of; three times that dispersion is what by simulation keeps it from failing healthy releases.
 
 The estimate is used for the looks after those that it came from, so that a stake or a temper is fixed before the
 counts it applies to.
@@ -17,7 +23,7 @@ Reference: Haldane (1940), "The mean and variance of chi-square, when used as a 
 are small", for the mean at small counts.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -29,59 +35,78 @@ Numbers = NDArray[np.float64]
 
 PRIOR_PAIRS = 4.0  # independent events are believed in as if so many pairs had been seen
 HISTORY_PAIRS = 60.0  # at most so much does the time before the step count
-LARGEST_PAIR = 16.0
+FAR = 8  # intervals
+LARGEST_PAIR, LARGEST_FAR_PAIR = 16.0, 5.0  # what is new is in 1 pair of neighbours, and in 8 of the others
+CAREFUL = 0.7  # standard errors by which an estimate of few pairs is taken to be too large
+WAVES_FROM = 1.0  # standard errors by which far pairs must differ more than near ones
+WAVES_TIMES = 3.0
+_LARGEST_CORRELATION = 0.9
 SMALLEST_F = 0.05
 _LARGEST = 1e15
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """What was learned so far: the sum of chi-squares over that of their degrees of freedom; shape (...).
+    """What was learned so far: sums of chi-squares and of their degrees of freedom, of neighbours and of intervals
+    ``FAR`` apart; all of shape (...).
 
-    *bad* and *total* are those of the interval before, of shape (..., B), NaN if there is none.
+    *bad* and *total* are those of the intervals before, newest last, of shape (..., FAR, B); NaN where there is none.
     """
 
     chi: Numbers
     freedom: Numbers
+    far_chi: Numbers
+    far_freedom: Numbers
     bad: Numbers
     total: Numbers
 
     @classmethod
     def begin(cls, shape: tuple[int, ...] = (), parts: int = 2) -> Self:
-        nothing = np.full((*shape, parts), np.nan)
-        return cls(np.zeros(shape), np.zeros(shape), nothing, nothing)
+        nothing, none = np.full((*shape, FAR, parts), np.nan), np.zeros(shape)
+        return cls(none, none, none, none, nothing, nothing)
 
     @property
     def phi(self) -> Numbers:
         """The dispersion, at least 1."""
-        estimate: Numbers = np.maximum(self._estimate, 1.0)
-        return estimate
-
-    @property
-    def _estimate(self) -> Numbers:
-        mean: Numbers = (self.chi + PRIOR_PAIRS) / (self.freedom + PRIOR_PAIRS)
-        return mean
+        near, far = _mean(self.chi, self.freedom), _mean(self.far_chi, self.far_freedom)
+        near_error, far_error = 2 / (self.freedom + PRIOR_PAIRS), 2 / (self.far_freedom + PRIOR_PAIRS)
+        phi: Numbers = np.maximum(near / _taken_off(self.freedom), 1.0)
+        is_wave = far > near * (1 + WAVES_FROM * np.sqrt(near_error + far_error))
+        correlation = np.clip(1 - near / far, 0.0, _LARGEST_CORRELATION)
+        waves = WAVES_TIMES * far * (1 + correlation) / (1 - correlation)
+        return np.where(is_wave, np.maximum(waves, phi), phi)
 
     def learn(self, bad: ArrayLike, total: ArrayLike) -> "Spread":
         """After one more interval. Both of shape (..., B): bad events and all events by arm or band."""
         bad, total = np.asarray(bad, np.float64), np.asarray(total, np.float64)
-        chi, freedom = _chi_square(self.bad, bad, self.total + total)
-        chi = np.minimum(chi, LARGEST_PAIR * np.maximum(self._estimate, 1.0) * freedom)
-        return Spread(self.chi + chi, self.freedom + freedom, bad, total)
+        near, far = ((self.bad[..., at, :], self.total[..., at, :]) for at in (-1, 0))
+        return Spread(
+            *_added((self.chi, self.freedom), near, (bad, total), LARGEST_PAIR),
+            *_added((self.far_chi, self.far_freedom), far, (bad, total), LARGEST_FAR_PAIR),
+            np.concatenate((self.bad[..., 1:, :], bad[..., None, :]), axis=-2),
+            np.concatenate((self.total[..., 1:, :], total[..., None, :]), axis=-2),
+        )
 
     def gap(self) -> "Spread":
         """What comes next is no neighbour of what was last."""
         nothing = np.full_like(self.bad, np.nan)
-        return Spread(self.chi, self.freedom, nothing, nothing)
+        return replace(self, bad=nothing, total=nothing)
 
     def joined(self, before: "Spread") -> "Spread":
-        """With what was learned before this one began."""
-        return Spread(self.chi + before.chi, self.freedom + before.freedom, self.bad, self.total)
+        """With what was learned before this one began, each weighed by its pairs. Of use for ``phi``."""
+        freedom = self.freedom + before.freedom
+        phi = (self.phi * self.freedom + before.phi * before.freedom) / np.maximum(freedom, 1e-9)
+        none = np.zeros_like(freedom)
+        return replace(self, chi=_chi_of(phi, freedom), freedom=freedom, far_chi=none, far_freedom=none)
 
     def to_json(self) -> Json:
-        is_known = bool(np.isfinite(self.bad).all())
-        last = {"bad": self.bad.tolist(), "total": self.total.tolist()} if is_known else {}
-        return {"chi": self.chi.tolist(), "freedom": self.freedom.tolist(), **last}
+        known = int(np.isfinite(self.bad).all(-1).reshape(-1, FAR).all(0).sum())
+        sums = {name: getattr(self, name).tolist() for name in _SUMS}
+        return {
+            **sums,
+            "bad": self.bad[..., FAR - known :, :].tolist(),
+            "total": self.total[..., FAR - known :, :].tolist(),
+        }
 
     @classmethod
     def from_json(cls, value: Any, shape: tuple[int, ...] = (), parts: int = 2) -> Self:
@@ -90,14 +115,15 @@ class Spread:
         if not isinstance(value, dict):
             return begun
         try:
-            chi, freedom = (np.array(value.get(name), np.float64) for name in ("chi", "freedom"))
-            bad, total = (np.array(value.get(name, begun.bad), np.float64) for name in ("bad", "total"))
+            sums = {name: np.array(value.get(name), np.float64) for name in _SUMS}
+            bad, total = (_padded(np.array(value.get(name), np.float64), begun.bad) for name in ("bad", "total"))
         except (TypeError, ValueError):
             return begun
-        if (chi.shape, freedom.shape, bad.shape, total.shape) != (shape, shape, begun.bad.shape, begun.bad.shape):
-            return begun
-        sound = all(((numbers >= 0) & (numbers <= _LARGEST)).all() for numbers in (chi, freedom))  # NaN compares false
-        return cls(chi, freedom, bad, total) if sound else begun
+        is_sound = all(_is_sum(one, shape) for one in sums.values())
+        return cls(**sums, bad=bad, total=total) if is_sound else begun
+
+
+_SUMS = ("chi", "freedom", "far_chi", "far_freedom")
 
 
 def of_history(bad: ArrayLike, total: ArrayLike) -> Spread:
@@ -107,9 +133,48 @@ def of_history(bad: ArrayLike, total: ArrayLike) -> Spread:
     spread = Spread.begin(tuple(shape), parts)
     for index in range(intervals):
         spread = spread.learn(bad[..., index, :], total[..., index, :])
-    weight = np.minimum(1.0, HISTORY_PAIRS / np.maximum(spread.freedom, 1.0))
-    begun = Spread.begin(tuple(shape))
-    return Spread(spread.chi * weight, spread.freedom * weight, begun.bad, begun.total)
+    freedom = np.minimum(spread.freedom, HISTORY_PAIRS)
+    return replace(Spread.begin(tuple(shape)), chi=_chi_of(spread.phi, freedom), freedom=freedom)
+
+
+def _is_sum(numbers: Numbers, shape: tuple[int, ...]) -> bool:
+    return numbers.shape == shape and bool(((numbers >= 0) & (numbers <= _LARGEST)).all())  # NaN compares false
+
+
+def _mean(chi: Numbers, freedom: Numbers) -> Numbers:
+    mean: Numbers = (chi + PRIOR_PAIRS) / (freedom + PRIOR_PAIRS)
+    return mean
+
+
+def _taken_off(freedom: Numbers) -> Numbers:
+    off: Numbers = 1 + CAREFUL * np.sqrt(2 / (freedom + PRIOR_PAIRS))
+    return off
+
+
+def _chi_of(phi: Numbers, freedom: Numbers) -> Numbers:
+    """The sum of chi-squares from which *phi* comes out again."""
+    chi: Numbers = np.maximum(phi * _taken_off(freedom) * (freedom + PRIOR_PAIRS) - PRIOR_PAIRS, 0.0)
+    return chi
+
+
+def _added(
+    sums: tuple[Numbers, Numbers], before: tuple[Numbers, Numbers], now: tuple[Numbers, Numbers], largest: float
+) -> tuple[Numbers, Numbers]:
+    """Both sums after a pair of intervals, each bad and all events of shape (..., B)."""
+    more, degrees = _chi_square(before[0], now[0], before[1] + now[1])
+    more = np.minimum(more, largest * np.maximum(_mean(*sums), 1.0) * degrees)
+    return sums[0] + more, sums[1] + degrees
+
+
+def _padded(rows: Numbers, like: Numbers) -> Numbers:
+    """*rows*, newest last, in the shape of *like*. Raises ValueError if they are not of it."""
+    if rows.size == 0:
+        return like
+    if rows.ndim != like.ndim:
+        raise ValueError("intervals of another shape")
+    padded = like.copy()
+    padded[..., FAR - rows.shape[-2] :, :] = rows
+    return padded
 
 
 def _chi_square(before: Numbers, now: Numbers, total: Numbers) -> tuple[Numbers, Numbers]:

@@ -64,7 +64,7 @@ def test_errors_that_come_in_bunches_fail_no_healthy_release(batch: int) -> None
 
 
 def test_without_the_dispersion_bunches_would_fail_it() -> None:
-    assert failed(path(AGAINST, drawn(random(2), TRACES, batch=10), learns=False)) > 3 * ALPHA
+    assert failed(path(AGAINST, drawn(random(2), TRACES, batch=10), learns=False)) >= 3 * ALPHA
 
 
 def test_low_traffic_fails_no_healthy_release() -> None:
@@ -94,7 +94,7 @@ def test_the_same_bunches_are_found_when_the_canary_is_worse() -> None:
 # --- how soon one that is worse is found ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("factor", "at_most"), ((1.5, 13.0), (2.0, 4.5), (3.0, 2.5), (10.0, 1.5)))
+@pytest.mark.parametrize(("factor", "at_most"), ((1.5, 13.5), (2.0, 4.5), (3.0, 2.5), (10.0, 1.5)))
 def test_a_release_that_is_worse_fails_soon(factor: float, at_most: float) -> None:
     evidence = path(AGAINST, drawn(random(6), TRACES, factor=factor))
     took = minutes(evidence >= AGAINST.log_bar)
