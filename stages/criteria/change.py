@@ -21,7 +21,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Self, assert_never
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
 from stages.checks import HttpRequest, Source
 from stages.criteria.base import (
@@ -63,9 +63,17 @@ class ChangeOf(Part):
     sql: str | None = None
     http: HttpRequest | None = None
     command: Words | None = None
-    window: Duration = Field(ge=SHORTEST_WINDOW_SECONDS)
+    window: Duration
     max_increase: Share
     fails: bool = False
+
+    @field_validator("window")
+    @classmethod
+    def _long_enough(cls, value: float) -> float:
+        if value < SHORTEST_WINDOW_SECONDS:
+            least = format_duration(SHORTEST_WINDOW_SECONDS)
+            raise ValueError(f"a window of at least {least} is expected, not {format_duration(value)}")
+        return value
 
     @field_validator("max_increase")
     @classmethod

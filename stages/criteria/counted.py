@@ -186,7 +186,7 @@ def counted(value: float) -> str:
 
 def percent(share: float) -> str:
     """Three digits, and none that say nothing: 0.05 is ``5%``."""
-    return f"{100 * share:.3g}%"
+    return f"{100 * share:.3g}%" if share < 10 else f"{100 * share:,.0f}%"
 
 
 def bad_of_total(window: Bin) -> str:

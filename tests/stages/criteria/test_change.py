@@ -108,9 +108,9 @@ def started(server: Server, now: float = 1.0, **fields: Any) -> Looks:
         ({"query": "rate(x["}, "the query is not PromQL"),
         ({"query": "x @ 5"}, "the query is fixed to a time with @"),
         ({"query": "rate(x[30m])"}, "a window of at least 150m is expected, 5 times as long as the query looks back"),
-        ({"window": "30s"}, "greater than or equal to 60"),
+        ({"window": "30s"}, "a window of at least 1m is expected, not 30s"),
         ({"max_increase": -0.1}, "max_increase is 0 or more: a decrease is never worse here"),
-        ({"max_increase": 20}, 'max_increase is at most 1e+03% (is "20%" meant?)'),
+        ({"max_increase": 20}, 'max_increase is at most 1,000% (is "20%" meant?)'),
     ),
 )
 def test_what_makes_no_sense_is_refused_with_a_sentence(of: dict[str, Any], said: str) -> None:
@@ -355,6 +355,16 @@ def test_a_breach_that_was_pending_at_a_step_begins_anew() -> None:
     looks.stepped()
     seen = [looks.measure(server.now(all=1.5)) for _ in range(11)]
     assert Verdict.FAIL not in verdicts(seen)[:9]
+
+
+def test_a_breach_that_was_pending_when_the_step_came_is_not_the_steps() -> None:
+    server = Server(lookback_seconds=0.0, all=1.0)
+    looks = fresh(change(change={"fails": True}))
+    again(lambda: looks.measure(server.now(all=1.0)), 2)
+    looks.measure(server.now(all=9.0))
+    looks.stepped()
+    seen = [looks.measure(server.now(all=9.0)) for _ in range(5)]
+    assert verdicts(seen) == [Verdict.INCONCLUSIVE] * 4 + [Verdict.FAIL]
 
 
 def test_a_spike_of_one_look_does_not_fail() -> None:

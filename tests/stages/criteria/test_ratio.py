@@ -185,6 +185,18 @@ def test_a_smaller_share_of_the_error_budget_asks_for_more_evidence() -> None:
     assert [pair[0] for pair in looked].index(Verdict.FAIL) < [pair[1] for pair in looked].index(Verdict.FAIL)
 
 
+def test_after_bursts_as_many_bad_events_are_worth_less() -> None:
+    even, bursts = settled(), settled()
+    for index in range(40):
+        even.count(3, 600)
+        bursts.count(30 if index % 10 == 0 else 0, 600)
+    even.stepped()
+    bursts.stepped()
+    again(lambda: (even.count(rate(3), rate(600)), bursts.count(rate(3), rate(600)))[0], 5)
+    looked = [(even.count(15, 600).verdict, bursts.count(15, 600).verdict) for _ in range(60)]
+    assert [one for one, _ in looked].index(Verdict.FAIL) < [one for _, one in looked].index(Verdict.FAIL)
+
+
 def test_evidence_against_it_is_carried_over_a_step() -> None:
     looks = settled()
     while (judgement := looks.count(60, 3000)).verdict is not Verdict.INCONCLUSIVE:
