@@ -6,8 +6,9 @@ one criterion: `compare: {}`, the errors of those with the flag against those wi
 every second, and one `rollout serve` leads all runs; several go on at a time, healthy ones and regressed ones in turn.
 
 Errors are drawn for each request by itself. A rollout during which the answers fell below 90 % of the wanted rate in
-any ten seconds is refused: it is listed, but not counted. Bakes are short, so that forty rollouts take half an hour;
-``for`` of the gate is its default of a minute, before which nothing can fail.
+any ten seconds is refused: it is listed, but not counted. Bakes are short, so that forty rollouts take less than half
+an hour; ``for`` of the gate is its default of a minute, so its test takes that long at least. The history before a run
+is two minutes where a real service has a day, so more is allowed for which keys were drawn than would be there.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -70,7 +71,9 @@ def table(result: dict[str, Any]) -> str:
         found = result[kind]
         numbers = "".join(f"{found[name]:>8}" for name in ("right", "wrong", "held"))
         lines.append(f"{kind:<12}{numbers}{found['refused']:>9}   (right: {right})")
-    lines += ["", f"{'seconds since the first raise':<44}{'median':>9}{'least':>9}{'most':>9}"]
+    found_at = ", ".join(f"{count} at {percentage} %" for percentage, count in result["rolled_back_at"].items())
+    lines += ["", f"rolled back (regressed): {found_at or 'none'}", ""]
+    lines += [f"{'seconds since the first raise':<44}{'median':>9}{'least':>9}{'most':>9}"]
     for name, words in _TIMES.items():
         spread = result["seconds_since_raise"][name]
         numbers = (
@@ -132,6 +135,7 @@ def summary(outcomes: Sequence[Outcome], conditions: Conditions) -> dict[str, An
             "last_canary": _spread([one.last_canary_seconds for one in bad]),
             "promoted": _spread([one.end_seconds for one in good if one.ended == "promoted"]),
         },
+        "rolled_back_at": _by_percentage([one for one in bad if one.ended == "rolled_back"]),
         "rates": {
             "mean": round(statistics.fmean(one.rate for one in outcomes), 1),
             "least": min(one.rate for one in outcomes),
@@ -159,6 +163,12 @@ def _counts(outcomes: Sequence[Outcome], conditions: Conditions) -> dict[str, in
     }
 
 
+def _by_percentage(outcomes: Sequence[Outcome]) -> dict[str, int]:
+    """How many were found at which percentage: the lower, the fewer users had it."""
+    counts = Counter(one.percentage for one in outcomes)
+    return {f"{percentage:g}": counts[percentage] for percentage in sorted(counts)}
+
+
 def _spread(values: Sequence[float | None]) -> dict[str, float] | None:
     known = [value for value in values if value is not None]
     if not known:
@@ -176,12 +186,13 @@ def _trials(each: int, seed: int) -> list[Trial]:
 
 
 def _performed(trials: Sequence[Trial], world: World, conditions: Conditions) -> list[Outcome]:
-    kept = {number: signal.signal(number, _interrupt) for number in ENDING}
+    heard = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]  # nohup is respected
+    kept = {number: signal.signal(number, _interrupt) for number in heard}
     try:
         world.start()
         return asyncio.run(_in_slots(trials, world, conditions))
     finally:
-        for number in ENDING:
+        for number in heard:
             signal.signal(number, signal.SIG_IGN)  # ending processes is not interrupted
         world.stop()
         for number, handler in kept.items():
@@ -189,6 +200,7 @@ def _performed(trials: Sequence[Trial], world: World, conditions: Conditions) ->
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> Never:
+    print(f"ended by {signal.Signals(number).name}", file=sys.stderr, flush=True)
     raise SystemExit(128 + number)
 
 

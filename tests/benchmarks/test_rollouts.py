@@ -1,6 +1,7 @@
 """What the benchmark of live rollouts makes of a journal and of its load's notes."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -141,6 +142,12 @@ def test_the_times_are_those_of_regressed_rollouts_that_count() -> None:
         "least": 70.0,
         "most": 120.0,
     }
+
+
+def test_it_is_told_how_far_a_regressed_rollout_had_come() -> None:
+    late = replace(outcome(regressed=True, ended="rolled_back"), percentage=50.0)
+    early, missed = outcome(regressed=True, ended="rolled_back"), outcome(regressed=True, ended="promoted")
+    assert rollouts.summary([late, early, early, missed], Conditions())["rolled_back_at"] == {"25": 2, "50": 1}
 
 
 def test_an_unfinished_story_has_no_percentage() -> None:
