@@ -438,7 +438,8 @@ class Runner:
         self._hand_in(_Noted(change))
 
     async def _answer(self, ask: Ask) -> Callable[[ev.Evidence], ev.Evidence]:
-        scene = self.scene(self.state.cursor.environment, self.state.stage.name if self.state.stage else "")
+        is_here = ask.environment == self.state.cursor.environment
+        scene = self.scene(ask.environment, self.state.stage.name if is_here and self.state.stage else "")
         match ask:
             case MeasureAsk():
                 wall_at = ask.at - self.time.ahead_seconds
@@ -454,9 +455,6 @@ class Runner:
                 )
             case ObserveAsk():
                 asked_at = self.time.now()
-                known = self.state.targets.get(ask.target)  # a way back leads through environments that lie behind
-                if known is not None and known.environment != scene.environment:
-                    scene = self.scene(known.environment, known.stage)
                 seen = await self.world.observers[ask.observation.op].observe(ask.observation, scene)
                 noted = ev.SeenAt(asked_at, seen.value, seen.exists, seen.changed_by)
                 return lambda evidence: ev.note_seen(evidence, ask.target, noted)

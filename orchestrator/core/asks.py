@@ -1,6 +1,7 @@
 """What the shell should find out now: measurements, checks, looks at targets. Reads only; they change nothing.
 
-Each ask has a key; the shell has at most one of a key under way. What comes back goes into the evidence.
+Each ask has a key; the shell has at most one of a key under way. What comes back goes into the evidence. Each names the
+environment in whose place it is asked: a way back leads through others than the one where the run stands.
 """
 
 from collections.abc import Iterator
@@ -38,6 +39,7 @@ class MeasureAsk:
     criterion: AnyCriterion
     at: float
     setting: Setting
+    environment: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class CheckAsk:
     key: str
     check: Check
     since: float
+    environment: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class ObserveAsk:
     key: str
     target: str
     observation: Observation
+    environment: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ class SuccessAsk:
     key: str
     criterion: SuccessCriterion
     at: float
+    environment: str
 
 
 Ask = MeasureAsk | CheckAsk | ObserveAsk | SuccessAsk
@@ -69,7 +74,8 @@ Ask = MeasureAsk | CheckAsk | ObserveAsk | SuccessAsk
 def asks(m: Moment) -> list[Ask]:
     """Everything that is due now."""
     if m.state.ended:
-        return [SuccessAsk(key, criterion, at) for key, criterion, at in afterwards.wanted_measurements(m)]
+        here = m.state.cursor.environment
+        return [SuccessAsk(key, criterion, at, here) for key, criterion, at in afterwards.wanted_measurements(m)]
     if m.state.stop_requested is not None:
         return []
     return [*_looks(m), *_checks(m), *_observations(m)]
@@ -98,22 +104,23 @@ class _Watched:
     criterion: AnyCriterion
     every_seconds: float
     since: float
+    environment: str
     gate: str = ""  # the gate that it belongs to, if it is one's
 
 
 def _criteria(m: Moment) -> Iterator[_Watched]:
-    state = m.state
+    state, here = m.state, m.state.cursor.environment
     since = gates.baseline(state)
     for name, gate in gates.gates_named(state, gates.watched_gates(state, m.evidence)):
         for criterion in gate.criteria:
-            yield _Watched(criterion_key(state, name, criterion), criterion, gate.every, since, name)
+            yield _Watched(criterion_key(state, name, criterion), criterion, gate.every, since, here, name)
     for trigger in gates.watched_triggers(state):
-        yield _Watched(gates.trigger_key(state.cursor.environment, trigger), trigger, trigger.every, 0.0)
+        yield _Watched(gates.trigger_key(here, trigger), trigger, trigger.every, 0.0, here)
     if state.rollback is not None:
         for node in backward.ready_nodes(state):
             if node.node.kind == "drain" and node.started_at is not None:
                 criterion = backward.drain_criterion(state, node.node)
-                yield _Watched(node.node.id, criterion, DRAIN_EVERY_SECONDS, node.started_at)
+                yield _Watched(node.node.id, criterion, DRAIN_EVERY_SECONDS, node.started_at, node.node.environment)
 
 
 def _due_at(m: Moment, watched: _Watched) -> float:
@@ -137,7 +144,7 @@ def _measure(m: Moment, watched: _Watched) -> MeasureAsk:
     if watched.gate:
         gate = m.state.environment.gates[watched.gate]
         setting = setting_of(m.state, watched.gate, gate, watched.criterion, watched.since)
-    return MeasureAsk(watched.key, watched.criterion, at, setting)
+    return MeasureAsk(watched.key, watched.criterion, at, setting, watched.environment)
 
 
 def memory_at(evidence: Evidence, ask: MeasureAsk) -> Memory:
@@ -168,7 +175,8 @@ def _checks(m: Moment) -> Iterator[CheckAsk]:
     for scope in scopes(m):
         for question in questions(scope):
             if is_due(m, question):
-                yield CheckAsk(question.key, question.check, scope.since)
+                environment = scope.environment or m.state.cursor.environment
+                yield CheckAsk(question.key, question.check, scope.since, environment)
 
 
 # --- looks at targets -------------------------------------------------------------------------------------------------
@@ -176,26 +184,26 @@ def _checks(m: Moment) -> Iterator[CheckAsk]:
 
 def _observations(m: Moment) -> list[ObserveAsk]:
     found: dict[str, ObserveAsk] = {}
-    for target, observation, oldest in _wanted_observations(m):
+    for target, observation, oldest, environment in _wanted_observations(m):
         seen = m.evidence.seen.get(target)
         fresh_from = oldest if seen is None or seen.failure is None else max(oldest, m.now - LOOK_AGAIN_SECONDS)
         if seen is None or seen.at < fresh_from or (seen.at <= m.changed_at(target) < m.now):
-            found.setdefault(target, ObserveAsk(f"observe:{target}", target, observation))
+            found.setdefault(target, ObserveAsk(f"observe:{target}", target, observation, environment))
     return list(found.values())
 
 
-def _wanted_observations(m: Moment) -> Iterator[tuple[str, Observation, float]]:
-    """Target, how to look at it, and the oldest look that would still do."""
-    state = m.state
+def _wanted_observations(m: Moment) -> Iterator[tuple[str, Observation, float, str]]:
+    """Target, how to look at it, the oldest look that would still do, and where."""
+    state, here = m.state, m.state.cursor.environment
     recent = m.now - OBSERVATION_LASTS_SECONDS
     for target in unseen_flags(state):
-        yield target, _flag(target), recent
+        yield target, _flag(target), recent, here
     for act in _acts_under_way(m):
         target_of_act = act.target
         if target_of_act is not None and target_of_act.id not in state.targets and act.observation is not None:
-            yield target_of_act.id, act.observation, recent
+            yield target_of_act.id, act.observation, recent, act.site.environment
     for target in _flags_watched(m):
-        yield target, _flag(target), m.now - LOOK_AT_FLAGS_EVERY_SECONDS
+        yield target, _flag(target), m.now - LOOK_AT_FLAGS_EVERY_SECONDS, here
     if state.rollback is not None:
         for node in backward.ready_nodes(state):
             yield from _node_observation(m, node)
@@ -225,7 +233,7 @@ def _acts_under_way(m: Moment) -> Iterator[Act]:
             yield act
 
 
-def _node_observation(m: Moment, node: NodeState) -> Iterator[tuple[str, Observation, float]]:
+def _node_observation(m: Moment, node: NodeState) -> Iterator[tuple[str, Observation, float, str]]:
     if node.node.kind not in ("exposure", "parameters", "undo", "schema") or node.node.target is None:
         return
     observation = backward.observation_of(m.state, m.state.targets[node.node.target])
@@ -235,4 +243,4 @@ def _node_observation(m: Moment, node: NodeState) -> Iterator[tuple[str, Observa
     since = max(
         under_way.since, node.failed_at or 0.0, node.started_at or 0.0 if node.node.kind == "parameters" else 0.0
     )
-    yield node.node.target, observation, since
+    yield node.node.target, observation, since, m.state.targets[node.node.target].environment

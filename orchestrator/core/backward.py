@@ -294,7 +294,8 @@ def verify_scope(state: State, node: NodeState) -> Scope:
     else:
         checks = section_of(state, node.node).verify
     since = node.started_at if node.started_at is not None else state.at
-    return Scope(f"rollback:{node.node.id}", checks, since, again_seconds=VERIFY_AGAIN_SECONDS)
+    item, environment = f"rollback:{node.node.id}", node.node.environment
+    return Scope(item, checks, since, again_seconds=VERIFY_AGAIN_SECONDS, environment=environment)
 
 
 def _verify(m: Moment, node: NodeState) -> list[Event]:

@@ -22,7 +22,8 @@ ANSWER_LASTS_SECONDS = 900.0
 @dataclass(frozen=True, slots=True)
 class Scope:
     """Checks with the *item* they belong to. Answers from before *since* do not count. *every_seconds*: asked again
-    and again though answered well (watch). *again_seconds*: how soon one that was answered badly is asked again."""
+    and again though answered well (watch). *again_seconds*: how soon one that was answered badly is asked again.
+    *environment*: where they are asked, unless it is where the run stands: a way back leads through others."""
 
     item: str
     checks: tuple[Check, ...]
@@ -30,6 +31,7 @@ class Scope:
     again_seconds: float = ASK_AGAIN_SECONDS
     every_seconds: float | None = None
     lasts_seconds: float | None = None
+    environment: str = ""
 
 
 @dataclass(frozen=True, slots=True)

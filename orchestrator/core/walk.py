@@ -50,7 +50,7 @@ def next_events(m: Moment, key: str, acts: tuple[Act, ...], node: str | None = N
         case ManualAction():
             return _manual(m, key, index, act.action)
         case VerifyAction():
-            return _verify(m, key, act.action, node)
+            return _verify(m, key, act.site.environment, act.action, node)
         case NotifyAction():
             notice = Notice(
                 key=f"act:{key}/{index}", channel=act.action.notify, title=m.state.run, text=act.action.message
@@ -65,17 +65,22 @@ def verify_scope(state: State, key: str, acts: tuple[Act, ...]) -> Scope | None:
     act, walk = current_act(state, key, acts), state.walk(key)
     if act is None or not isinstance(act.action, VerifyAction) or walk.started_at is None:
         return None
-    return Scope(f"{key}#{walk.done + 1}", act.action.checks, walk.started_at, again_seconds=VERIFY_AGAIN_SECONDS)
+    return _scope(key, walk.done, act.site.environment, act.action, walk.started_at)
 
 
-def _verify(m: Moment, key: str, action: VerifyAction, node: str | None) -> list[Event]:
+def _scope(key: str, done: int, environment: str, action: VerifyAction, since: float) -> Scope:
+    item = f"{key}#{done + 1}"
+    return Scope(item, action.checks, since, again_seconds=VERIFY_AGAIN_SECONDS, environment=environment)
+
+
+def _verify(m: Moment, key: str, environment: str, action: VerifyAction, node: str | None) -> list[Event]:
     """Forward, a clear no refuses the act; on the way back it is asked again for ever, as everything there."""
     walk = m.state.walk(key)
     if walk.skipped and action.unless_skipped:
         return [ActFinished(walk=key, index=walk.done, label=action.label, skipped=True)]
     if walk.started_at is None:
         return [ActStarted(walk=key, index=walk.done, label=action.label)]
-    scope = Scope(f"{key}#{walk.done + 1}", action.checks, walk.started_at, again_seconds=VERIFY_AGAIN_SECONDS)
+    scope = _scope(key, walk.done, environment, action, walk.started_at)
     recorded = record_answers(m, scope)
     said_no = refusal(m, scope)
     if recorded:

@@ -55,6 +55,7 @@ class Drive:
         spec: dict[str, Any],
         files: dict[str, str] | None = None,
         inherited: tuple[InheritedTarget, ...] = (),
+        reverses: str | None = None,
         **flags: dict[str, Any],
     ) -> None:
         document = plan_of(spec)
@@ -67,6 +68,7 @@ class Drive:
             documents=tuple(PlanDocument(environment=name, plan=document) for name in names),
             files=files or {},
             inherited=inherited,
+            reverses=reverses,
         )
         self.now = BEGIN
         self.events: list[Event] = [started]
@@ -80,6 +82,7 @@ class Drive:
         self.unreadable: dict[str, str] = {}  # targets that can't be looked at now, with why
         self.performed: list[Effect] = []
         self.setting: Setting | None = None  # of the newest look
+        self.asked_in: dict[str, str] = {}  # key of an ask -> the environment in whose place it was asked
 
     # --- time and the loop ----------------------------------------------------------------------------------------
 
@@ -167,6 +170,7 @@ class Drive:
 
     def _ask(self) -> None:
         for ask in ask_rules.asks(Moment(self.state, self.evidence, self.now)):
+            self.asked_in[ask.key] = ask.environment
             match ask:
                 case MeasureAsk():
                     measured = self.measure(ask.criterion.query or "", ask.at)

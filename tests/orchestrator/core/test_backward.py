@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 
 from orchestrator.core.effect import EffectState, Outcome
-from orchestrator.core.events import EffectRequested
+from orchestrator.core.events import EffectRequested, InheritedTarget
 from orchestrator.errors import Refused
 from stages.checks import Standing
 from stages.effects import SetFlag
+from stages.flag_spec import ABSENT
 from tests.orchestrator.core.drive import Drive
 from tests.orchestrator.core.test_forward import GATE
 
@@ -271,3 +272,32 @@ def test_nothing_is_waited_for_where_nothing_follows_the_exposure() -> None:
     drive.advance(5)
     drive.command("rollback", reason="no")
     drive.run_until(lambda: drive.state.ended, limit_seconds=5)
+
+
+def test_a_way_back_through_two_environments_asks_in_each_ones_place() -> None:
+    check = {"name": "answers", "command": ["./verify.sh"]}
+    declared = {"observe": ["./show.sh"], "undo": ["./set.sh", "{before}"]}
+    back = {"op": "run_command", "argv": ["./set.sh", "old"]}
+    stage = {
+        "name": "open", "kind": "queue", "flag": "beta", "percentages": [50],
+        "drain": {"query": "sum(queue_depth)", "until": "== 0", "timeout": "1m"}, "rollback": {"verify": [check]},
+        "before": [{"command": ["./set.sh"], "target": "app", **declared}],
+    }  # fmt: skip
+    spec = {"flags": {"beta": {}}, "environments": [{"name": "staging"}, {"name": "production"}], "stages": [stage]}
+    there = [
+        {"id": f"{kind}:{environment}/{name}", "kind": kind, "title": name, "environment": environment,
+         "stage": "open", "before": before, "value": value, "existed": True,
+         "undo": back if kind == "command" else None}
+        for environment in ("staging", "production")
+        for kind, name, before, value in (
+            ("flag", "beta", ABSENT, {**ABSENT, "state": "enabled", "percentage": 50.0}),
+            ("command", "app", {"text": "old"}, {"text": "new"}),
+        )
+    ]  # fmt: skip
+    drive = Drive(spec, inherited=tuple(map(InheritedTarget.model_validate, there)), reverses="change-0")
+    drive.run_until(lambda: drive.state.ended)
+    for environment in ("staging", "production"):
+        found = {key: where for key, where in drive.asked_in.items() if f":{environment}/" in key}
+        assert set(found.values()) == {environment}
+        for begin in ("drain:", "rollback:verify:", "observe:command:", "observe:flag:"):
+            assert any(key.startswith(begin) for key in found), (begin, sorted(drive.asked_in))
