@@ -17,16 +17,17 @@ from numpy.typing import NDArray
 from stages.criteria.base import Setting
 from stages.criteria.counting import Interval, begins_at, number
 from stages.statistics.dispersion import Spread
+from stages.statistics.onsets import Started, stepped
 from stages.statistics.two_arms import (
     EXCLUDED,
     Counts,
-    State,
     Test,
     against_worse_by_half,
+    begin,
     cap_looks,
+    from_json,
     log_evidence,
     look,
-    stepped,
 )
 from stages.values import Json
 
@@ -75,8 +76,8 @@ class Evidence:
     """*began*: the begin of the first interval that was evidence, None before. *step*: when that came into force which
     the newest interval was about, and *step_began* the begin of the first interval of it."""
 
-    against: State
-    excluded: State
+    against: Started
+    excluded: Started
     spread: Spread
     began: float | None = None
     step: float | None = None
@@ -94,7 +95,7 @@ class Evidence:
 
 
 def nothing_yet(shape: tuple[int, ...] = ()) -> Evidence:
-    return Evidence(State.begin(shape), State.begin(shape), Spread.begin(shape))
+    return Evidence(begin(shape), begin(shape), Spread.begin(shape))
 
 
 def evidence_of(extra: Mapping[str, Any], setting: Setting, shape: tuple[int, ...] = ()) -> Evidence:
@@ -104,7 +105,7 @@ def evidence_of(extra: Mapping[str, Any], setting: Setting, shape: tuple[int, ..
     began, step_began = number(value.get("began")), number(value.get("step_began"))
     if began is None or step_began is None or began < setting.evidence_from:
         return nothing_yet(shape)
-    against, excluded = (State.from_json(value.get(name), shape) for name in ("against", "excluded"))
+    against, excluded = (from_json(value.get(name), shape) for name in ("against", "excluded"))
     spread = Spread.from_json(value.get("spread"), shape)
     return Evidence(against, excluded, spread, began, number(value.get("step")), step_began)
 
@@ -123,7 +124,7 @@ def in_step(evidence: Evidence, setting: Setting, interval: Interval) -> Evidenc
     began = interval.from_ if evidence.began is None else evidence.began
     return Evidence(
         against=stepped(evidence.against),
-        excluded=State.begin(shape),
+        excluded=begin(shape),
         spread=evidence.spread.gap(),  # the arms have other shares now
         began=began,
         step=step,

@@ -2,14 +2,14 @@
 
 Theory of operation. A sequential test multiplies factors, one a look. If the change for the worse began late, the looks
 before it have eaten the product up; so it is started anew every few minutes, and the evidence is the weighted mean of
-all starts. The first start weighs 1/2. The rest is for restarts, of which so much waits after the first *m* onsets:
+all starts. The first start weighs ``first``. The rest is for restarts, of which so much waits after *m* onsets:
 
-    waiting(m) = 1/2 (2 / (m + 1))^0.75,   m >= 1
+    waiting(m) = (1 - first) (2 / (m + 1))^0.75,   m >= 1
 
 which is 0 in the end, so all weights together are 1 and the mean is an e-process if each product is one. Things become
 worse with a step of the rollout most likely; so there the count of onsets begins anew with what still waits
-(``stepped``), and half of that starts with the step. What has started multiplies by the same factor from then on. So
-one number a kind of factor holds all onsets, in logarithms:
+(``stepped``), and the part ``first`` of that starts with the step. What has started multiplies by the same factor from
+then on. So one number a kind of factor holds all onsets, in logarithms:
 
     S <- (S + weight of what starts now) factor
 
@@ -51,15 +51,15 @@ class Started:
         return cls(np.full((*shape, HALVES, alternatives), -np.inf), np.zeros(shape, np.int64), np.ones(shape))
 
     def to_json(self) -> Json:
-        """Of one gate, not of many; None while nothing has started."""
+        """None while nothing has started."""
         if not np.isfinite(self.logs).all():
             return None
-        return {"logs": self.logs.tolist(), "onsets": int(self.onsets), "waiting": float(self.waiting)}
+        return {"logs": self.logs.tolist(), "onsets": self.onsets.tolist(), "waiting": self.waiting.tolist()}
 
     @classmethod
-    def from_json(cls, value: Any, alternatives: int) -> Self:
-        """A new one for what :meth:`to_json` never wrote."""
-        begun = cls.begin(alternatives)
+    def from_json(cls, value: Any, alternatives: int, shape: tuple[int, ...] = ()) -> Self:
+        """A new one for what :meth:`to_json` never wrote of one of that *shape*."""
+        begun = cls.begin(alternatives, shape)
         if not isinstance(value, dict):
             return begun
         try:
@@ -68,10 +68,11 @@ class Started:
             waiting = np.array(value.get("waiting"), np.float64)
         except (TypeError, ValueError, OverflowError):
             return begun
-        if (logs.shape, onsets.shape, waiting.shape) != (begun.logs.shape, (), ()):
+        if (logs.shape, onsets.shape, waiting.shape) != (begun.logs.shape, shape, shape):
             return begun
-        sound = np.all(np.abs(logs) <= _LARGEST_LOG) and 0 <= onsets <= _MOST_ONSETS and 0 <= waiting <= 1
-        return cls(logs, onsets, waiting) if sound else begun  # NaN compares false
+        sound = (np.abs(logs) <= _LARGEST_LOG).all() and (waiting >= 0).all() and (waiting <= 1).all()
+        sound = sound and (onsets >= 0).all() and (onsets <= _MOST_ONSETS).all()  # NaN compares false above
+        return cls(logs, onsets, waiting) if sound else begun
 
 
 def stepped(started: Started) -> Started:
@@ -80,17 +81,22 @@ def stepped(started: Started) -> Started:
 
 
 def carried_on(
-    started: Started, log_factors: ArrayLike, spoken: ArrayLike, from_seconds: ArrayLike, onset_seconds: float
+    started: Started,
+    log_factors: ArrayLike,
+    spoken: ArrayLike,
+    from_seconds: ArrayLike,
+    onset_seconds: float,
+    first: float = FIRST_WEIGHT,
 ) -> Started:
     """After a look with *log_factors* of shape (..., 2, alternatives).
 
     *from_seconds*: when what was counted began, since the evidence did or the last step. Where *spoken* is false, all
-    stays: an onset that fell between looks starts with the next one.
+    stays: an onset that fell between looks starts with the next one. *first*: the weight of the first onset.
     """
     is_spoken = np.asarray(spoken, np.bool_)
     due = 1 + np.floor_divide(np.maximum(np.asarray(from_seconds, np.float64), 0.0), onset_seconds)
     onsets = np.where(is_spoken, np.maximum(due.astype(np.int64), started.onsets), started.onsets)
-    left = _waiting(onsets) / _waiting(started.onsets)  # exactly 1 where nothing starts
+    left = _waiting(onsets, first) / _waiting(started.onsets, first)  # exactly 1 where nothing starts
     with np.errstate(divide="ignore"):  # the logarithm of 0, where nothing starts
         starting = np.log(started.waiting * (1 - left))
     logs = np.logaddexp(started.logs, starting[..., None, None]) + np.asarray(log_factors, np.float64)
@@ -98,15 +104,18 @@ def carried_on(
     return Started(np.where(is_spoken[..., None, None], logs, started.logs), onsets, started.waiting * left)
 
 
-def log_evidence(started: Started) -> Numbers:
-    """Natural logarithm of the mean over onsets, halves and alternatives; 0 at the start."""
+def log_evidence(started: Started, shares: ArrayLike | None = None) -> Numbers:
+    """Natural logarithm of the mean over onsets, halves and alternatives; 0 at the start. *shares*: what each half and
+    alternative weighs in it, of shape (2, alternatives) and 1 together; all alike if not given."""
+    halves, alternatives = started.logs.shape[-2:]
+    weights = np.full((halves, alternatives), 1 / (halves * alternatives)) if shares is None else np.asarray(shares)
     largest = np.maximum(started.logs.max(axis=(-2, -1)), 0.0)
-    mean = np.exp(started.logs - largest[..., None, None]).mean(axis=(-2, -1))
+    mean = (np.exp(started.logs - largest[..., None, None]) * weights).sum(axis=(-2, -1))
     evidence: Numbers = largest + np.log(mean + started.waiting * np.exp(-largest))
     return evidence
 
 
-def _waiting(onsets: NDArray[np.int64]) -> Numbers:
+def _waiting(onsets: NDArray[np.int64], first: float) -> Numbers:
     """The weight of all onsets but the first *onsets*; it falls by the weight of each."""
-    later: Numbers = (1 - FIRST_WEIGHT) * (2.0 / (1 + np.maximum(onsets, 1))) ** _POWER
+    later: Numbers = (1 - first) * (2.0 / (1 + np.maximum(onsets, 1))) ** _POWER
     return np.where(onsets == 0, 1.0, later)

@@ -15,11 +15,7 @@ e-processes, and so is every mean of them: over alternatives, halves, and times 
 have begun. By Ville's inequality their mean ever reaches ``1/alpha`` on a healthy release with probability ``alpha``
 at most, however often one looks.
 
-Of the onset times, the start of evidence weighs ``first``, the restarts every ``onset_seconds`` the rest, falling as
-``i^-1.75``: together 1 if it runs for ever. At a step of the rollout the count begins anew with what still waits, for
-a change for the worse comes with a step most likely. What is started multiplies by the same factor from then on, so
-one number for each factor holds all onsets, in logarithms: ``S_j <- (S_j + what starts now) factor_j``; what has not
-started counts 1.
+How late a change for the worse may begin, and that it comes with a step most likely, is ``stages.statistics.onsets``.
 
 A factor is capped at ``(1 / (first alpha))^(1 / cap_looks)``: so many looks at least must speak against the release
 until it fails. A cap only makes a factor smaller, so it costs speed and no validity.
@@ -33,14 +29,13 @@ Howard, Ramdas, McAuliffe and Sekhon (2021).
 
 import math
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from stages.values import Json
-
-Numbers = NDArray[np.float64]
+from stages.statistics import onsets
+from stages.statistics.onsets import Numbers, Started, carried_on
 
 WORSE = (1.1, 1.25, 1.4, 2.0, 4.0)
 """Alternatives against "not worse than tolerated", as multiples of what is tolerated."""
@@ -55,10 +50,7 @@ ENOUGH = 20.0
 SMALLEST_F = 0.05
 LARGEST_STAKE = 0.95  # of what one has: a look never costs more
 INCIDENT = 0.5  # share of bad events above which nothing is compared, if the control has it too
-_SLOW, _POWER = 2.0, 0.75  # how the weight of later onsets falls: as 1 / (i + 2)^1.75
 _LARGEST_ODDS = 1e9
-_LARGEST_LOG = 1e6
-_MOST_ONSETS = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,52 +107,16 @@ class Counts:
     odds: ArrayLike | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class State:
-    """*logs*: logarithms of the sums over started onsets, likelihood first, of shape (..., 2, alternatives).
-
-    *onsets*: how many have started since the last step. *waiting*: the weight of those that have not. Both (...).
-    """
-
-    logs: Numbers
-    onsets: NDArray[np.int64]
-    waiting: Numbers
-
-    @classmethod
-    def begin(cls, shape: tuple[int, ...] = ()) -> Self:
-        return cls(np.full((*shape, 2, len(WORSE)), -np.inf), np.zeros(shape, np.int64), np.ones(shape))
-
-    def to_json(self) -> Json:
-        """None before the first look that spoke."""
-        if not np.isfinite(self.logs).all():
-            return None
-        return {"logs": self.logs.tolist(), "onsets": self.onsets.tolist(), "waiting": self.waiting.tolist()}
-
-    @classmethod
-    def from_json(cls, value: Any, shape: tuple[int, ...] = ()) -> Self:
-        """A new state for what :meth:`to_json` never wrote of one of that *shape*."""
-        begun = cls.begin(shape)
-        if not isinstance(value, dict):
-            return begun
-        try:
-            logs = np.array(value.get("logs"), np.float64)
-            onsets = np.array(value.get("onsets"), np.int64)
-            waiting = np.array(value.get("waiting"), np.float64)
-        except (TypeError, ValueError, OverflowError):
-            return begun
-        if (logs.shape, onsets.shape, waiting.shape) != (begun.logs.shape, shape, shape):
-            return begun
-        sound = (np.abs(logs) <= _LARGEST_LOG).all() and (waiting >= 0).all() and (waiting <= 1).all()
-        sound = sound and (onsets >= 0).all() and (onsets <= _MOST_ONSETS).all()  # NaN compares false above
-        return cls(logs, onsets, waiting) if sound else begun
+def begin(shape: tuple[int, ...] = ()) -> Started:
+    """No evidence yet."""
+    return Started.begin(len(WORSE), shape)
 
 
-def stepped(state: State) -> State:
-    """A step begins: worse is likeliest from here on, so the next onset takes a large part of what waits again."""
-    return State(state.logs, np.zeros_like(state.onsets), state.waiting)
+def from_json(value: Any, shape: tuple[int, ...] = ()) -> Started:
+    return Started.from_json(value, len(WORSE), shape)
 
 
-def look(test: Test, state: State, counts: Counts, from_seconds: ArrayLike) -> State:
+def look(test: Test, state: Started, counts: Counts, from_seconds: ArrayLike) -> Started:
     """*from_seconds*: when the interval that was counted began, since the evidence began or the last step did.
 
     A look that cannot speak (see :func:`speaks`) changes nothing. An onset that fell between looks starts with the
@@ -168,22 +124,12 @@ def look(test: Test, state: State, counts: Counts, from_seconds: ArrayLike) -> S
     """
     spoken = speaks(counts)
     factors = np.minimum(_log_factors(test, counts, spoken), test.log_cap)
-    due = 1 + np.floor_divide(np.maximum(np.asarray(from_seconds, np.float64), 0.0), test.onset_seconds)
-    onsets = np.where(spoken, np.maximum(due.astype(np.int64), state.onsets), state.onsets)
-    left = _waiting(onsets, test.first) / _waiting(state.onsets, test.first)  # exactly 1 where nothing starts
-    with np.errstate(divide="ignore"):
-        starting = np.log(state.waiting * (1 - left))
-    logs = np.clip(np.logaddexp(state.logs, starting[..., None, None]) + factors, -_LARGEST_LOG, _LARGEST_LOG)
-    return State(np.where(spoken[..., None, None], logs, state.logs), onsets, state.waiting * left)
+    return carried_on(state, factors, spoken, from_seconds, test.onset_seconds, test.first)
 
 
-def log_evidence(test: Test, state: State) -> Numbers:
+def log_evidence(test: Test, state: Started) -> Numbers:
     """Natural logarithm of the evidence; 0 at the start."""
-    largest = np.maximum(state.logs.max(axis=(-2, -1)), 0.0)
-    shares = np.multiply.outer((1 - test.betting, test.betting), test.weights)
-    started = (np.exp(state.logs - largest[..., None, None]) * shares).sum(axis=(-2, -1))
-    evidence: Numbers = largest + np.log(started + state.waiting * np.exp(-largest))
-    return evidence
+    return onsets.log_evidence(state, np.multiply.outer((1 - test.betting, test.betting), test.weights))
 
 
 def speaks(counts: Counts) -> NDArray[np.bool_]:
@@ -215,9 +161,3 @@ def _log_factors(test: Test, counts: Counts, spoken: NDArray[np.bool_]) -> Numbe
     stake = np.clip(stake, -LARGEST_STAKE / (1 - theta0), LARGEST_STAKE / theta0)
     betting = np.log1p(stake * (k / both - theta0))
     return np.stack((likelihood, betting), axis=-2)
-
-
-def _waiting(onsets: NDArray[np.int64], first: float) -> Numbers:
-    """The weight of all onsets but the first *onsets*. Its fall from one to the next is the weight of that onset."""
-    later: Numbers = (1 - first) * (_SLOW / (_SLOW - 1 + np.maximum(onsets, 1))) ** _POWER
-    return np.where(onsets == 0, 1.0, later)

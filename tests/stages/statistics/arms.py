@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.statistics.dispersion import Spread
-from stages.statistics.two_arms import Counts, State, Test, cap_looks, log_evidence, look
+from stages.statistics.two_arms import Counts, Test, begin, cap_looks, log_evidence, look
 
 Numbers = NDArray[np.float64]
 LOOK_SECONDS = 15.0
@@ -56,7 +56,7 @@ def drawn(
 def path(test: Test, looks: Looks, *, learns: bool = True, odds: Numbers | None = None) -> Numbers:
     """The logarithm of the evidence at each look, (traces, looks). *learns*: the dispersion, from the looks before."""
     traces, number = looks.shape
-    state, spread = State.begin((traces,)), Spread.begin((traces,))
+    state, spread = begin((traces,)), Spread.begin((traces,))
     found = np.zeros((traces, number))
     for index in range(number):
         counts = replace(looks.at(index), dispersion=spread.phi if learns else 1.0)

@@ -28,7 +28,7 @@ def simulated_compare(traffic: Traffic, terms: Terms, factor: float) -> float:
     """The median time until the test fails a canary that is worse by *factor* from the first look on."""
     random = np.random.default_rng(20240611)
     test = two_arms.Test(1.05, terms.alpha, terms.cap_looks)
-    state = two_arms.State.begin((TRACES,))
+    state = two_arms.begin((TRACES,))
     failed = np.full(TRACES, math.inf)
     a_look = traffic.events_per_second * terms.every_seconds
     for index in range(240):

@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 
 from stages.statistics import two_arms
+from stages.statistics.onsets import stepped
 from stages.statistics.two_arms import (
     ENOUGH,
     Counts,
-    State,
     against_worse_by_half,
+    begin,
     cap_looks,
+    from_json,
     log_evidence,
     look,
     speaks,
-    stepped,
 )
 from tests.stages.statistics.arms import AGAINST, ALPHA, HOUR_LOOKS, Numbers, drawn, minutes, path
 
@@ -110,7 +111,7 @@ def test_what_becomes_worse_late_is_found_as_well() -> None:
 def test_what_becomes_worse_with_a_step_is_found_sooner_than_what_does_so_in_between() -> None:
     test, counts = AGAINST, Counts(np.array(3.0), np.array(150.0), np.array(32.0), np.array(3000.0))
     healthy = replace(counts, bad=np.array(1.5), bad_both=np.array(30.0))
-    state = State.begin()
+    state = begin()
     for index in range(160):
         state = look(test, state, healthy, index * 15.0)
     told, untold = stepped(state), state
@@ -145,7 +146,7 @@ SILENT = {
 
 @pytest.mark.parametrize("counts", SILENT.values(), ids=SILENT.keys())
 def test_a_look_that_cannot_speak_leaves_the_evidence_as_it_is(counts: Counts) -> None:
-    before = look(AGAINST, State.begin(), Counts(9, 100, 30, 1000), 0.0)
+    before = look(AGAINST, begin(), Counts(9, 100, 30, 1000), 0.0)
     after = look(AGAINST, before, counts, 3600.0)
     assert not speaks(counts)
     assert (after.logs == before.logs).all()
@@ -157,7 +158,7 @@ def test_a_canary_that_fails_alone_is_no_incident() -> None:
 
 
 def test_nothing_counted_is_no_evidence_either_way() -> None:
-    assert log_evidence(AGAINST, State.begin()) == 0.0
+    assert log_evidence(AGAINST, begin()) == 0.0
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
@@ -179,16 +180,16 @@ def test_nothing_counted_is_no_evidence_either_way() -> None:
 )
 @pytest.mark.parametrize("test", (AGAINST, EXCLUDING, replace(AGAINST, cap_looks=0.0)))
 def test_no_counts_lead_out_of_the_numbers(test: two_arms.Test, counts: Counts) -> None:
-    state = State.begin()
+    state = begin()
     for index in range(2000):
         state = look(test, state, counts, index * 15.0)
         assert np.isfinite(state.logs).all()
     assert np.isfinite(log_evidence(test, state))
-    assert State.from_json(json.loads(json.dumps(state.to_json()))).to_json() == state.to_json()
+    assert from_json(json.loads(json.dumps(state.to_json()))).to_json() == state.to_json()
 
 
 def test_at_least_so_many_looks_must_speak_against_it_as_for_lasts() -> None:
-    state, counts = State.begin(), Counts(140, 150, 160, 3000)
+    state, counts = begin(), Counts(140, 150, 160, 3000)
     for index in range(4):
         state = look(AGAINST, state, counts, index * 15.0)
         assert log_evidence(AGAINST, state) < AGAINST.log_bar
@@ -200,7 +201,7 @@ def test_many_are_judged_as_each_alone() -> None:
     looks = drawn(random(11), 5, factor=2.0, looks=60)
     together = path(AGAINST, looks, learns=False)
     for trace in range(5):
-        state = State.begin()
+        state = begin()
         for index in range(60):
             counts = (looks.bad, looks.total, looks.bad_both, looks.total_both)
             state = look(AGAINST, state, Counts(*(value[trace, index] for value in counts)), index * 15.0)
@@ -208,15 +209,15 @@ def test_many_are_judged_as_each_alone() -> None:
 
 
 def test_a_state_that_went_through_json_goes_on_alike() -> None:
-    state = kept = State.begin()
+    state = kept = begin()
     for index in range(100):
         counts = Counts(index % 5, 150, 30, 3000, 1.3)
         state, kept = look(AGAINST, state, counts, index * 15.0), look(AGAINST, kept, counts, index * 15.0)
-        kept = State.from_json(json.loads(json.dumps(kept.to_json())))
+        kept = from_json(json.loads(json.dumps(kept.to_json())))
         assert log_evidence(AGAINST, kept) == log_evidence(AGAINST, state)
 
 
-GOOD = look(AGAINST, State.begin(), Counts(3, 150, 30, 3000), 0.0).to_json()
+GOOD = look(AGAINST, begin(), Counts(3, 150, 30, 3000), 0.0).to_json()
 
 
 @pytest.mark.parametrize(
@@ -238,4 +239,4 @@ GOOD = look(AGAINST, State.begin(), Counts(3, 150, 30, 3000), 0.0).to_json()
     ),
 )
 def test_what_was_never_written_is_read_as_nothing(value: Any) -> None:
-    assert log_evidence(AGAINST, State.from_json(value)) == 0.0
+    assert log_evidence(AGAINST, from_json(value)) == 0.0
