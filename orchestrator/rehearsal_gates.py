@@ -23,8 +23,8 @@ from orchestrator.rehearsal_asking import Asker, Counters, Luck, Unanswered
 from stages import sight
 from stages.checks import Source
 from stages.criteria import AnyCriterion, Change, Compare, Latency, Ratio, Slo, Threshold
+from stages.criteria.arms import Arms
 from stages.criteria.base import Measurement
-from stages.criteria.compare import Arms
 from stages.criteria.selectors import of_arm, with_suffix
 from stages.effects import ObserveFlag
 from stages.flag_spec import percentage_of

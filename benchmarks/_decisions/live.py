@@ -13,6 +13,7 @@ from benchmarks._decisions.missing import Caused, Fault
 from benchmarks._decisions.traffic import BEFORE, HOUR_TICKS, TICK_SECONDS, Flags, Numbers, Traffic
 from flags.exposure_names import BAND_ENDS, BANDS, CANARY, CONTROL, ERROR, OK
 from stages.criteria import arm_counts, before, compare
+from stages.criteria.arms import Arms
 from stages.criteria.base import (
     Count,
     Judgement,
@@ -35,7 +36,7 @@ BY_SELECTORS = compare.Compare(
     compare=compare.CompareOf(
         bad='errors_total{job="shop"}',
         total='requests_total{job="shop"}',
-        arms=compare.Arms(canary='{track="canary"}', control='{track="stable"}'),
+        arms=Arms(canary='{track="canary"}', control='{track="stable"}'),
     ),
 )
 BY_FLAG = compare.Compare(name="errors", compare=compare.CompareOf())

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from flags.exposure_names import ARM, BAND, BAND_ENDS, BANDS, CANARY, CONTROL, EXPOSURES, FLAG
 from orchestrator.backtest.matching import NAME, Matchers, hold, matchers_of, matchers_of_arm, written
-from stages.criteria.compare import Arms
+from stages.criteria.arms import Arms
 
 TARGET_LABELS = ("pod", "instance", "kubernetes_pod_name", "container_id", "host", "node")
 """Labels that tell one target of scraping from another."""

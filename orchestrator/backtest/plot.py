@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from orchestrator.backtest.replay import Hold, Replayed
 from orchestrator.backtest.results import CriterionResult, GateResult, Result, merged
-from orchestrator.core.gates import LOG_HOLD
 from orchestrator.errors import RolloutError
 from stages.criteria import Change, Compare, Latency, Ratio, Slo, Threshold
+from stages.criteria.counted import LOG_HOLD
 from stages.values import Bound
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ from orchestrator.backtest.placebo import (
 )
 from orchestrator.backtest.schedule import Course, Reached
 from stages.criteria import AnyCriterion, Compare, Latency, Threshold
+from stages.criteria.arms import Arms
 from stages.criteria.base import (
     Judgement,
     Measurement,
@@ -34,7 +35,6 @@ from stages.criteria.base import (
     Wanted,
     memory_after_gap,
 )
-from stages.criteria.compare import Arms
 from stages.criteria.judging import judge, wanted
 from stages.promql import lookback_seconds
 

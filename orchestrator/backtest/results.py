@@ -10,10 +10,11 @@ from typing import Any
 from orchestrator.backtest.proposals import Proposal
 from orchestrator.backtest.replay import Bench, Hold, Replayed
 from orchestrator.backtest.schedule import Reached, Schedule
-from orchestrator.core.gates import LOG_HOLD, log_mean
+from orchestrator.core.gates import log_mean
 from orchestrator.core.times import iso
 from stages.budget import Pool
 from stages.criteria import kind_of
+from stages.criteria.counted import LOG_HOLD
 
 Json = Any
 MOST_LISTED = 50  # failures, and holds, of one criterion

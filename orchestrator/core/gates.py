@@ -18,12 +18,12 @@ from orchestrator.core.setting import criterion_key
 from orchestrator.core.state import State
 from orchestrator.core.times import iso
 from stages.criteria.base import SEVERITY, Criterion, Verdict, worst
+from stages.criteria.counted import LOG_HOLD
 from stages.gates import Gate
 from stages.step import WatchPhase
 from stages.triggers import Trigger
 
 LOOK_GRACE_SECONDS = 5.0  # a look may be late by the time its query takes
-LOG_HOLD = math.log(20.0)  # evidence of 20 to 1 holds; in favour of the release it suffices to advance
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,15 +14,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar, Self, assert_never
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from flags.exposure_names import CANARY, CONTROL, OTHER
+from flags.exposure_names import CANARY, CONTROL
 from stages.criteria import arm_counts
 from stages.criteria import before as earlier
 from stages.criteria.arm_counts import Absent, ArmCounts, Nonsense
+from stages.criteria.arms import OfArms, is_everybody
 from stages.criteria.base import (
     NOTHING_WANTED,
-    Criterion,
     Judgement,
     Measurement,
     MeasurementState,
@@ -33,67 +33,24 @@ from stages.criteria.base import (
 )
 from stages.criteria.compared import judge_counts, judge_nothing_new, judge_without_control
 from stages.criteria.comparing import Known
-from stages.criteria.counted import (
-    LOG_HOLD,
-    USUAL_FOR_SECONDS,
-    USUAL_WARMUP_SECONDS,
-    judge_nonsense,
-    judge_uncounted,
-    percent,
-)
+from stages.criteria.counted import LOG_HOLD, Counted, judge_nonsense, judge_uncounted
 from stages.criteria.counting import begins_at, counting, interval_of
 from stages.criteria.evidence import Terms
-from stages.criteria.selectors import ArmMatchers, CounterSelector, matchers_of
-from stages.values import Json, Part, Share
-
-LARGEST_INCREASE = 10.0
-EVERYBODY = 100.0  # per cent
-_UNUSED = ("command", "script", "http", "sql", "health", "query", "file", "env", "database", "dir", "vars", "no_answer")
+from stages.criteria.selectors import CounterSelector
+from stages.values import Json
 
 
-class Arms(Part):
-    """Label matchers that tell the two arms apart, such as ``{track="canary"}``."""
+class CompareOf(OfArms):
+    """``bad`` and ``total`` are series selectors of counters, to which ``arms`` adds its matchers."""
 
-    canary: ArmMatchers
-    control: ArmMatchers
+    counters: ClassVar[tuple[str, ...]] = ("bad", "total")
 
-    @model_validator(mode="after")
-    def _apart(self) -> Self:
-        canary, control = set(matchers_of(self.canary)), set(matchers_of(self.control))
-        if canary == control:
-            raise ValueError("canary and control are the same matchers: each must select what the other does not")
-        for arm, wide, narrow in (("control", control, canary), ("canary", canary, control)):
-            if wide < narrow:
-                other = "canary" if arm == "control" else "control"
-                raise ValueError(f"all of the {other} is in the {arm} too: give the {arm} a matcher that leaves it out")
-        return self
-
-
-class CompareOf(Part):
-    """Arms come from a flag's exposure counters (the stage's flag if none is named) or from selectors of counters."""
-
-    flag: str | None = Field(default=None, min_length=1)
     bad: CounterSelector | None = None
     total: CounterSelector | None = None
-    arms: Arms | None = None
-    max_increase: Share = 0.05
-
-    @field_validator("max_increase")
-    @classmethod
-    def _some_increase(cls, value: float) -> float:
-        return some_increase(value)
 
     @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        given = [name for name in ("bad", "total", "arms") if getattr(self, name) is not None]
-        if self.flag is not None and given:
-            raise ValueError(f"a flag brings its own arms and counters: name flag, or {' and '.join(given)}, not both")
-        if self.flag == OTHER:
-            raise ValueError(f"exposures of a flag with the key {OTHER!r} are counted with those of unknown flags")
-        if given and len(given) < 3:
-            lacking = " and ".join(name for name in ("bad", "total", "arms") if name not in given)
-            raise ValueError(f"bad, total and arms belong together; {lacking} is not given")
-        if given and self.bad == self.total:
+    def _two_selectors(self) -> Self:
+        if self.bad is not None and self.bad == self.total:
             raise ValueError("bad and total are the same selector: bad selects the events that went wrong")
         return self
 
@@ -105,37 +62,7 @@ class CompareOf(Part):
         return arm_counts.arm_selectors(self.bad, self.total, {CANARY: self.arms.canary, CONTROL: self.arms.control})
 
 
-def some_increase(value: float) -> float:
-    """Raises ValueError if the canary's tolerated increase is none that anyone means."""
-    if value < 0:
-        raise ValueError(f"max_increase is how much worse the canary may be: 0 or more, not {percent(value)}")
-    if value > LARGEST_INCREASE:
-        raise ValueError(
-            f'max_increase is at most {percent(LARGEST_INCREASE)}, not {percent(value)} (is "{value:g}%" meant?)'
-        )
-    return value
-
-
-class Compared(Criterion):
-    """A criterion of two arms: it asks nothing but its counters."""
-
-    usual_warmup_seconds: ClassVar[float] = USUAL_WARMUP_SECONDS
-    is_tested: ClassVar[bool] = True
-
-    @model_validator(mode="after")
-    def _asks_nothing_else(self) -> Self:
-        kind = type(self).__name__.lower()
-        for name in _UNUSED:
-            if name in self.model_fields_set:
-                raise ValueError(f"{name} would be ignored: {kind} counts by the counters of its arms")
-        return self
-
-    @property
-    def for_seconds(self) -> float:
-        return USUAL_FOR_SECONDS if self.for_ is None else self.for_
-
-
-class Compare(Compared):
+class Compare(Counted):
     compare: CompareOf = Field(default_factory=CompareOf)
 
     def subject(self, stage_flag: str | None) -> str | None:
@@ -151,7 +78,7 @@ class Compare(Compared):
 
 def wanted(criterion: Compare, setting: Setting, memory: Memory, at: float) -> Wanted:
     selectors, by = _counters(criterion, setting)
-    if not selectors or (setting.flag is not None and (setting.percentage or 0.0) >= EVERYBODY):
+    if not selectors or is_everybody(setting):
         return NOTHING_WANTED
     asked = counting(setting, memory, at, selectors, by)
     if asked.counting is None or Known.of(memory, setting).summary:
@@ -192,7 +119,7 @@ def _judge_look(criterion: Compare, measurement: Measurement, memory: Memory, se
     if measurement.state is not MeasurementState.OK:
         return judge_uncounted(criterion, measurement, memory, setting)
     known = Known.of(memory, setting)
-    if setting.flag is not None and setting.percentage is not None and setting.percentage >= EVERYBODY:
+    if is_everybody(setting):
         return judge_without_control(criterion, known, memory, setting)
     interval = interval_of(setting, memory, measurement.at)
     if interval is None:

@@ -64,7 +64,7 @@ def judge_without_control(criterion: Criterion, known: Known, memory: Memory, se
 
 
 def judge_settling(criterion: Criterion, counts: ArmCounts, memory: Memory, setting: Setting, at: float) -> Judgement:
-    window = Window().plus(counts, 0.0)
+    window = Window().plus(counts.canary, counts.control, 0.0)
     numbers = f"{_numbers(window)}; " if window.total > 0 else ""
     words = f"{criterion.name}: {numbers}{settling(setting, at + setting.scrape_seconds)}"
     return Judgement(Verdict.PASS, words, memory, enough=False, settling=True)

@@ -33,12 +33,12 @@ class Window:
     control_total: float = 0.0
     seconds: float = 0.0
 
-    def plus(self, counts: ArmCounts, seconds: float) -> "Window":
+    def plus(self, canary: Events, control: Events, seconds: float) -> "Window":
         return Window(
-            self.bad + counts.canary.bad,
-            self.total + counts.canary.total,
-            self.control_bad + counts.control.bad,
-            self.control_total + counts.control.total,
+            self.bad + float(canary.bad),
+            self.total + float(canary.total),
+            self.control_bad + float(control.bad),
+            self.control_total + float(control.total),
             self.seconds + seconds,
         )
 
@@ -150,7 +150,7 @@ class Known:
             self,
             evidence=fed(evidence, arms, interval, terms.tests(setting, interval), before, keys),
             keys=keys,
-            step=self.step.plus(counts, interval.seconds),
+            step=self.step.plus(counts.canary, counts.control, interval.seconds),
             drawn=self.drawn + counts.both,
             cohort=self.cohort + counts.cohort,
             late_seconds=self.late_seconds + interval.seconds if late else 0.0,
@@ -167,7 +167,9 @@ class Known:
         step = bad * math.log(_SHOWN_FROM) - bad_both * math.log1p((_SHOWN_FROM - 1) * odds / (1 + odds))
         rising = max(self.rising + step, 0.0)
         return replace(
-            self, rising=rising, lately=self.lately.plus(counts, interval.seconds) if rising > 0 else Window()
+            self,
+            rising=rising,
+            lately=self.lately.plus(counts.canary, counts.control, interval.seconds) if rising > 0 else Window(),
         )
 
     def with_bands(self, counts: ArmCounts) -> "Known":
@@ -187,7 +189,7 @@ class Known:
             return replace(self, outage=before)
         if canary.bad <= OUTAGE_SHARE * canary.total:
             return replace(self, outage=Window())
-        return replace(self, outage=before.plus(counts, interval.seconds * canary.bad / canary.total))
+        return replace(self, outage=before.plus(canary, counts.control, interval.seconds * canary.bad / canary.total))
 
     @property
     def is_outage(self) -> bool:

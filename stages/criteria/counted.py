@@ -17,16 +17,17 @@ from stages.criteria.counting import (
     events_of,
     interval_of,
     is_settling,
+    look_seconds,
     settled_at,
 )
 from stages.criteria.selectors import CounterSelector
 from stages.criteria.unmeasured import because, judge_unmeasured
-from stages.statistics.two_arms import cap_looks
+from stages.statistics.two_arms import ENOUGH, cap_looks
 from stages.values import Part, format_duration
 
 USUAL_FOR_SECONDS = 60.0
 USUAL_WARMUP_SECONDS = 60.0
-LOG_HOLD = math.log(20.0)
+LOG_HOLD = math.log(ENOUGH)
 """Evidence of 20 to 1 against a service holds; of 20 to 1 that it is not worse by half, a step may be left early."""
 MOST_EXPECTED_IN_QUIET = 5.0
 """A silence in which more events than these were to be expected, by how many came before, is no chance: 1 in 150."""
@@ -64,7 +65,7 @@ class Counted(Criterion):
         kind = type(self).__name__.lower()
         for name in _UNUSED:
             if name in self.model_fields_set:
-                raise ValueError(f"{name} would be ignored: {kind} counts by its own bad and total")
+                raise ValueError(f"{name} would be ignored: {kind} counts by its own counters")
         return self
 
     @property
@@ -73,8 +74,7 @@ class Counted(Criterion):
 
     def cap_looks(self, interval: Interval, setting: Setting) -> float:
         """How many looks at least must speak against a service until it fails. One after a gap counts as one."""
-        look_seconds = max(min(interval.seconds, setting.every_seconds), setting.scrape_seconds)
-        return max(cap_looks(self.for_seconds, look_seconds), 1.0)
+        return max(cap_looks(self.for_seconds, look_seconds(interval, setting)), 1.0)
 
 
 # --- looks that counted nothing ---------------------------------------------------------------------------------------

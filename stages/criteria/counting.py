@@ -75,6 +75,11 @@ def interval_of(setting: Setting, memory: Memory, at: float) -> Interval | None:
     return Interval(from_, to, is_warmup) if from_ < to else None
 
 
+def look_seconds(interval: Interval, setting: Setting) -> float:
+    """How long a look's interval is as a rule: one after a gap counts as one."""
+    return max(min(interval.seconds, setting.every_seconds), setting.scrape_seconds)
+
+
 def counting(
     setting: Setting, memory: Memory, at: float, selectors: Mapping[str, str], by: tuple[str, ...] = ()
 ) -> Wanted:

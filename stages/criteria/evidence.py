@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.criteria.base import Setting
-from stages.criteria.counting import Interval, begins_at, number
+from stages.criteria.counting import Interval, begins_at, look_seconds, number
 from stages.statistics.dispersion import Spread
 from stages.statistics.onsets import Started, stepped
 from stages.statistics.two_arms import (
@@ -45,8 +45,7 @@ class Terms:
 
     def tests(self, setting: Setting, interval: Interval) -> tuple[Test, Test]:
         """Against the release, and against its being worse by half. A look after a gap counts as one look."""
-        look_seconds = max(min(interval.seconds, setting.every_seconds), setting.scrape_seconds)
-        looks = cap_looks(self.for_seconds, look_seconds)
+        looks = cap_looks(self.for_seconds, look_seconds(interval, setting))
         against = Test((1 + self.max_increase) * self.widened, setting.alpha, looks)
         return against, replace(against_worse_by_half(looks), tolerated=EXCLUDED / self.widened)
 

@@ -10,13 +10,14 @@ where a little less than half of them are slower.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from flags.exposure_names import ARM, CANARY, CONTROL, OTHER, SECONDS, selector
+from flags.exposure_names import ARM, CANARY, CONTROL, SECONDS, selector
+from stages.criteria.arms import OfArms, is_everybody
 from stages.criteria.base import (
     NOTHING_WANTED,
     History,
@@ -29,9 +30,19 @@ from stages.criteria.base import (
     Verdict,
     Wanted,
 )
-from stages.criteria.compare import EVERYBODY, Arms, Compared, some_increase
-from stages.criteria.counted import LOG_HOLD, counted, judge_nonsense, judge_uncounted, one_in, percent, settling
+from stages.criteria.comparing import Window
+from stages.criteria.counted import (
+    LOG_HOLD,
+    Counted,
+    counted,
+    judge_nonsense,
+    judge_uncounted,
+    one_in,
+    percent,
+    settling,
+)
 from stages.criteria.counting import (
+    Events,
     Interval,
     begins_at,
     counting,
@@ -45,7 +56,7 @@ from stages.criteria.evidence import PLAIN, Arm, Evidence, Terms, evidence_of, f
 from stages.criteria.selectors import CounterSelector, of_arm, with_suffix
 from stages.criteria.unmeasured import judge_unmeasured
 from stages.statistics.dispersion import Spread
-from stages.values import Json, Part, Share
+from stages.values import Json
 
 LE = "le"
 BUCKETS = "buckets"
@@ -58,38 +69,21 @@ Rises = dict[float, float]
 """Events by the upper edge of their bucket, cumulated as the histogram has them."""
 
 
-class LatencyOf(Part):
-    """Arms come from a flag's exposure counters (the stage's flag if none is named) or from a histogram's series.
+class LatencyOf(OfArms):
+    """``histogram`` is a series selector of a classic histogram, without its ``_bucket``."""
 
-    ``histogram`` is a series selector of a classic histogram, without its ``_bucket``.
-    """
+    counters: ClassVar[tuple[str, ...]] = ("histogram",)
 
-    flag: str | None = Field(default=None, min_length=1)
     histogram: CounterSelector | None = None
-    arms: Arms | None = None
-    max_increase: Share = 0.05
-
-    @field_validator("max_increase")
-    @classmethod
-    def _some_increase(cls, value: float) -> float:
-        return some_increase(value)
 
     @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        given = [name for name in ("histogram", "arms") if getattr(self, name) is not None]
-        if self.flag is not None and given:
-            raise ValueError(f"a flag brings its own arms and histogram: name flag, or {' and '.join(given)}, not both")
-        if self.flag == OTHER:
-            raise ValueError(f"exposures of a flag with the key {OTHER!r} are counted with those of unknown flags")
-        if len(given) == 1:
-            lacking = "arms" if given == ["histogram"] else "histogram"
-            raise ValueError(f"histogram and arms belong together; {lacking} is not given")
+    def _named(self) -> Self:
         if self.histogram is not None:
             with_suffix(self.histogram, "_bucket")
         return self
 
 
-class Latency(Compared):
+class Latency(Counted):
     latency: LatencyOf = Field(default_factory=LatencyOf)
 
     def subject(self, stage_flag: str | None) -> str | None:
@@ -102,12 +96,12 @@ class Latency(Compared):
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """*edges* in seconds, and for each of them the *step*'s slow and all events, of the canary and of the control.
+    """*edges* in seconds, and for each of them what the *step* had so far, a bad event being a slow one.
     *seen*: the control's events by bucket, until the edges are chosen. *asked*: that history was asked for."""
 
     evidence: Evidence
     edges: tuple[float, ...] = ()
-    step: tuple[tuple[float, float, float, float], ...] = ()
+    step: tuple[Window, ...] = ()
     seen: Mapping[float, float] = field(default_factory=dict)
     asked: bool = False
 
@@ -117,10 +111,8 @@ class _Known:
         same = extra.get("flag") == setting.flag
         edges = _numbers(extra.get("edges")) if same else ()
         evidence = evidence_of(extra if same else {}, setting, (len(edges),))
-        rows = (
-            [_numbers(row) for row in extra.get("step") or ()] if same and evidence.step == begins_at(setting) else []
-        )
-        step = tuple((row[0], row[1], row[2], row[3]) for row in rows if len(row) == 4)
+        rows = extra.get("step") if same and evidence.step == begins_at(setting) else None
+        step = tuple(map(Window.from_json, rows)) if isinstance(rows, list) else ()
         seen = {float(le): number(value) or 0.0 for le, value in (extra.get("seen") or {}).items()} if same else {}
         return cls(evidence, edges, step if len(step) == len(edges) else (), seen, same and bool(extra.get("asked")))
 
@@ -129,7 +121,7 @@ class _Known:
             "flag": setting.flag,
             "edges": list(self.edges),
             "evidence": self.evidence.to_json(),
-            "step": [list(row) for row in self.step],
+            "step": [window.to_json() for window in self.step],
             "seen": {repr(le): value for le, value in self.seen.items()},
             "asked": self.asked,
         }
@@ -151,11 +143,9 @@ class _Known:
         canary, control = (_arm(arms[arm], self.edges) for arm in (CANARY, CONTROL))
         tests = terms.tests(setting, interval)
         evidence = fed(evidence, (canary, control), interval, tests, Spread.begin((len(self.edges),)), PLAIN)
-        before = self.step or ((0.0, 0.0, 0.0, 0.0),) * len(self.edges)
+        before = self.step or (Window(),) * len(self.edges)
         added = zip(before, canary.bad, canary.total, control.bad, control.total, strict=True)
-        step = tuple(
-            (row[0] + float(b), row[1] + float(n), row[2] + float(k), row[3] + float(m)) for row, b, n, k, m in added
-        )
+        step = tuple(window.plus(Events(b, n), Events(k, m), interval.seconds) for window, b, n, k, m in added)
         return replace(self, evidence=evidence, step=step)
 
 
@@ -168,7 +158,7 @@ def _log_mean(logarithms: NDArray[np.float64]) -> float:
 
 def wanted(criterion: Latency, setting: Setting, memory: Memory, at: float) -> Wanted:
     selectors, by = _counters(criterion, setting)
-    if not selectors or _is_everybody(setting):
+    if not selectors or is_everybody(setting):
         return NOTHING_WANTED
     asked = counting(setting, memory, at, selectors, by)
     known = _Known.of(memory, setting)
@@ -183,7 +173,7 @@ def judge(criterion: Latency, measurement: Measurement, memory: Memory, setting:
     against, excluded = known.logs
     enough = judgement.verdict is Verdict.PASS and judgement.enough and excluded >= LOG_HOLD
     worst = _worst(known)
-    value = _times(known.step[worst]) if worst is not None else None
+    value = known.step[worst].ratio if worst is not None else None
     return replace(judgement, value=value, log_evidence=against, log_excluded=excluded, enough=enough)
 
 
@@ -194,7 +184,7 @@ def _judge_look(criterion: Latency, measurement: Measurement, memory: Memory, se
         return judge_nonsense(criterion, "there is no flag whose arms could be compared", at, memory)
     if measurement.state is not MeasurementState.OK:
         return judge_uncounted(criterion, measurement, memory, setting)
-    interval = None if _is_everybody(setting) else interval_of(setting, memory, at)
+    interval = None if is_everybody(setting) else interval_of(setting, memory, at)
     if interval is None:
         return _judge_evidence(criterion, known, memory, setting, at)
     arms = _read(measurement, setting)
@@ -211,7 +201,7 @@ def _judge_look(criterion: Latency, measurement: Measurement, memory: Memory, se
     if known.edges and not interval.is_warmup:
         known = known.fed(criterion.terms, arms, interval, setting)
     memory = with_counted_to(memory, interval, known.to_json(setting))
-    if arms[CANARY][math.inf] <= 0 and not is_settling(setting, at) and not (known.step and known.step[0][1] > 0):
+    if arms[CANARY][math.inf] <= 0 and not is_settling(setting, at) and not (known.step and known.step[0].total > 0):
         return judge_unmeasured(criterion, f"{criterion.name}: no requests reached the canary", False, at, memory)
     return _judge_evidence(criterion, known, memory, setting, at)
 
@@ -219,7 +209,7 @@ def _judge_look(criterion: Latency, measurement: Measurement, memory: Memory, se
 def _judge_evidence(criterion: Latency, known: _Known, memory: Memory, setting: Setting, at: float) -> Judgement:
     against, excluded = known.logs
     worst = _worst(known)
-    if against < LOG_HOLD and _is_everybody(setting):
+    if against < LOG_HOLD and is_everybody(setting):
         words = f"{criterion.name}: everybody has it, so there is no control any more"
         return Judgement(Verdict.PASS, words, memory)
     if worst is None:
@@ -237,10 +227,6 @@ def _judge_evidence(criterion: Latency, known: _Known, memory: Memory, setting: 
         return Judgement(Verdict.FAIL, words, memory)
     words += f", which holds (it fails at 1 in {math.ceil(1 / setting.alpha):,})"
     return Judgement(Verdict.INCONCLUSIVE, words, memory)
-
-
-def _is_everybody(setting: Setting) -> bool:
-    return setting.flag is not None and (setting.percentage or 0.0) >= EVERYBODY
 
 
 # --- counters ---------------------------------------------------------------------------------------------------------
@@ -330,25 +316,20 @@ def _arm(rises: Rises, edges: Sequence[float]) -> Arm:
 
 def _worst(known: _Known) -> int | None:
     """The edge at which most speaks against the release; None before anything was compared."""
-    if not known.step or all(row[1] <= 0 for row in known.step):
+    if not known.step or all(window.total <= 0 for window in known.step):
         return None
     return int(np.argmax(logs_of(known.evidence)[0]))
 
 
-def _times(row: tuple[float, float, float, float]) -> float | None:
-    slow, total, control_slow, control_total = row
-    if total <= 0 or control_slow <= 0:
-        return None
-    return (slow / total) / (control_slow / control_total)
-
-
 def _words(known: _Known, index: int) -> str:
-    slow, total, control_slow, control_total = known.step[index]
-    edge = known.edges[index]
+    window, edge = known.step[index], known.edges[index]
     shown = f"{edge:g} s" if edge >= 1 else f"{1000 * edge:g} ms"
-    canary = percent(slow / total) if total > 0 else "none"
-    control = percent(control_slow / control_total) if control_total > 0 else "none"
-    numbers = f"{counted(slow)} of {counted(total)} against {counted(control_slow)} of {counted(control_total)}"
+    canary = percent(window.bad / window.total) if window.total > 0 else "none"
+    control = percent(window.control_bad / window.control_total) if window.control_total > 0 else "none"
+    numbers = (
+        f"{counted(window.bad)} of {counted(window.total)} against {counted(window.control_bad)} of "
+        f"{counted(window.control_total)}"
+    )
     return f"slower than {shown}: {canary} against the control's {control} ({numbers})"
 
 

@@ -24,9 +24,10 @@ from pydantic import (
     model_validator,
 )
 
+from stages.criteria.arms import Arms
 from stages.criteria.base import Criterion, RollbackAfter
 from stages.criteria.change import Change
-from stages.criteria.compare import Arms, Compare
+from stages.criteria.compare import Compare
 from stages.criteria.latency import Latency
 from stages.criteria.ratio import Ratio
 from stages.criteria.standard import STANDARDS, Errors, Level, Row, Slow

@@ -18,7 +18,7 @@ gRPC codes that are the server's fault are those that OpenTelemetry's gRPC conve
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from stages.criteria.compare import Arms
+from stages.criteria.arms import Arms
 
 
 @dataclass(frozen=True, slots=True)

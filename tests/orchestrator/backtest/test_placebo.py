@@ -4,7 +4,7 @@ import pytest
 
 from flags.exposure_names import selector
 from orchestrator.backtest.placebo import BandSplit, Impossible, TargetSplit, bands_for
-from stages.criteria.compare import Arms
+from stages.criteria.arms import Arms
 from stages.criteria.selectors import of_arm
 
 ARMS = Arms(canary='{track="canary"}', control='{track="stable"}')

@@ -70,7 +70,7 @@ def test_what_makes_no_sense_is_refused_with_a_sentence(of: dict[str, Any], said
     "field", ({"query": "x"}, {"command": ["x"]}, {"database": "x"}, {"dir": "x"}, {"no_answer": "fail"})
 )
 def test_fields_that_would_be_ignored_are_refused(field: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match="would be ignored: ratio counts by its own bad and total"):
+    with pytest.raises(ValidationError, match="would be ignored: ratio counts by its own counters"):
         ratio(**field)
 
 

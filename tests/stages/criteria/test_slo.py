@@ -60,7 +60,7 @@ def test_usual_objectives_are_taken(objective: Any) -> None:
 
 @pytest.mark.parametrize("field", ({"query": "x"}, {"sql": "SELECT 1"}, {"env": "x"}))
 def test_fields_that_would_be_ignored_are_refused(field: dict[str, Any]) -> None:
-    with pytest.raises(ValidationError, match="would be ignored: slo counts by its own bad and total"):
+    with pytest.raises(ValidationError, match="would be ignored: slo counts by its own counters"):
         slo(**field)
 
 
