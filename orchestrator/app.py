@@ -244,7 +244,7 @@ async def backtest_plan(plan: "LoadedPlan", directory: str, replay: Replay) -> "
     """The plan's gates over the past of its Prometheus: reads that, and nothing else. Raises ``RolloutError``."""
     from orchestrator.adapters.clock import SystemClock
     from orchestrator.adapters.http_client import HttpClient
-    from orchestrator.adapters.prometheus_ranges import PrometheusArchive
+    from orchestrator.adapters.prometheus.archive import PrometheusArchive
     from orchestrator.adapters.secrets import Secrets
     from orchestrator.backtest import Span, backtest
 

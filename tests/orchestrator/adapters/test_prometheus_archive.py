@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from orchestrator.adapters.http_client import HttpClient
 from orchestrator.adapters.prometheus import PrometheusClient
-from orchestrator.adapters.prometheus_ranges import PAUSES_SECONDS, PrometheusArchive
+from orchestrator.adapters.prometheus.archive import PAUSES_SECONDS, PrometheusArchive
 from orchestrator.adapters.secrets import Secrets
 from orchestrator.errors import Permanent, Temporary
 from orchestrator.ports import PastSeries
@@ -273,7 +273,7 @@ async def test_it_logs_in_as_a_live_look_does_and_keeps_secrets_to_itself(
 async def test_a_server_that_hangs_is_waited_for_longer_than_by_a_gate(
     server: ScriptedServer, patience: Patience, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.adapters.prometheus_ranges.SHORTEST_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("orchestrator.adapters.prometheus.archive.SHORTEST_TIMEOUT_SECONDS", 0.05)
     server.behave(hang)
     with pytest.raises(Temporary, match=r"did not answer within 50ms, 6 times"):
         await archive_of(server.url, patience, timeout="10ms").values("sum(x)", START, START + 60, 15)
