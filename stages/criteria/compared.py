@@ -10,7 +10,7 @@ from dataclasses import replace
 from stages.criteria import before as earlier
 from stages.criteria.arm_counts import ArmCounts
 from stages.criteria.base import Criterion, Judgement, Memory, Setting, Verdict
-from stages.criteria.comparing import OUTAGE_SECONDS, Known, Window
+from stages.criteria.comparing import OUTAGE_SECONDS, SAID_FROM, Known, Window
 from stages.criteria.counted import LOG_HOLD, MOST_EXPECTED_IN_QUIET, counted, one_in, percent, settling, span
 from stages.criteria.counting import Interval, begins_at, is_settling, with_counted_to
 from stages.criteria.evidence import Terms
@@ -21,7 +21,6 @@ from stages.values import format_duration
 
 INCIDENT_EVENTS = 20.0  # of the control in one look
 LATE_SECONDS = 60.0
-SAID_FROM = math.log(2.0)  # evidence below that is what chance brings every other time
 
 
 def judge_counts(

@@ -19,6 +19,7 @@ from stages.values import Json
 OUTAGE_SHARE = 0.5
 OUTAGE_EVENTS = 30.0
 OUTAGE_SECONDS = 30.0
+SAID_FROM = math.log(2.0)  # evidence below that is what chance brings every other time
 OUTAGE_TIMES = 2.0  # as bad as the control is an outage of the canary
 _SHOWN_FROM = WORSE[3]  # the alternative by which the window of a sentence is found
 
@@ -132,8 +133,9 @@ class Known:
 
     @property
     def shown(self) -> Window:
-        """The span of which a sentence tells: since the evidence began to rise, else the step."""
-        return self.lately if self.rising > 0 and self.lately.total > 0 else self.step
+        """The span of which a sentence tells: the step, or since the evidence began to rise if there is some."""
+        is_rising = self.rising > 0 and self.lately.total > 0 and self.logs[0] >= SAID_FROM
+        return self.lately if is_rising else self.step
 
     def fed(self, terms: Terms, counts: ArmCounts, interval: Interval, setting: Setting) -> "Known":
         """After an interval that is evidence."""

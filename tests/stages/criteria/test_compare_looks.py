@@ -1,6 +1,7 @@
 """``compare`` look by look: releases that are healthy, worse, silent, late, or on their way to everybody."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -270,3 +271,11 @@ def test_a_comparison_that_can_not_be_made_is_refused(fields: dict[str, Any], wo
 def test_what_a_comparison_would_ignore_is_refused() -> None:
     with pytest.raises(ValidationError, match="query would be ignored"):
         Compare.model_validate({"name": "errors", "query": "up", "compare": {}})
+
+
+def test_a_pass_tells_of_the_whole_step_and_not_of_the_worst_minutes() -> None:
+    flag = Flag(seed=6).run(1800)
+    seconds = 1800 - 60 - 15  # without the warm-up, one scrape behind
+    total = int(re.search(r"against [\d,]+ of ([\d,]+)", flag.looks[-1].sentence)[1].replace(",", ""))  # type: ignore[index]
+    assert flag.looks[-1].verdict is Verdict.PASS
+    assert total == pytest.approx(0.95 * 200 * seconds, rel=0.02)
