@@ -31,12 +31,11 @@ from stages.flag_spec import percentage_of
 from stages.gates import Gate
 from stages.statistics.power import Terms
 from stages.step import EnvironmentProgram, Program, StageProgram
-from stages.values import Json, format_duration, parse_duration
+from stages.values import format_duration
 
 MOST_AT_ONCE = 8
 MANY_SERIES = 1_000  # of a query: nobody means so many
 MOST_SERIES = 10_000  # of a selector: their samples are read at each look
-USUAL_SCRAPE_SECONDS = 15.0
 STALE_SCRAPES = 2
 RESETS_OF_A_GAUGE = 10.0
 SWAPPED_SHARE = 0.5
@@ -98,19 +97,12 @@ def _uses(environment: EnvironmentProgram) -> Iterator[_Use]:
 
 
 def _subject(criterion: AnyCriterion, stage: StageProgram | None) -> str | None:
-    if not isinstance(criterion, Compare) or criterion.compare.bad is not None:
-        return None
-    if criterion.compare.flag is not None or stage is None:
-        return criterion.compare.flag
-    return next(iter(stage.exposure_flags), None)
+    return criterion.subject(next(iter(stage.exposure_flags), None) if stage is not None else None)
 
 
 def _asker(environment: EnvironmentProgram, world: World, scene: Scene, criterion: AnyCriterion) -> Asker:
-    settings: Json = environment.prometheus.get(criterion.source or "", {})
-    interval = settings.get("scrape_interval")
-    scrape_seconds = parse_duration(interval) if isinstance(interval, str) else USUAL_SCRAPE_SECONDS
     source = Source(source=criterion.source, timeout=criterion.timeout)
-    return Asker(world, scene, source, world.clock.now(), float(scrape_seconds))
+    return Asker(world, scene, source, world.clock.now(), environment.scrape_seconds(criterion.source))
 
 
 # --- one criterion ----------------------------------------------------------------------------------------------------
@@ -336,7 +328,9 @@ async def _has_arrived(environment: EnvironmentProgram, asker: Asker, flag: str,
 async def _latency(asker: Asker, criterion: Latency, use: _Use, notes: _Notes) -> tuple[sight.Day, dict[float, float]]:
     histogram, arms = criterion.latency.histogram, criterion.latency.arms
     if histogram is None or arms is None:
-        histogram = selector(use.flag or "", (CANARY, CONTROL), metric=SECONDS)
+        if use.flag is None:
+            notes.stop(Level.ERROR, "it names neither a flag nor histogram and arms, so there is nothing to compare")
+        histogram = selector(use.flag, (CANARY, CONTROL), metric=SECONDS)
         arms = Arms(canary=f'{{{ARM}="{CANARY}"}}', control=f'{{{ARM}="{CONTROL}"}}')
     buckets, count = with_suffix(histogram, "_bucket"), with_suffix(histogram, "_count")
     if not await asker.series(buckets):

@@ -17,8 +17,10 @@ from stages.notify import Notify
 from stages.questions import Question
 from stages.success import FollowUp, SuccessCriterion
 from stages.triggers import Trigger
-from stages.values import Json, TextOrSecret
+from stages.values import Json, TextOrSecret, parse_duration
 from stages.windows import Window
+
+USUAL_SCRAPE_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +211,11 @@ class EnvironmentProgram:
     @property
     def watch_seconds(self) -> float:
         return max((phase.to_seconds for phase in self.watch), default=0.0)
+
+    def scrape_seconds(self, source: str | None) -> float:
+        """How far apart the samples are of the Prometheus with this name (or the environment's own)."""
+        settings: Json = self.prometheus.get(source or "", {})
+        return float(parse_duration(settings.get("scrape_interval", USUAL_SCRAPE_SECONDS)))
 
     def stage(self, name: str) -> StageProgram | None:
         return next((stage for stage in self.stages if stage.name == name), None)

@@ -14,9 +14,8 @@ from orchestrator.errors import NotFound, UsageError
 from orchestrator.ports import Archive
 from stages.criteria import AnyCriterion, Threshold, kind_of
 from stages.step import EnvironmentProgram, Program
-from stages.values import format_duration, parse_duration
+from stages.values import format_duration
 
-USUAL_SCRAPE_SECONDS = 15.0
 PROBES = 200  # of the span, to see where the past begins
 SHORTEST_PROBE_SECONDS = 60.0
 
@@ -123,12 +122,11 @@ def _bench(
         raise UsageError(
             f"the plan does not say which Prometheus knows the past of {criterion.name}; write its url under {remedy}"
         )
-    interval = environment.prometheus[source].get("scrape_interval")
     return Bench(
         criterion=criterion,
         course=course,
         ledger=ledgers[source],
-        scrape_seconds=parse_duration(interval) if isinstance(interval, str) else USUAL_SCRAPE_SECONDS,
+        scrape_seconds=environment.scrape_seconds(source),
         alpha=program.budget.pool(course.name).share,
         flag=criterion.subject(course.flag),
         warmup_seconds=course.gate.warmup_seconds(criterion),

@@ -6,9 +6,6 @@ from stages.criteria.base import Criterion, Setting
 from stages.flag_spec import percentage_of
 from stages.gates import Gate
 from stages.step import Step
-from stages.values import Json, parse_duration
-
-USUAL_SCRAPE_SECONDS = 15.0
 
 
 def judged_step(state: State) -> Step | None:
@@ -37,7 +34,7 @@ def setting_of(state: State, name: str, gate: Gate, criterion: Criterion, since:
         evidence_from=state.evidence_from,
         warmup_seconds=gate.warmup_seconds(criterion),
         every_seconds=gate.every,
-        scrape_seconds=_scrape_seconds(state, criterion),
+        scrape_seconds=state.environment.scrape_seconds(criterion.asked.source),
         alpha=state.program.budget.pool(name).share,
         flag=flag,
         percentage=_percentage(state, flag),
@@ -64,9 +61,3 @@ def _percentage(state: State, flag: str | None) -> float | None:
         return None
     target = state.targets.get(f"flag:{state.cursor.environment}/{flag}")
     return percentage_of(target.value) if target is not None and isinstance(target.value, dict) else None
-
-
-def _scrape_seconds(state: State, criterion: Criterion) -> float:
-    settings: Json = state.environment.prometheus.get(criterion.asked.source or "", {})
-    interval = settings.get("scrape_interval")
-    return parse_duration(interval) if isinstance(interval, str) else USUAL_SCRAPE_SECONDS

@@ -497,3 +497,10 @@ async def test_keys_of_which_nothing_is_known_have_the_share_of_their_percentage
     notes = await told(Served(counters), spec(COMPARE_FLAG, percentages=[5]), Level.NOTE)
     assert any("where the keys of beta lie is not recorded (band)" in one for one in notes)
     assert any("at 200 events/s with 1 % bad it sees" in one for one in notes)
+
+
+async def test_a_latency_without_a_histogram_is_that_of_the_stages_flag() -> None:
+    served = Served({})
+    (error,) = await told(served, spec({"latency": {}}), Level.ERROR)
+    assert "rollout_exposure_seconds" in error
+    assert any('_bucket{flag="beta"' in query for query in served.asked)
