@@ -10,7 +10,7 @@ from stages.later import refusals
 from stages.plan import StagedRollout
 from stages.review.actions import review_actions
 from stages.review.flag_systems import review_flag_systems, shared_places
-from stages.review.gates import review_counters, review_gates
+from stages.review.gates import review_gates
 from stages.review.lint import review_lint
 from stages.review.names import review_duplicates, review_names
 from stages.review.needs import review_needs, review_queries
@@ -29,7 +29,6 @@ OF_PARTS: tuple[Callable[[View], Iterator[Finding]], ...] = (
     review_names,
     review_duplicates,
     review_queries,
-    review_counters,
     review_lint,
 )
 """Questions about single parts and their names, which can also be put to what is left of a plan with errors."""

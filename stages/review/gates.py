@@ -2,28 +2,27 @@
 meant. Nothing is asked of anyone here; what a gate can see at today's traffic is another matter."""
 
 import json
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, assert_never
+from typing import assert_never
 
-from stages.criteria import AnyCriterion, Change, Compare, Latency, Ratio, Slo, Threshold
-from stages.criteria.selectors import matchers_of, taken_apart
+from stages.criteria import AnyCriterion, Change, Compare, Latency, Ratio, Slo, Threshold, kind_of
 from stages.gates import Gate
 from stages.kinds.base import BakeRange, Context, Stage, names, to_bake
 from stages.kinds.exposure import ExposureStage
 from stages.plan import WatchPhaseSection
 from stages.problems import Path
-from stages.promql import InvalidQuery, lookback_seconds
 from stages.review.view import Finding, View
 from stages.step import Bake, Step
 from stages.values import format_duration
 from stages.walk import Place
 
 BOUNDS = ("max_increase", "at_most", "objective")
-TESTED = (Compare, Latency, Ratio)
 LARGEST_ALPHA = 0.1
 SMALLEST_ALPHA = 1e-6
+
+
+_STAGES = "the stage's own"  # stands for a flag, to see whether a criterion is about it
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +53,6 @@ def review_gates(view: View) -> Iterator[Finding]:
     for placed in _criteria(view):
         yield from _without_arms(placed, uses)
         yield from _without_prometheus(view, placed)
-
-
-def review_counters(view: View) -> Iterator[Finding]:
-    """Selectors and queries inside kinds: whether they are PromQL, and of the form that is counted."""
-    for placed in _criteria(view):
-        yield from (((*placed.path, *field), sentence) for field, sentence in _no_selectors(placed.criterion))
-        if isinstance(placed.criterion, Change) and placed.criterion.change.query is not None:
-            yield from _no_query(placed.criterion.change.query, (*placed.path, "change", "query"))
 
 
 def gate_warnings(view: View) -> Iterator[Finding]:
@@ -151,12 +142,13 @@ def _context(view: View) -> Context:
 
 def _without_arms(placed: _Placed, uses: tuple[_Use, ...]) -> Iterator[Finding]:
     criterion = placed.criterion
-    if not isinstance(criterion, Compare) or criterion.compare.flag is not None or criterion.compare.bad is not None:
+    if criterion.subject(_STAGES) != _STAGES:
         return
+    kind = kind_of(criterion)
     lacking = [use.words for use in uses if use.gate == placed.gate_name and use.flag is None]
     if lacking:
         words = f"{lacking[0]} raises no flag whose arms could be compared"
-        yield (*placed.path, "compare"), f"{words}: name a flag here, or bad, total and arms, or give it another gate"
+        yield (*placed.path, kind), f"{words}: name a flag here, or counters and arms, or give it another gate"
 
 
 def _without_prometheus(view: View, placed: _Placed) -> Iterator[Finding]:
@@ -194,32 +186,6 @@ def _asks_prometheus(criterion: AnyCriterion) -> str | None:
             assert_never(criterion)
 
 
-def _no_selectors(criterion: AnyCriterion) -> Iterator[Finding]:
-    kind = _asks_prometheus(criterion)
-    part: Any = getattr(criterion, kind) if kind is not None else None
-    arms = getattr(part, "arms", None)
-    read: list[tuple[Path, Any, Callable[[str], object]]] = [
-        *(((str(kind), field), getattr(part, field, None), taken_apart) for field in ("bad", "total", "histogram")),
-        *(((str(kind), "arms", field), getattr(arms, field, None), matchers_of) for field in ("canary", "control")),
-    ]
-    for path, text, check in read:
-        try:
-            if text is not None:
-                check(text)
-        except ValueError as error:
-            yield path, str(error)
-
-
-def _no_query(query: str, path: Path) -> Iterator[Finding]:
-    try:
-        back_seconds = lookback_seconds(query)
-    except InvalidQuery as error:
-        yield path, f"the query is not PromQL: {error}"
-        return
-    if math.isinf(back_seconds):
-        yield path, "the query is fixed to a time with '@', so it never sees the change"
-
-
 # --- what is worth a second look --------------------------------------------------------------------------------------
 
 
@@ -227,7 +193,7 @@ def _alpha(gate: Gate, path: Path) -> Iterator[Finding]:
     if gate.alpha is None:
         return
     place = (*path, "alpha")
-    tested = [one for one in gate.criteria if isinstance(one, TESTED)]
+    tested = [one for one in gate.criteria if one.is_tested]
     if not tested:
         yield place, "alpha is the error budget of tests, and this gate has none (compare, latency, ratio)"
     elif gate.alpha > LARGEST_ALPHA:
@@ -264,7 +230,7 @@ def _twice(placed: list[_Placed]) -> Iterator[Finding]:
         key = _measured(one.criterion)
         first = seen.setdefault(key, one)
         if first is not one:
-            spent = "; of the error budget both take a share" if isinstance(one.criterion, TESTED) else ""
+            spent = "; of the error budget both take a share" if one.criterion.is_tested else ""
             yield one.path, f"{one.criterion.name!r} measures the same as {first.criterion.name!r}{spent}"
 
 
@@ -279,16 +245,12 @@ def _measured(criterion: AnyCriterion) -> str:
 
 
 def _of_use(placed: list[_Placed], use: _Use) -> Iterator[Finding]:
-    compared = [one.criterion.name for one in placed if _compares_flag(one.criterion)]
+    compared = [one.criterion.name for one in placed if one.criterion.subject(_STAGES) is not None]
     if use.percentage == 100 and compared:
         words = f"{use.words} leaves nobody in the control, so {compared[0]!r} can't compare there"
         yield use.path, f"{words}; change, ratio or slo can judge, in a gate of its own"
     if use.bake is not None:
         yield from _short_bake(placed, use, use.bake.max_seconds)
-
-
-def _compares_flag(criterion: AnyCriterion) -> bool:
-    return isinstance(criterion, Compare) and criterion.compare.bad is None
 
 
 def _short_bake(placed: list[_Placed], use: _Use, bake_seconds: float) -> Iterator[Finding]:
@@ -298,7 +260,7 @@ def _short_bake(placed: list[_Placed], use: _Use, bake_seconds: float) -> Iterat
     """
     for one in placed:
         needed_seconds = one.criterion.for_seconds + one.gate.every
-        if isinstance(one.criterion, TESTED) and bake_seconds < needed_seconds:
+        if one.criterion.is_tested and bake_seconds < needed_seconds:
             words = f"{use.words} bakes for {format_duration(bake_seconds)}, in which {one.criterion.name!r} can't fail"
             yield use.path, f"{words}: its 'for' and a look last {format_duration(needed_seconds)}"
 

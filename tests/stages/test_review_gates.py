@@ -39,6 +39,8 @@ def test_arms_of_the_stages_flag_need_a_stage_that_raises_one() -> None:
     load(plan(COMPARED))
     told = the_problem(plan(COMPARED, stages=STAGE + GO))
     assert "spec.gates.health.criteria[0].compare: the stage 'go' raises no flag whose arms could be compared" in told
+    told = the_problem(plan("{name: slow, latency: {}}", stages=STAGE + GO))
+    assert "spec.gates.health.criteria[0].latency: the stage 'go' raises no flag whose arms could be compared" in told
 
 
 @pytest.mark.parametrize("named", ("{name: errors, compare: {flag: beta}}", COUNTED))
