@@ -5,14 +5,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from stages.actions.flag import FlagAction
 from stages.budget import ALPHA, Budget, Pool, look_key
 from stages.checks import Approval
+from stages.cluster import Kubernetes
+from stages.command_pod import CommandPod, Resources
 from stages.flag_spec import FlagChange
-from stages.flag_systems import placed_flags
+from stages.flag_systems import Surroundings, placed_flags
 from stages.gates import Gate
 from stages.kinds.base import Context, acts, for_environment, names, rollback_program, to_bake
 from stages.plan import AnyWatch, EnvironmentSection, PlanSpec, StagedRollout
 from stages.step import Act, EnvironmentProgram, Guard, Program, StageProgram, WatchPhase
 from stages.triggers import DisableAction, SetAction, Trigger
-from stages.values import Json
+from stages.values import Json, SecretRef
+from stages.walk import Place, places
 from stages.windows import Window
 
 DEFAULT_ENVIRONMENT = "production"
@@ -30,7 +33,7 @@ def compile_plan(
 ) -> Program:
     """The program of a plan. *documents* are pairs of an environment's name and the plan as expanded for it."""
     spec = documents[0][1].spec
-    environments = tuple(_environment(name, document.spec, dict(files)) for name, document in documents)
+    environments = tuple(_environment(name, document, dict(files)) for name, document in documents)
     return Program(
         name=documents[0][1].metadata.name,
         digest=digest,
@@ -56,9 +59,11 @@ def _windows(window: Window | None) -> tuple[Window, ...]:
     return (window,) if window is not None else ()
 
 
-def _environment(name: str, spec: PlanSpec, files: dict[str, str]) -> EnvironmentProgram:
+def _environment(name: str, document: StagedRollout, files: dict[str, str]) -> EnvironmentProgram:
+    spec, own = document.spec, Kubernetes(namespace=document.metadata.namespace)
     section = next((entry for entry in spec.environments if entry.name == name), None) or EnvironmentSection(name=name)
-    flags = placed_flags(spec.flags, spec.flag_systems, name, section.flag_systems)
+    kubernetes = (section.kubernetes or Kubernetes()).or_else(spec.kubernetes).or_else(own)
+    flags = placed_flags(spec.flags, spec.flag_systems, Surroundings(name, section.flag_systems, kubernetes))
     context = Context(
         environment=name,
         files=files,
@@ -69,6 +74,8 @@ def _environment(name: str, spec: PlanSpec, files: dict[str, str]) -> Environmen
         command_timeout_seconds=spec.commands.timeout,
         bake=to_bake(section.bake),
         percentages=section.percentages,
+        kubernetes=kubernetes,
+        command_pod=_command_pod(document, kubernetes, files),
     )
     triggers = for_environment(spec.triggers, name)
     return EnvironmentProgram(
@@ -87,6 +94,27 @@ def _environment(name: str, spec: PlanSpec, files: dict[str, str]) -> Environmen
         site=context.site(""),
         databases={key: source.database for key, source in spec.sources.items() if source.database is not None},
     )
+
+
+def _command_pod(document: StagedRollout, place: Kubernetes, files: Mapping[str, str]) -> CommandPod | None:
+    commands = document.spec.commands
+    if commands.image is None:
+        return None
+    parts, resources = list(places(document)), commands.resources or Resources()
+    return CommandPod(
+        image=commands.image,
+        place=place,
+        service_account=commands.service_account,
+        user=commands.user,
+        requests=resources.requests or None,
+        limits=resources.limits or None,
+        has_files=bool(files) or any(getattr(one.part, "script", None) is not None for one in parts),
+        has_secrets=any(_is_for_a_command(one) for one in parts),
+    )
+
+
+def _is_for_a_command(place: Place) -> bool:
+    return isinstance(place.part, SecretRef) and place.path[-2:-1] == ("vars",)
 
 
 def _budget(environments: Sequence[EnvironmentProgram]) -> Budget:

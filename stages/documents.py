@@ -8,7 +8,7 @@ that is meant to hurt (deep nesting, aliases that multiply) meets a bound before
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ MAX_BYTES = 1 << 20
 MAX_DEPTH = 48
 MAX_VALUES = 50_000
 MAX_INTEGER = 1 << 63
+LAST_CHARACTER = 0x10FFFF
 
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|(?:0|[1-9][0-9]*)(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
@@ -29,6 +30,7 @@ _WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL"), None),
 }
 _UNPRINTABLE = re.compile(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_ESCAPE = re.compile(r"\\U([0-9a-fA-F]{8})")
 _CORE = "tag:yaml.org,2002:"
 _TAGS: dict[str, tuple[type, ...]] = {
     "int": (int,),
@@ -83,12 +85,13 @@ class _Node:
         return not self.flow if self.text is None else self.text == ""
 
 
-def read_document(text: str, file: str) -> Document:
-    """Raises InvalidPlan if *text* is not exactly one document of acceptable size."""
+def read_document(text: str, file: str, resolve: Callable[[str], Any] | None = None) -> Document:
+    """Raises InvalidPlan if *text* is not exactly one document of acceptable size. *resolve* says what a plain scalar
+    is, instead of ``resolve_plain``."""
     _refuse_size(text, file)
     text = text.removeprefix("\ufeff")
     _refuse_characters(text, file)
-    root = _compose(text, file)
+    root = _compose(text, file, resolve or resolve_plain)
     document = Document(file)
     document.data = _Unfolding(document).unfold(root)
     return document
@@ -143,17 +146,27 @@ def _refuse_characters(text: str, file: str) -> None:
 # --- from events to nodes ---------------------------------------------------------------------------------------------
 
 
-def _compose(text: str, file: str) -> _Node:
+def _compose(text: str, file: str, resolve: Callable[[str], Any]) -> _Node:
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     try:
-        return _Composer(file).compose(_events(text))
+        return _Composer(file, resolve).compose(_events(text))
     except MarkedYAMLError as error:
         raise InvalidPlan([syntax_problem(error, text, file)]) from error
     except (YAMLError, ValueError, IndexError, OverflowError) as error:
         if isinstance(error, InvalidPlan):
             raise
-        raise InvalidPlan([Problem(file, 1, 1, "", f"this is not YAML: {str(error).splitlines()[0]}")]) from error
+        raise InvalidPlan([_broken(error, text, file)]) from error
+
+
+def _broken(error: Exception, text: str, file: str) -> Problem:
+    """The parser does not say where it stumbled over an escape for a character beyond the last one."""
+    for found in _ESCAPE.finditer(text):
+        if int(found.group(1), 16) > LAST_CHARACTER:
+            line = text.count("\n", 0, found.start()) + 1
+            column = found.start() - text.rfind("\n", 0, found.start())
+            return Problem(file, line, column, "", f"there is no character {found.group()}; the last is \\U0010FFFF")
+    return Problem(file, 1, 1, "", f"this is not YAML: {str(error).splitlines()[0]}")
 
 
 def _events(text: str) -> Iterator[Any]:
@@ -166,8 +179,9 @@ def _events(text: str) -> Iterator[Any]:
 class _Composer:
     """Puts the events of one document together, without recursion, up to ``MAX_DEPTH`` and ``MAX_VALUES``."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, resolve: Callable[[str], Any]) -> None:
         self._file = file
+        self._resolve = resolve
         self._anchors: dict[str, _Node] = {}
         self._stack: list[_Node] = []
         self._root: _Node | None = None
@@ -227,7 +241,7 @@ class _Composer:
     def _scalar(self, event: Any) -> _Node:
         mark = self._mark(event)
         try:
-            value = _scalar_value(event)
+            value = _scalar_value(event, self._resolve)
         except ValueError as error:
             raise self._refuse(mark, str(error)) from error
         flow = bool(self._stack and self._stack[-1].flow)
@@ -252,19 +266,19 @@ class _Composer:
             parent.pending_key = None
 
 
-def _scalar_value(event: Any) -> Any:
+def _scalar_value(event: Any, resolve: Callable[[str], Any]) -> Any:
     tag = None if event.ctag is None else str(event.ctag)
     text: str = event.value
     if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
         raise ValueError("a text of a plan has no NUL and no half of a surrogate pair")
     if tag in (None, "!"):
-        return resolve_plain(text) if tag is None and event.style is None else text
+        return resolve(text) if tag is None and event.style is None else text
     word = tag.removeprefix(_CORE) if tag else ""
     if word == "str":
         return text
     if word not in _TAGS:
         raise ValueError(f"the tag {tag} is not part of the plan language")
-    value = resolve_plain(text)
+    value = resolve(text)
     if type(value) not in _TAGS[word]:
         raise ValueError(f"{text!r} is no {word}")
     return float(value) if word == "float" else value

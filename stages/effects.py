@@ -9,10 +9,21 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field
 
 from stages.checks import HttpRequest
-from stages.values import Json, Part, TextOrSecret
+from stages.cluster import (
+    ApplyManifest,
+    ClusterObservation,
+    ClusterOperation,
+    RestartWorkload,
+    RunJob,
+    ScaleWorkload,
+    SetImage,
+    SetVersion,
+)
+from stages.tagged import Tagged
+from stages.values import Json, TextOrSecret
 
 
 class TargetKind(StrEnum):
@@ -25,22 +36,25 @@ class TargetKind(StrEnum):
     BACKUP = "backup"  # changes nothing that would have to go back
 
 
+WATCHED = frozenset({TargetKind.FLAG, TargetKind.WORKLOAD})
+"""What is looked at again and again while a run goes forward: others may change it beneath us."""
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One thing that a run touches. *claim* is what no two active runs may share (None: it is this run's own)."""
+    """One thing that a run touches. *claim* is what no two active runs may share (None: it is this run's own), and
+    so are *more_claims*, of what is changed beside it.
+    """
 
     id: str
     kind: TargetKind
     title: str
     claim: str | None = None
+    more_claims: tuple[str, ...] = ()
 
-
-class Tagged(Part):
-    """Operations and observations are always written with their tag, also where defaults are left out."""
-
-    @model_serializer(mode="wrap")
-    def _with_tag(self, write: SerializerFunctionWrapHandler) -> dict[str, Json]:
-        return {"op": getattr(self, "op", None), **write(self)}
+    @property
+    def claims(self) -> tuple[str, ...]:
+        return (*((self.claim,) if self.claim is not None else ()), *self.more_claims)
 
 
 class SetFlag(Tagged):
@@ -143,7 +157,7 @@ class CallHttp(Tagged):
     idempotent: bool = False
 
 
-AnyOperation = SetFlag | RunSql | RunAlembic | RunBackfill | RunCommand | CallHttp
+AnyOperation = SetFlag | RunSql | RunAlembic | RunBackfill | RunCommand | CallHttp | ClusterOperation
 Operation = Annotated[AnyOperation, Field(discriminator="op")]
 
 
@@ -210,7 +224,9 @@ class ObserveAlembic(AlembicCall):
     walls: tuple[str, ...] = ()
 
 
-AnyObservation = ObserveFlag | ObserveSql | ObserveBackfill | ObserveCommand | ObserveProbe | ObserveAlembic
+AnyObservation = (
+    ObserveFlag | ObserveSql | ObserveBackfill | ObserveCommand | ObserveProbe | ObserveAlembic | ClusterObservation
+)
 Observation = Annotated[AnyObservation, Field(discriminator="op")]
 
 
@@ -224,6 +240,8 @@ def repeatable(operation: AnyOperation) -> bool:
     match operation:
         case SetFlag() | RunSql() | RunAlembic() | RunBackfill():
             return True
+        case ScaleWorkload() | SetImage() | RestartWorkload() | SetVersion() | ApplyManifest() | RunJob():
+            return True  # each carries the id of its effect in the cluster, and looks for it first
         case RunCommand():
             return operation.probe is not None or operation.repeatable
         case CallHttp():

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from stages.actions import Action, CommandAction, SqlAction
+from stages.actions import Action, ApplyAction, CommandAction, JobAction, SqlAction
 from stages.checks import Source
 from stages.data_loss import losses
 from stages.kinds.backfill import BackfillStage, table_of
 from stages.kinds.base import Backup
 from stages.kinds.migration import Migration, MigrationStage
+from stages.manifests import job_of, objects_of
 from stages.problems import Path
 from stages.walk import Place
 
@@ -34,6 +35,10 @@ def named_files(places: Iterable[Place]) -> Iterator[tuple[str, Path]]:
             yield from _commands(place.path, command=part.command, probe=part.probe)
         elif isinstance(part, BackfillStage):
             yield from _present(place.path, update=part.update)
+        elif isinstance(part, ApplyAction):
+            yield from _present(place.path, apply=part.apply)
+        elif isinstance(part, JobAction):
+            yield from _present(place.path, job=part.job)
         elif isinstance(part, CommandAction):
             yield from _commands(place.path, command=part.command, observe=part.observe, probe=part.probe)
         elif isinstance(part, Source | Backup):
@@ -113,8 +118,22 @@ def bundle_findings(bundle: Bundle, places: Iterable[Place]) -> Iterator[tuple[P
     for place in places:
         if isinstance(place.part, BackfillStage) and place.part.update in bundle.files:
             yield from _backfill(place.part, place.path, bundle)
+        if isinstance(place.part, ApplyAction | JobAction):
+            yield from _manifest(place.part, place.path, bundle)
         if isinstance(place.part, MigrationStage) and place.part.on_rollback == "down":
             yield from _data_loss(place.part, place.path, bundle)
+
+
+def _manifest(action: ApplyAction | JobAction, path: Path, bundle: Bundle) -> Iterator[tuple[Path, str]]:
+    field, file, read = (
+        ("apply", action.apply, objects_of) if isinstance(action, ApplyAction) else ("job", action.job, job_of)
+    )
+    if file not in bundle.files:
+        return
+    try:
+        read(bundle.files[file])
+    except ValueError as error:
+        yield (*path, field), f"{file}: {error}"
 
 
 def _data_loss(stage: MigrationStage, path: Path, bundle: Bundle) -> Iterator[tuple[Path, str]]:

@@ -5,31 +5,23 @@ To bring something to life, take its line out.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import BaseModel
 
-from stages.actions import ApplyAction, ImageAction, JobAction, RestartAction, ScaleAction
-from stages.kinds.base import Stage
-from stages.kinds.exposure import QueueStage
 from stages.kinds.version import VersionStage
 from stages.notify import Channel
-from stages.plan import Commands, EnvironmentSection, Metadata, PlanSpec, ScheduledChecks
+from stages.plan import ScheduledChecks
 from stages.problems import Path
-from stages.values import SecretRef
 from stages.walk import Place
-
-_ANY = object()
 
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """*field* of *part* (all of the part if it is None; only with *value* if one is given), in words."""
+    """*field* of *part* (all of the part if it is None), in words."""
 
     part: type[BaseModel]
     words: str
     field: str | None = None
-    value: Any = _ANY
 
     def place(self, place: Place) -> Path | None:
         """Where it was written, if it was."""
@@ -37,31 +29,14 @@ class Later:
             return None
         if self.field is None:
             return place.path
-        field = type(place.part).model_fields[self.field]
-        is_written = self.field in place.part.model_fields_set
-        if not is_written or (self.value is not _ANY and getattr(place.part, self.field) != self.value):
+        if self.field not in place.part.model_fields_set:
             return None
-        return (*place.path, field.alias or self.field)
+        return (*place.path, type(place.part).model_fields[self.field].alias or self.field)
 
 
 LATER: tuple[Later, ...] = (
     Later(ScheduledChecks, "documents of kind ScheduledChecks"),
-    Later(VersionStage, "stages of kind version"),
-    Later(Stage, "Kubernetes settings of a stage", "kubernetes"),
-    Later(QueueStage, "workloads of a queue stage", "workload"),
-    Later(QueueStage, "scaling on load", "replicas"),
-    Later(ScaleAction, "scaling a workload"),
-    Later(ImageAction, "setting an image"),
-    Later(ApplyAction, "applying a manifest"),
-    Later(RestartAction, "restarting a workload"),
-    Later(JobAction, "running a Kubernetes job"),
-    Later(PlanSpec, "Kubernetes settings", "kubernetes"),
-    Later(EnvironmentSection, "Kubernetes settings of an environment", "kubernetes"),
-    Later(PlanSpec, "a rollback when the object is deleted", "deletionPolicy", "rollback"),
-    Later(Metadata, "namespaces", "namespace"),
-    Later(Commands, "running commands in an image", "image"),
-    Later(Commands, "running commands under a service account", "service_account"),
-    Later(SecretRef, "secrets of Kubernetes (use env or file)", "secret"),
+    Later(VersionStage, "shifting traffic by a route", "route"),
     Later(Channel, "Slack channels (use webhook)", "slack"),
     Later(Channel, "Teams channels (use webhook)", "teams"),
     Later(Channel, "e-mail channels (use webhook)", "email"),

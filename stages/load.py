@@ -19,7 +19,7 @@ from stages.expand import Expansion, environment_values
 from stages.files import Bundle, ReadFile, bundle_findings
 from stages.partial import Remainder
 from stages.plan import ScheduledChecks, StagedRollout
-from stages.problems import InvalidPlan, Path, Problem, problem
+from stages.problems import InvalidPlan, Mark, Path, Problem, problem
 from stages.review import Finding, View, review, review_together, warnings
 from stages.review.view import make_view
 from stages.sentences import complaints, text_paths
@@ -64,6 +64,11 @@ def load_plan(
     if problems:
         raise InvalidPlan(problems)
     return _Loading(source, variables, Bundle(read_file)).load()
+
+
+def load_data(data: Json, name: str, variables: Mapping[str, str], *, read_file: ReadFile) -> LoadedPlan:
+    """A plan that is no text, but data: its problems have paths, and no lines. Otherwise as ``load_plan``."""
+    return _Loading(Document(name, data, marks={(): Mark(name)}), variables, Bundle(read_file)).load()
 
 
 def from_raw(raw: Sequence[tuple[str, Json]], files: Mapping[str, str]) -> LoadedPlan:

@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from stages.checks import Approval, Check
+from stages.cluster import Kubernetes
+from stages.command_pod import Resources
 from stages.flag_spec import FlagSpec
 from stages.flag_systems import FlagSystemSection
 from stages.gates import Gate
@@ -70,16 +72,22 @@ class SourceSection(Part):
 
 
 class Commands(Part):
+    """With an *image*, commands run as Jobs of the plan's cluster, else as processes where the controller is."""
+
     dir: str | None = None
     vars: dict[str, TextOrSecret] = Field(default_factory=dict)
     timeout: Duration = 300.0
-    image: str | None = None
-    service_account: str | None = None
+    image: Annotated[str, Field(pattern=r"^\S+$", max_length=1000)] | None = None
+    service_account: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)] | None = None
+    user: int | None = Field(default=None, ge=1)
+    resources: Resources | None = None
 
-
-class Kubernetes(Part):
-    context: str | None = None
-    namespace: str | None = None
+    @model_validator(mode="after")
+    def _of_an_image(self) -> Self:
+        given = [name for name in ("service_account", "user", "resources") if getattr(self, name) is not None]
+        if self.image is None and given:
+            raise ValueError(f"{given[0]} is for commands that run in an image; name that too (image)")
+        return self
 
 
 class WatchPhaseSection(Part):

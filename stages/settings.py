@@ -8,7 +8,7 @@ list or mapping in brackets.
 from collections.abc import Sequence
 from typing import Any
 
-from stages.documents import Document, read_document, resolve_plain
+from stages.documents import MAX_DEPTH, Document, read_document, resolve_plain
 from stages.problems import InvalidPlan, Mark, Path, Problem, listed, path_text, shown, suggestion
 
 _TOP = ("apiVersion", "kind", "metadata", "spec")
@@ -35,6 +35,8 @@ def _apply(document: Document, setting: str, mark: Mark) -> None:
     words = name.strip().split(".")
     if not equals or not all(words):
         raise _Unfit("a setting looks like stages.queue.bake=1m")
+    if len(words) > MAX_DEPTH:  # to look for names with dots takes the square of it
+        raise _Unfit(f"a setting names a place at most {MAX_DEPTH} levels deep")
     if not isinstance(document.data, dict):
         raise _Unfit("the plan is no mapping")
     if words[0] not in _TOP:

@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from stages.actions import Action, Site
 from stages.budget import Budget
 from stages.checks import Approval, Check
+from stages.criteria.load import LoadCriterion
 from stages.effects import Observation, Operation, Target, TargetKind
 from stages.flag_spec import FlagChange, FlagSpec, raise_value
 from stages.gates import Gate
 from stages.notify import Notify
 from stages.questions import Question
+from stages.scaling import Bounds
 from stages.success import FollowUp, SuccessCriterion
 from stages.triggers import Trigger
 from stages.values import Json, TextOrSecret, parse_duration
@@ -103,6 +105,11 @@ class Step:
     percentage: float | None = None
     gate_from_start: bool = False  # its gate is judged while it acts, too: what fails it stops the act
 
+    @property
+    def is_exposure(self) -> bool:
+        """Whether it raises what users meet: a flag's percentage, or a version's share of the pods."""
+        return self.percentage is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Drain:
@@ -112,6 +119,16 @@ class Drain:
     until: str
     timeout_seconds: float
     source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """Workers that follow their load, which *criterion* measures. *act* is what started them, *target* their number."""
+
+    act: Act
+    target: str
+    criterion: LoadCriterion
+    bounds: Bounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +168,7 @@ class StageProgram:
     settle_seconds: float = 30.0
     point_of_no_return: bool = False
     drain: Drain | None = None
+    scaling: Scaling | None = None
     rollback: RollbackProgram = RollbackProgram()
     irreversible: Mapping[str, str] = field(default_factory=dict)  # target id -> why it will not come back
     on_rollback: str = "keep"  # keep, down, ask: what an automatic rollback does with the schema
@@ -167,6 +185,9 @@ class StageProgram:
         """Every act, in the order in which they are performed."""
         inner = tuple(act for step in self.steps for act in step.acts)
         return (self.backup.acts if self.backup else ()) + self.before + inner + self.after
+
+    def acts_on(self, target: str) -> bool:
+        return any(act.target is not None and act.target.id == target for act in self.acts())
 
     def schema_above(self, target: str) -> tuple[Target, ...]:
         """What the steps apply to the schema after *target*, in order."""
@@ -207,6 +228,17 @@ class EnvironmentProgram:
     prometheus: Mapping[str, Json]
     site: Site  # where nothing in particular stands: the environment's own defaults
     databases: Mapping[str, TextOrSecret] = field(default_factory=dict)  # of spec.sources, by name
+    _acts: dict[str, Act] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def act_on(self, target: str) -> Act | None:
+        """The first act that touches a target. Asked at every turn, so it is looked up once."""
+        if not self._acts:
+            self._acts.update({act.target.id: act for act in reversed(self._all_acts()) if act.target is not None})
+        return self._acts.get(target)
+
+    def _all_acts(self) -> list[Act]:
+        acts = [act for stage in self.stages for act in stage.acts()]
+        return acts + [act for entries in self.trigger_acts.values() for act in entries]
 
     @property
     def watch_seconds(self) -> float:
@@ -222,9 +254,7 @@ class EnvironmentProgram:
 
     def targets(self) -> dict[str, Target]:
         """Every target that a run may touch here, by id."""
-        acts = [act for stage in self.stages for act in stage.acts()]
-        acts += [act for entries in self.trigger_acts.values() for act in entries]
-        found = [act.target for act in acts]
+        found = [act.target for act in self._all_acts()]
         return {target.id: target for target in found if target is not None}
 
 
@@ -253,7 +283,7 @@ class Program:
     def claims(self) -> dict[str, str]:
         """What no other active run may share with this one: claim -> title of the target."""
         targets = [target for entry in self.environments for target in entry.targets().values()]
-        return {target.claim: target.title for target in targets if target.claim is not None}
+        return {claim: target.title for target in targets for claim in target.claims}
 
 
 EXPOSURE = frozenset({TargetKind.FLAG})

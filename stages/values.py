@@ -213,6 +213,9 @@ class Bound(Part):
         return -abs(value - self.number) if self.op == "==" else abs(value - self.number)
 
 
+_OF_CLUSTER = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[-._a-zA-Z0-9]+")
+
+
 class SecretRef(Part):
     """Where a secret is: an environment variable, a file, or a Kubernetes secret. Never the secret itself."""
 
@@ -224,6 +227,8 @@ class SecretRef(Part):
     def _exactly_one(self) -> Self:
         if sum(value is not None for value in (self.env, self.file, self.secret)) != 1:
             raise ValueError("a reference names exactly one of env, file and secret")
+        if self.secret is not None and not _OF_CLUSTER.fullmatch(self.secret):
+            raise ValueError(f"a secret of Kubernetes is written as NAME/KEY, not {self.secret!r}")
         return self
 
     def __str__(self) -> str:

@@ -8,25 +8,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from orchestrator.core import afterwards, backward, gates
+from orchestrator.core import afterwards, backward, gates, scaling
 from orchestrator.core.evidence import Evidence, Look
 from orchestrator.core.moment import OBSERVATION_LASTS_SECONDS, Moment
 from orchestrator.core.questions import is_due, questions
 from orchestrator.core.setting import criterion_key, setting_of
-from orchestrator.core.state import NodeState
+from orchestrator.core.state import NodeState, TargetState
 from orchestrator.core.walk import current_act
 from orchestrator.core.wanted import scopes, unseen_flags, walks_under_way
 from stages.checks import Check
 from stages.criteria import AnyCriterion
 from stages.criteria.base import Criterion, Memory, Setting, memory_after_gap
-from stages.effects import Observation, ObserveFlag, TargetKind
+from stages.effects import WATCHED, Observation, ObserveFlag, TargetKind
+from stages.scaling import LOOK_SECONDS
 from stages.step import Act
 from stages.success import SuccessCriterion
 from stages.triggers import Trigger
 
 DRAIN_EVERY_SECONDS = 5.0
 SOONEST_SECONDS = 0.001  # a look must lie after what it judges
-LOOK_AT_FLAGS_EVERY_SECONDS = 15.0
+LOOK_AGAIN_EVERY_SECONDS = 15.0  # at a target that somebody else might change
 LOOK_AGAIN_SECONDS = 5.0
 MOST_CATCH_UP_LOOKS = 120
 
@@ -84,9 +85,8 @@ def asks(m: Moment) -> list[Ask]:
 def next_at(m: Moment) -> float | None:
     """When the next look is due, as far as time alone decides."""
     times = [_due_at(m, watched) for watched in _criteria(m)]
-    if m.state.forward and any(target.kind is TargetKind.FLAG for target in m.state.targets.values()):
-        seen = [m.evidence.seen.get(target) for target in _flags_watched(m)]
-        times += [one.at + LOOK_AT_FLAGS_EVERY_SECONDS for one in seen if one is not None]
+    seen = [m.evidence.seen.get(target.id) for target in _watched(m)]
+    times += [one.at + LOOK_AGAIN_EVERY_SECONDS for one in seen if one is not None]
     if any(at >= m.now for at in m.state.changed_at.values()):
         times.append(m.now + SOONEST_SECONDS)
     times += [seen.at + LOOK_AGAIN_SECONDS for seen in m.evidence.seen.values() if seen.failure is not None]
@@ -116,6 +116,8 @@ def _criteria(m: Moment) -> Iterator[_Watched]:
             yield _Watched(criterion_key(state, name, criterion), criterion, gate.every, since, here, name)
     for trigger in gates.watched_triggers(state):
         yield _Watched(gates.trigger_key(here, trigger), trigger, trigger.every, 0.0, here)
+    for scaled in scaling.scaled(state):
+        yield _Watched(scaled.key, scaled.criterion, LOOK_SECONDS, 0.0, scaled.environment)
     if state.rollback is not None:
         for node in backward.ready_nodes(state):
             if node.node.kind == "drain" and node.started_at is not None:
@@ -200,10 +202,14 @@ def _wanted_observations(m: Moment) -> Iterator[tuple[str, Observation, float, s
         yield target, _flag(target), recent, here
     for act in _acts_under_way(m):
         target_of_act = act.target
-        if target_of_act is not None and target_of_act.id not in state.targets and act.observation is not None:
+        known = state.targets.get(target_of_act.id) if target_of_act is not None else None
+        is_to_be_seen = known is None or known.is_inherited
+        if target_of_act is not None and is_to_be_seen and act.observation is not None:
             yield target_of_act.id, act.observation, recent, act.site.environment
-    for target in _flags_watched(m):
-        yield target, _flag(target), m.now - LOOK_AT_FLAGS_EVERY_SECONDS, here
+    for watched in _watched(m):
+        observation = _flag(watched.id) if watched.kind is TargetKind.FLAG else backward.observation_of(state, watched)
+        if observation is not None:
+            yield watched.id, observation, m.now - LOOK_AGAIN_EVERY_SECONDS, here
     if state.rollback is not None:
         for node in backward.ready_nodes(state):
             yield from _node_observation(m, node)
@@ -215,14 +221,16 @@ def _flag(target: str) -> ObserveFlag:
     return ObserveFlag(environment=environment, key=key)
 
 
-def _flags_watched(m: Moment) -> list[str]:
-    """Flags that somebody else might change, while the run goes forward."""
+def _watched(m: Moment) -> list[TargetState]:
+    """Targets that somebody else might change, while the run goes forward: flags, and workloads that it has touched."""
     if not m.state.forward:
         return []
     return [
-        target.id
+        target
         for target in m.state.targets.values()
-        if target.kind is TargetKind.FLAG and target.environment == m.state.cursor.environment
+        if target.kind in WATCHED
+        and target.environment == m.state.cursor.environment
+        and (target.touched or target.kind is TargetKind.FLAG)
     ]
 
 

@@ -46,6 +46,7 @@ Holds = dict[tuple[Reason, str], str]
 BACKOFF_LONGEST_SECONDS = 60.0
 VERIFY_AGAIN_SECONDS = 5.0
 ACT_KINDS = ("before", "after", "answer")  # nodes that walk a list of acts
+AGAIN = "#2"  # behind the name of an undo that a person wants after all
 PARAMETER_KEYS = ("parameters", "profiles", "profile")
 
 
@@ -220,13 +221,16 @@ def _undo(m: Moment, node: NodeState) -> list[Event]:
     target = _target(m.state, node)
     if target.id in m.state.outstanding or m.is_paused or _is_backing_off(m, node):
         return []
+    standing = target.value
     if observation_of(m.state, target) is not None:
         seen = m.seen(target.id, since=rollback_of(m.state).since)
         if seen is None:
             return []
-        if _stands(seen.value) == _stands(node.node.wanted):
+        if _stands(seen.value) == _stands(node.node.wanted) and not _may_still_change(target):
             return [NodeFinished(node=node.node.id, result="as_it_was")]
-        if _stands(seen.value) != _stands(target.value) and "#" not in node.node.id and not target.cut_short:
+        if "#" in node.node.id or target.is_uncertain:
+            standing = seen.value  # a person wants it back from wherever it is; or the run before left it anywhere
+        elif _stands(seen.value) != _stands(target.value) and not target.cut_short:
             return _left_as_drifted(m, node, target, seen.value)
     assert node.node.undo is not None
     return [
@@ -234,7 +238,7 @@ def _undo(m: Moment, node: NodeState) -> list[Event]:
             Target(target.id, target.kind, target.title),
             node.node.undo,
             f"{target.title} back",
-            before=target.value,
+            before=standing,
             environment=target.environment,
             stage=node.node.stage,
             node=node.node.id,
@@ -242,6 +246,11 @@ def _undo(m: Moment, node: NodeState) -> list[Event]:
             reason=rollback_of(m.state).reason,
         )
     ]
+
+
+def _may_still_change(target: TargetState) -> bool:
+    """What was cut short may be on its way to the cluster yet; the undo itself sees to it that it arrives in vain."""
+    return target.cut_short and target.kind is TargetKind.WORKLOAD
 
 
 def _stands(value: Json) -> Json:
@@ -253,10 +262,7 @@ def observation_of(state: State, target: TargetState) -> Observation | None:
     """How a target is looked at: as the act that touches it says; None if nothing can be seen."""
     if target.kind is TargetKind.FLAG:
         return ObserveFlag(environment=target.environment, key=target.id.partition("/")[2])
-    environment = state.program.environment(target.environment)
-    acts = [act for stage in environment.stages for act in stage.acts()]
-    acts += [act for entries in environment.trigger_acts.values() for act in entries]
-    act = next((one for one in acts if one.target is not None and one.target.id == target.id), None)
+    act = state.program.environment(target.environment).act_on(target.id)
     return act.observation_back if act is not None else None
 
 
@@ -335,7 +341,7 @@ def _after_a_yes(m: Moment, node: NodeState) -> list[Event]:
     added: list[RollbackNode] = []
     if node.node.id.endswith("/drift"):
         kind = "undo"
-        again = node.node.model_copy(update={"id": f"{kind}:{node.node.target}#2", "kind": kind, "after": ()})
+        again = node.node.model_copy(update={"id": f"{kind}:{node.node.target}{AGAIN}", "kind": kind, "after": ()})
         added.append(again)
     question = question_of(m.state, node.node)
     if question is not None and question.actions:
@@ -432,6 +438,9 @@ def exceptions(state: State) -> tuple[str, ...]:
     rollback = rollback_of(state)
     found = what_stays(state, targets_to_return(state, ""), "", rollback.with_schema)
     for node in rollback.nodes.values():
+        again = rollback.nodes.get(f"{node.node.id}{AGAIN}")
+        if again is not None and again.result in ("done", "as_it_was"):
+            continue  # left at first, and taken back when a person said so
         if node.result in ("left", "given_up", "resolved"):
             found.append(f"{node.node.detail or node.node.target}: {node.detail}")
         elif node.result == "failed":

@@ -25,6 +25,7 @@ from orchestrator.core.gates import evidence_of, open_watch_phases, watched_seco
 from orchestrator.core.moment import Moment
 from orchestrator.core.names import trigger_item
 from orchestrator.core.phases import COMMANDS, GATE_HOLDS, CommandName, Leg, Phase, Reason
+from orchestrator.core.returns import begun_no_return
 from orchestrator.core.state import PERSON, Pin, State, Waiting
 from orchestrator.core.watching import view_of
 from orchestrator.errors import Forbidden, Refused
@@ -358,9 +359,12 @@ def _rollback_stage(m: Moment, command: Command, actor: Actor) -> list[Event]:
     suffix = names[names.index(command.stage) :]
     if not any(f"{state.cursor.environment}/{name}" in touched for name in suffix):
         raise Refused(f"stage {command.stage} and those after it have touched nothing")
-    wall = state.no_return
-    if wall is not None and wall.environment == state.cursor.environment and wall.stage in suffix:
-        raise Refused(f"stage {wall.stage} is a point of no return; no rollback leads across it")
+    passed, begun = state.no_return, begun_no_return(state)
+    walls = [passed.stage] if passed is not None and passed.environment == state.cursor.environment else []
+    walls += [begun[0]] if begun is not None else []
+    for stage in walls:
+        if stage in suffix:
+            raise Refused(f"stage {stage} is a point of no return; no rollback leads across it")
     return [rollback.plan(state, rollback.Why("command", command.reason, actor.name), scope=command.stage)]
 
 

@@ -11,6 +11,7 @@ A ladder of rules; the first that has something to say wins, and is asked again 
     deadlines      an approval's or a hold's time is over
     cuts           a pinned flag ends its stage
     holds          why nothing moves forward is written down, or that it is over
+    scaling        workers follow their load, whatever holds
     the leg        its own move, if nothing holds
 
 Effects are never returned: a request for one is an event like any other, and what the shell performs is what the
@@ -21,7 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 
-from orchestrator.core import afterwards, backward, entry, forward, notices, rollback, triggers, watching
+from orchestrator.core import afterwards, backward, entry, forward, notices, rollback, scaling, triggers, watching
 from orchestrator.core.events import (
     EffectRequested,
     Event,
@@ -230,6 +231,10 @@ def _effect_holds(m: Moment) -> Holds:
     return found
 
 
+def _scaling(m: Moment) -> list[Event]:
+    return [] if is_over(m) else scaling.rule(m)
+
+
 def _observe_flags(m: Moment) -> list[Event]:
     """The run's first act in an environment: every flag of the plan is looked at, before anything is changed."""
     if is_over(m):
@@ -286,6 +291,7 @@ _LADDER: tuple[Callable[[Moment], list[Event]], ...] = (
     _observe_flags,
     _cuts,
     _holds,
+    _scaling,
     _leg,
     _notes,
 )

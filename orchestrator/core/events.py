@@ -36,8 +36,10 @@ class InheritedTarget(Part):
     existed: bool
     environment: str
     stage: str
+    also: tuple[str, ...] = ()  # other stages that touched it, in order
     undo: Operation | None = None
     touched_at: float | None = None  # when the run before first touched it
+    cut_short: bool = False  # the last effect of the run before ended under way: it may stand anywhere between
 
 
 class PlanDocument(Part):
@@ -45,6 +47,16 @@ class PlanDocument(Part):
 
     environment: str
     plan: dict[str, Json]
+
+
+class Origin(Part):
+    """The object of a cluster that a run was started from, and the state of it: *bundle* names what holds its files."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    bundle: str | None = None
 
 
 class RunStarted(Event):
@@ -59,6 +71,7 @@ class RunStarted(Event):
     reverses: str | None = None
     inherited: tuple[InheritedTarget, ...] = ()
     with_schema: bool = False
+    origin: Origin | None = None
 
 
 class LegEntered(Event):
@@ -149,7 +162,10 @@ class EffectFailed(Event):
 
 
 class EffectFinished(Event):
-    """The outcome of an effect: done or refused (``cancelled`` if it was made void before it happened)."""
+    """The outcome of an effect: done or refused (``cancelled`` if it was made void before it happened).
+
+    ``changed_by`` is who, if it was refused because somebody else had changed the target.
+    """
 
     type: Literal["EffectFinished"] = "EffectFinished"
     effect: str
@@ -157,6 +173,7 @@ class EffectFinished(Event):
     state: Literal["done", "refused", "cancelled"]
     detail: str = ""
     observed: Json = None
+    changed_by: str | None = None
 
 
 class ActStarted(Event):
@@ -333,12 +350,16 @@ class RollbackNode(Part):
 
 
 class RollbackStarted(Event):
-    """The whole way back, written down at once. ``scope`` is empty for a whole run, else the stage it begins at."""
+    """The whole way back, written down at once. ``scope`` is empty for a whole run, else the stage it begins at.
+
+    ``no_return`` names the stage, and its newest touch, that the run stood in as a point of no return.
+    """
 
     type: Literal["RollbackStarted"] = "RollbackStarted"
     cause: Literal["command", "gate", "trigger", "on_fail", "approval", "hold", "reverse"]
     scope: str = ""
     with_schema: bool = False
+    no_return: tuple[str, int] | None = None
     nodes: tuple[RollbackNode, ...]
     left: tuple[str, ...] = ()
     evidence: Json = None

@@ -17,7 +17,7 @@ from orchestrator.core.events import (
 from orchestrator.core.evidence import Progress
 from orchestrator.core.gates import baseline, evidence_of
 from orchestrator.core.moment import Moment
-from orchestrator.core.names import step_walk
+from orchestrator.core.names import before_walk, step_walk
 from orchestrator.core.phases import Leg, Phase, Reason
 from orchestrator.core.questions import Scope, all_settled, holds_of, record_answers, refusal
 from orchestrator.core.state import State
@@ -48,7 +48,7 @@ def step_key(state: State) -> str:
 
 
 def before_key(state: State) -> str:
-    return f"before:{state.cursor.environment}/{stage_of(state).name}"
+    return before_walk(state.cursor.environment, stage_of(state).name)
 
 
 def after_key(state: State) -> str:
@@ -238,16 +238,21 @@ def _walk(m: Moment, key: str, acts: tuple[Act, ...]) -> list[Event]:
     act = current_act(m.state, key, acts)
     if m.held and not (act is not None and isinstance(act.action, VerifyAction)):
         return []  # a verify still takes its answers in: one of them may be what holds
-    if act is not None and act.target is not None and _must_wait(m, act):
+    if act is not None and act.target is not None and _must_wait(m):
         return []
     return next_events(m, key, acts)
 
 
-def _must_wait(m: Moment, act: Act) -> bool:
+def _must_wait(m: Moment) -> bool:
     """Windows are asked again before each forward effect; exposure rises only while the gate lets it."""
     if m.closed_window() is not None:
         return True
-    return (act.raise_ is not None or step_of(m.state).gate_from_start) and not m.may_raise
+    return _is_gated(m.state) and not m.may_raise
+
+
+def _is_gated(state: State) -> bool:
+    step = step_of(state)
+    return step.gate_from_start or (step.is_exposure and state.leg is Leg.ACTING)
 
 
 def acting(m: Moment) -> list[Event]:
@@ -279,8 +284,7 @@ def acting_holds(m: Moment) -> Holds:
     found = walk_holds(m, key, acts)
     act = current_act(m.state, key, acts)
     if act is not None and act.target is not None and act.target.id not in m.state.outstanding:
-        is_gated = act.raise_ is not None or step_of(m.state).gate_from_start
-        found |= entry.window_and_gate_holds(m) if is_gated else _window_hold(m)
+        found |= entry.window_and_gate_holds(m) if _is_gated(m.state) else _window_hold(m)
     return found
 
 
@@ -338,7 +342,10 @@ def bake_progress(m: Moment) -> Progress:
 
 
 def is_baked(m: Moment) -> bool:
-    """Full and passing; or passing with evidence enough after the minimum; or a person said so."""
+    """Full and passing; or passing with evidence enough after the minimum; or a person said so.
+
+    A look that was due when the bake was full is waited for: it may be the one that says no.
+    """
     step = step_of(m.state)
     if m.state.advanced_seq > m.state.entered_seq:
         return True
@@ -346,7 +353,10 @@ def is_baked(m: Moment) -> bool:
     if not view.passing or not view.counts:
         return False
     seconds = bake_progress(m).seconds
-    return seconds >= step.bake.max_seconds or (seconds >= step.bake.min_seconds and view.enough)
+    if seconds >= step.bake.max_seconds:
+        full_at = m.now - (seconds - step.bake.max_seconds)
+        return view.due_at is None or view.due_at > full_at
+    return seconds >= step.bake.min_seconds and view.enough
 
 
 def bake_counts(m: Moment) -> bool:

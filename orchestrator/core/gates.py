@@ -40,7 +40,9 @@ class CriterionView:
 
 @dataclass(frozen=True, slots=True)
 class GateView:
-    """What a gate says now. *complete*: every criterion has a look; *counts*: a pass may be counted as bake."""
+    """What a gate says now. *complete*: every criterion has a look; *counts*: a pass may be counted as bake.
+
+    *due_at*: when the first of its criteria is to be looked at again; None before that."""
 
     name: str
     verdict: Verdict
@@ -49,6 +51,7 @@ class GateView:
     counts: bool
     on_fail: str
     newest_at: float | None
+    due_at: float | None = None
 
     @property
     def passing(self) -> bool:
@@ -153,6 +156,7 @@ def judge_gates(state: State, evidence: Evidence, names: tuple[str, ...], now: f
         counts=all(view.counts for view in views),
         on_fail=chosen.on_fail,
         newest_at=max((view.newest_at for view in views if view.newest_at is not None), default=None),
+        due_at=min((view.due_at for view in views if view.due_at is not None), default=None),
     )
 
 
@@ -173,6 +177,7 @@ def _judge_gate(state: State, evidence: Evidence, name: str, gate: Gate, now: fl
         ),
         on_fail=gate.on_fail,
         newest_at=max((look.at for look, _ in counted), default=None),
+        due_at=min((look.at + gate.every for look, _ in counted), default=None),
     )
 
 

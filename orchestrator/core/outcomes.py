@@ -3,11 +3,12 @@
 from orchestrator.core.effect import Effect, EffectState, Outcome
 from orchestrator.core.events import EffectFailed, EffectFinished, Event
 from orchestrator.core.state import Outstanding
-from stages.effects import SetFlag, repeatable
+from stages.effects import WATCHED, TargetKind, repeatable
 
 
-def outcome_events(entry: Outstanding, outcome: Outcome) -> tuple[list[Event], bool]:
-    """The events that an outcome means for an outstanding effect, and whether it is to be tried again.
+def outcome_events(entry: Outstanding, outcome: Outcome, *, forward: bool) -> tuple[list[Event], bool]:
+    """The events that an outcome means for an outstanding effect, and whether it is to be tried again. *forward*: the
+    run is on its way forward, where somebody else's change is noted, holds, and is decided.
 
     A clean success or refusal is an outcome. Everything else is answered by looking: what can be repeated is tried
     again under the same id; what cannot is never tried again, and a person says what became of it.
@@ -17,10 +18,11 @@ def outcome_events(entry: Outstanding, outcome: Outcome) -> tuple[list[Event], b
         case EffectState.DONE:
             return [_finished(effect, "done", outcome)], False
         case EffectState.REFUSED:
-            is_drift = isinstance(effect.operation, SetFlag) and outcome.observed is not None and effect.node is None
-            state = "cancelled" if entry.void or is_drift else "refused"
-            observed = None if is_drift else outcome.observed
-            return [_finished(effect, state, outcome.model_copy(update={"observed": observed}))], False
+            if not was_changed_elsewhere(effect, outcome):
+                return [_finished(effect, "cancelled" if entry.void else "refused", outcome)], False
+            is_decided_anew = forward and effect.node is None and not entry.void  # else the way back asks
+            state = "cancelled" if is_decided_anew else "refused"
+            return [_finished(effect, state, outcome.model_copy(update={"observed": None}))], False
         case EffectState.TEMPORARY | EffectState.UNKNOWN if entry.void:
             return [_finished(effect, "cancelled", outcome)], False
         case EffectState.UNKNOWN if not repeatable(effect.operation):
@@ -29,6 +31,17 @@ def outcome_events(entry: Outstanding, outcome: Outcome) -> tuple[list[Event], b
             known = entry.failing == outcome.detail
             temporary = outcome.model_copy(update={"state": EffectState.TEMPORARY})
             return ([] if known else [_failed(effect, temporary)]), True
+
+
+def was_changed_elsewhere(effect: Effect, outcome: Outcome) -> bool:
+    """Whether a refusal says that somebody else changed the target, and how it stands.
+
+    A workload that was changed by the effect itself, and did not become ready, is refused as it stands.
+    """
+    if outcome.state is not EffectState.REFUSED or outcome.observed is None:
+        return False
+    is_flag = effect.target_kind is TargetKind.FLAG
+    return is_flag or (effect.target_kind in WATCHED and outcome.changed_by is not None)
 
 
 def _finished(effect: Effect, state: str, outcome: Outcome) -> Event:
@@ -40,6 +53,7 @@ def _finished(effect: Effect, state: str, outcome: Outcome) -> Event:
             "state": state,
             "detail": outcome.detail,
             "observed": outcome.observed,
+            "changed_by": outcome.changed_by,
         }
     )
 

@@ -22,7 +22,7 @@ class Return:
     wanted: Json
     environment: str
     stage: str  # the stage whose touch is undone
-    stage_index: int
+    stages: tuple[str, ...]  # all that touched it, in order
 
 
 def flags_of(state: State, triggers: tuple[str, ...]) -> frozenset[str]:
@@ -44,15 +44,16 @@ def _return_of(state: State, target: TargetState, scope: str, pinned: frozenset[
     touches = undone_touches(state, target, scope)
     if not touches:
         if target.kind is TargetKind.FLAG and target.id in pinned and not scope and _may_return(state, target):
-            stage = target.stage
-            return Return(target, Touch(target.before, None, 0), target.before, target.environment, stage, 0)
+            untouched = Touch(target.before, None, 0)
+            return Return(target, untouched, target.before, target.environment, target.stage, (target.stage,))
         return None
-    first_key, first = min(touches.items(), key=lambda item: item[1].order)
-    newest = max(touches.values(), key=lambda touch: touch.order)
-    environment, _, stage = first_key.partition("/")
+    oldest_first = sorted(touches, key=lambda key: touches[key].order)
+    first, newest = touches[oldest_first[0]], touches[oldest_first[-1]]
+    environment = oldest_first[0].partition("/")[0]
+    stages = tuple(key.partition("/")[2] for key in oldest_first)
     wanted = first.value if scope or _crossed(state, target) else target.before
     moved = Touch(wanted, first.undo, newest.order)
-    return Return(target, moved, wanted, environment, stage, stage_index_of(state, environment, stage))
+    return Return(target, moved, wanted, environment, stages[0], stages)
 
 
 def _may_return(state: State, target: TargetState) -> bool:
@@ -78,20 +79,21 @@ def undone_touches(state: State, target: TargetState, scope: str) -> dict[str, T
 
 def _wall(state: State) -> int:
     """The order number of the newest point of no return; touches up to it stay. Below every order if there is none."""
-    if (current := _unmarked_wall(state)) is not None:
-        return current
+    if (current := begun_no_return(state)) is not None:
+        return current[1]
     return state.no_return.order if state.no_return is not None else -2_000_000
 
 
-def _unmarked_wall(state: State) -> int | None:
-    """A stage that is a point of no return and has begun counts as passed, though its step is not over."""
+def begun_no_return(state: State) -> tuple[str, int] | None:
+    """The stage where the run stands, if it is a point of no return and has begun, with its newest touch: it counts as
+    passed, though its step is not over."""
     if state.phase is not Phase.RUNNING or state.cursor.stage >= len(state.environment.stages):
         return None
     stage = state.environment.stages[state.cursor.stage]
     key = f"{state.cursor.environment}/{stage.name}"
     changed = (target for target in state.targets.values() if target.kind is not TargetKind.BACKUP)
     begun = [target.touches[key].order for target in changed if key in target.touches]
-    return max(begun) if stage.point_of_no_return and begun else None
+    return (stage.name, max(begun)) if stage.point_of_no_return and begun else None
 
 
 def _crossed(state: State, target: TargetState) -> bool:

@@ -7,7 +7,8 @@ Nodes, and what each waits for:
     settle     a stage's exposure and that of all later stages has read back, and had time to reach everybody
     drain      a stage's queue is empty (bounded)
     parameters a pinned flag's parameters to what they were
-    undo       everything else, last touched first; a stage waits for exposure of itself and later stages only
+    undo       everything else, last touched first; a stage waits for exposure of itself and later stages only, and what
+               belongs to no stage (a trigger did it) for all exposure
     no_return  a person takes what lies behind the point of no return as it is
     schema     where opted in, after every undo
     after      rollback.after, a stage's own after that stage's undos
@@ -19,8 +20,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from orchestrator.core.events import CONTROLLER, RollbackNode, RollbackStarted
+from orchestrator.core.names import rollback_walk
 from orchestrator.core.returns import (
     Return,
+    begun_no_return,
     behind_the_wall,
     flags_of,
     schema_policy,
@@ -40,6 +43,7 @@ from stages.values import Json
 
 Cause = Literal["command", "gate", "trigger", "on_fail", "approval", "hold", "reverse"]
 BEFORE_LIMIT_SECONDS = 10.0
+USUAL_SETTLE_SECONDS = 30.0  # of what no stage touched, but a trigger
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ def plan(
         cause=why.cause,
         scope=scope,
         with_schema=with_schema,
+        no_return=begun_no_return(state),
         nodes=nodes,
         left=tuple(what_stays(state, returns, scope, with_schema)),
         evidence=why.evidence,
@@ -144,7 +149,7 @@ class _Graph:
         for environment, stage, section in sections:
             if section.before:
                 name = stage.name if stage else ""
-                self._add(f"before:{environment.name}/{name or 'plan'}", "before", environment.name, stage=name)
+                self._add(rollback_walk("before", environment.name, name), "before", environment.name, stage=name)
 
     def _exposure(self, flags: list[Return]) -> None:
         for entry in flags:
@@ -164,7 +169,9 @@ class _Graph:
         before = self._ids("before")
         stages = self._stages_of(rest) or self._stages_of(flags)
         for environment, stage, index in stages:
-            behind = [entry for entry in flags if self._rank(entry) >= (self._environment_rank(environment), index)]
+            # what a trigger did belongs to no stage, and may serve whatever is exposed
+            first = index if self.state.program.environment(environment).stage(stage) is not None else 0
+            behind = [entry for entry in flags if self._rank(entry) >= (self._environment_rank(environment), first)]
             exposure = tuple(f"exposure:{entry.target.id}" for entry in behind)
             key = f"{environment}/{stage}"
             if not behind:
@@ -179,14 +186,14 @@ class _Graph:
 
     def _drain(self, flags: list[Return], settle: str) -> tuple[str, ...]:
         found = []
-        for entry in flags:
-            stage = self.state.program.environment(entry.environment).stage(entry.stage)
-            node_id = f"drain:{entry.environment}/{entry.stage}"
+        for environment, name in ((entry.environment, name) for entry in flags for name in entry.stages):
+            stage = self.state.program.environment(environment).stage(name)
+            node_id = f"drain:{environment}/{name}"
             if stage is None or stage.drain is None:
                 continue
             if node_id not in {node.id for node in self.nodes}:
                 self._add(
-                    node_id, "drain", entry.environment, stage=entry.stage, seconds=stage.drain.timeout_seconds,
+                    node_id, "drain", environment, stage=name, seconds=stage.drain.timeout_seconds,
                     after=(settle,), detail=f"{stage.drain.query} {stage.drain.until}",
                 )  # fmt: skip
             found.append(node_id)
@@ -210,8 +217,9 @@ class _Graph:
             if entry.touch.undo is None:
                 continue  # the plan declares that there is no way back; what_stays lists it
             key = f"{entry.environment}/{entry.stage}"
+            waits = settled.get(f"{entry.environment}/{self._earliest(entry)}", ())
             later = (last_of_stage[key],) if key in last_of_stage else ()
-            last_of_stage[key] = self._undo_node("undo", entry, settled.get(key, ()) + later)
+            last_of_stage[key] = self._undo_node("undo", entry, waits + later)
 
     def _undo_node(self, kind: str, entry: Return, after: tuple[str, ...]) -> str:
         assert entry.touch.undo is not None
@@ -302,7 +310,8 @@ class _Graph:
             else:
                 own = tuple(f"undo:{entry.target.id}" for entry in others if entry.stage == stage.name)
                 waits = tuple(node for node in self._ids("undo") if node in own) or self._ids("exposure", "settle")
-            self._add(f"after:{environment.name}/{name or 'plan'}", "after", environment.name, stage=name, after=waits)
+            node_id = rollback_walk("after", environment.name, name)
+            self._add(node_id, "after", environment.name, stage=name, after=waits)
 
     def _verify(self, sections: list[tuple[EnvironmentProgram, StageProgram | None, RollbackProgram]]) -> None:
         waits = tuple(node.id for node in self.nodes if node.kind not in ("question", "no_return", "verify"))
@@ -317,26 +326,30 @@ class _Graph:
     # small look-ups
 
     def _stages_of(self, entries: list[Return]) -> list[tuple[str, str, int]]:
-        found = {(entry.environment, entry.stage, entry.stage_index) for entry in entries}
-        return sorted(found, key=lambda one: (self._environment_rank(one[0]), one[2]), reverse=True)
+        places = {(entry.environment, self._earliest(entry)) for entry in entries}
+        found = [(environment, stage, stage_index_of(self.state, environment, stage)) for environment, stage in places]
+        return sorted(found, key=lambda one: (self._environment_rank(one[0]), one[2], one[1]), reverse=True)
 
     def _environment_rank(self, environment: str) -> int:
         return [entry.name for entry in self.state.program.environments].index(environment)
 
     def _rank(self, entry: Return) -> tuple[int, int]:
         """The last stage that touched the flag: its exposure is what later and earlier stages wait for."""
-        keys = undone_touches(self.state, entry.target, self.scope) or {
-            f"{entry.environment}/{entry.stage}": entry.touch
-        }
-        places = [key.partition("/") for key in keys]
-        return max(
-            (self._environment_rank(environment), stage_index_of(self.state, environment, stage))
-            for environment, _, stage in places
-        )
+        last = max(stage_index_of(self.state, entry.environment, stage) for stage in entry.stages)
+        return self._environment_rank(entry.environment), last
+
+    def _earliest(self, entry: Return) -> str:
+        """The first stage, in the plan's order, that touched a target or found it as it is needed: what it is from
+        there on may serve what is exposed."""
+        stages = self.state.program.environment(entry.environment).stages
+        serving = [stage.name for stage in stages if stage.acts_on(entry.target.id)]
+        return min([*entry.stages, *serving], key=lambda name: stage_index_of(self.state, entry.environment, name))
 
     def _settle_seconds(self, entry: Return) -> float:
-        stage = self.state.program.environment(entry.environment).stage(entry.stage)
-        return stage.settle_seconds if stage is not None else 30.0
+        """The longest of all stages that touched it."""
+        environment = self.state.program.environment(entry.environment)
+        stages = [environment.stage(name) for name in entry.stages]
+        return max(stage.settle_seconds if stage is not None else USUAL_SETTLE_SECONDS for stage in stages)
 
 
 def _has_more(stage: StageProgram | None, section: RollbackProgram) -> bool:

@@ -37,7 +37,7 @@ def setting_of(state: State, name: str, gate: Gate, criterion: Criterion, since:
         scrape_seconds=state.environment.scrape_seconds(criterion.asked.source),
         alpha=state.program.budget.pool(name).share,
         flag=flag,
-        percentage=_percentage(state, flag),
+        percentage=_percentage(state, flag) if flag is not None else _percentage_of_version(state),
     )
 
 
@@ -55,9 +55,12 @@ def _before(state: State, flag: str | None, since: float) -> float:
     return min([*times, since])
 
 
-def _percentage(state: State, flag: str | None) -> float | None:
+def _percentage_of_version(state: State) -> float | None:
+    step = judged_step(state)
+    return step.percentage if step is not None and step.exposure_flag is None else None
+
+
+def _percentage(state: State, flag: str) -> float | None:
     """Where the flag stands, which may be above what the step asked for."""
-    if flag is None:
-        return None
     target = state.targets.get(f"flag:{state.cursor.environment}/{flag}")
     return percentage_of(target.value) if target is not None and isinstance(target.value, dict) else None

@@ -111,6 +111,16 @@ class TargetState:
         return bool(self.touches)
 
     @property
+    def is_inherited(self) -> bool:
+        """Whether only the run before touched it: how it stands has to be seen before anything is made of it."""
+        return self.touched and self.last_order < 0
+
+    @property
+    def is_uncertain(self) -> bool:
+        """Whether the run before may have left it anywhere."""
+        return self.is_inherited and self.cut_short
+
+    @property
     def first_touch(self) -> Touch:
         return min(self.touches.values(), key=lambda touch: touch.order)
 

@@ -23,7 +23,7 @@ from orchestrator.core.phases import Phase, Reason
 from orchestrator.core.state import PERSON, Pin, State
 from orchestrator.core.walk import is_walked, next_events
 from stages.criteria.base import Verdict
-from stages.effects import SetFlag, Target, TargetKind
+from stages.effects import WATCHED, SetFlag, Target, TargetKind
 from stages.flag_spec import ABSENT
 from stages.step import Act
 from stages.triggers import Trigger, pinning
@@ -219,7 +219,7 @@ def _is_undone_trigger(state: State, pin: Pin) -> bool:
 
 
 def world_rule(m: Moment) -> list[Event]:
-    """What others did: the kill latch, and flags that somebody else changed."""
+    """What others did: the kill latch, and targets that somebody else changed."""
     return _kill(m) or _restore(m) or _drift(m)
 
 
@@ -258,8 +258,10 @@ def _drift(m: Moment) -> list[Event]:
     if not m.state.forward:
         return []
     for target in m.state.targets.values():
-        if target.kind is not TargetKind.FLAG or target.id in m.state.outstanding:
+        if target.kind not in WATCHED or target.id in m.state.outstanding:
             continue
+        if target.cut_short and target.kind is not TargetKind.FLAG:
+            continue  # it may stand anywhere between, by our own doing
         if target.environment in m.state.environments_passed or target.id in m.state.restores:
             continue
         seen = m.evidence.seen.get(target.id)

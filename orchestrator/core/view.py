@@ -61,6 +61,8 @@ def summary(state: State) -> Json:
         "ended": iso(state.ended_at),
         "owner": state.program.about.get("owner"),
         "flags": {entry.name: sorted(entry.flags) for entry in state.program.environments},
+        "reverses": state.started.reverses,
+        "origin": state.started.origin.model_dump(mode="json") if state.started.origin is not None else None,
     }
 
 

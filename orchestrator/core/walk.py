@@ -4,6 +4,8 @@ A walk is named by a key and stands in the state: a step's acts, a stage's ``bef
 actions, the lists of a rollback. ``next_events`` gives what comes next, or nothing while something is under way.
 """
 
+from dataclasses import replace
+
 from orchestrator.core.effect import Notice
 from orchestrator.core.events import (
     ActFinished,
@@ -154,6 +156,11 @@ def _first_seen(target: Target, environment: str, stage: str, value: Json, *, ex
 
 def _request(m: Moment, key: str, act: Act, target: Target, known: TargetState, node: str | None) -> list[Event]:
     walk = m.state.walk(key)
+    if known.is_inherited and act.observation is not None:
+        seen = m.seen(known.id)
+        if seen is None:
+            return []
+        known = replace(known, value=seen.value) if known.cut_short else known
     standing = known.value
     if key.startswith("trigger:"):
         standing = m.state.drift.get(target.id, standing)  # what it does does not wait until an edit is decided
@@ -162,7 +169,7 @@ def _request(m: Moment, key: str, act: Act, target: Target, known: TargetState, 
     if isinstance(operation, SetFlag) and not key.startswith("trigger:"):
         operation = operation.model_copy(update={"value": beneath_pins(m.state, known, operation.value)})
     done = operation.value == current if isinstance(operation, SetFlag) else act.is_done(current)
-    if done:
+    if done and not known.cut_short:
         return [ActFinished(walk=key, index=walk.done, label=act.label, skipped=True)]
     return [
         request(
@@ -202,7 +209,8 @@ def walk_holds(m: Moment, key: str, acts: tuple[Act, ...]) -> dict[tuple[Reason,
     if scope is not None:
         return {} if refusal(m, scope) is not None else holds_of(m, scope, Reason.EFFECT_FAILING)
     target = act.target
-    if target is None or target.id in m.state.targets:
+    known = m.state.targets.get(target.id) if target is not None else None
+    if target is None or (known is not None and not known.is_inherited):
         return {}
     seen = m.evidence.seen.get(target.id)
     if seen is not None and seen.failure is not None:

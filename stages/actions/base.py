@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from stages.checks import Check
+from stages.cluster import Kubernetes
+from stages.command_pod import CommandPod
 from stages.effects import AnyOperation, Observation, Operation, RunCommand, Target
 from stages.values import Duration, Environments, Json, Name, Part, TextOrSecret
 
@@ -26,6 +28,8 @@ class Site:
     command_vars: dict[str, TextOrSecret] = field(default_factory=dict)
     command_timeout_seconds: float = 300.0
     sql_order: tuple[str, ...] = ()  # the SQL files of a migration stage
+    kubernetes: Kubernetes = field(default_factory=Kubernetes)
+    command_pod: CommandPod | None = None
 
 
 class Action(Part):

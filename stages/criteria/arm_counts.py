@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 
 from flags.exposure_names import ARM, BAND_ENDS, BANDS, CANARY, CONTROL, ERROR, EXPOSURES, selector
 from stages.criteria.base import Count, Measurement
-from stages.criteria.before import INSTANCE, LABELS, POD
+from stages.criteria.before import LABELS
 from stages.criteria.counting import Events, events_of
 from stages.criteria.selectors import of_arm
 
 EXPOSED = "exposures"
-PROCESS_LABELS = (POD, INSTANCE)
 _END_OF = dict(zip(BANDS, BAND_ENDS, strict=True))
 
 

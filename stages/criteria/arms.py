@@ -67,5 +67,5 @@ class OfArms(Part):
 
 
 def is_everybody(setting: Setting) -> bool:
-    """Whether the flag stands at 100 %, so that nobody is left in the control."""
-    return setting.flag is not None and (setting.percentage or 0.0) >= EVERYBODY
+    """Whether the flag, or the version, stands at 100 %, so that nobody is left in the control."""
+    return (setting.percentage or 0.0) >= EVERYBODY

@@ -6,7 +6,8 @@ Asked for once, at the first look at a percentage, and kept as a few numbers:
   (``stages.statistics.cohort``, ``.share``). Hours in which somebody had the flag already, in a rollout before this
   one, are left out;
 - the last hour in short intervals, likewise: in what bunches bad events come (``.dispersion``);
-- of arms by selectors, the last hour by process of the control: how much its processes differ.
+- of arms by selectors, the last hour by process of the control: how much its processes differ; and in short intervals,
+  in what bunches their bad events come.
 """
 
 import math
@@ -28,7 +29,8 @@ from stages.values import Json
 Numbers = NDArray[np.float64]
 
 HOURS, MINUTES, BAD, TOTAL = "hours", "minutes", "bad", "total"
-POD, INSTANCE = "pod", "instance"
+MINUTES_BAD, MINUTES_TOTAL = "minutes_bad", "minutes_total"
+PROCESS = ("pod", "instance")
 LABELS = (ARM, BAND, OUTCOME)
 HISTORY_HOURS = 24
 AHEAD_HOURS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
@@ -63,10 +65,11 @@ def flag_histories(setting: Setting) -> tuple[History, ...]:
 
 def process_histories(bad: str, total: str, setting: Setting) -> tuple[History, ...]:
     """*bad* and *total* are selectors of the control."""
-    to = float(math.floor(setting.before))
-    return tuple(
-        _history(name, series, (to, to), _HOUR, (POD, INSTANCE)) for name, series in ((BAD, bad), (TOTAL, total))
-    )
+    to, short = float(math.floor(setting.before)), _short_seconds(setting)
+    of_hour = (_history(name, series, (to, to), _HOUR, PROCESS) for name, series in ((BAD, bad), (TOTAL, total)))
+    span = to - _HOUR + short, to
+    named = ((MINUTES_BAD, bad), (MINUTES_TOTAL, total))
+    return (*of_hour, *(_history(name, series, span, short, PROCESS) for name, series in named))
 
 
 def _history(name: str, series: str, span: tuple[float, float], step_seconds: float, by: tuple[str, ...]) -> History:
@@ -136,13 +139,23 @@ def process_summary(past: Sequence[Past], setting: Setting) -> dict[str, Json]:
     bad, total = ({one.labels: one.value for one in past if one.name == name} for name in (BAD, TOTAL))
     events = np.array([count for count in total.values() if math.isfinite(count) and count > 0])
     seen = np.array([bad.get(labels, 0.0) for labels, count in total.items() if math.isfinite(count) and count > 0])
-    kept: dict[str, Json] = {"subject": subject_of(setting)}
+    kept: dict[str, Json] = {"subject": subject_of(setting), "spread": _spread_of_processes(past).to_json()}
     if len(events) < 2 or not 0 < seen.sum() <= events.sum():
         return kept
     expected = events * seen.sum() / events.sum()
     weight = expected.sum() - np.square(expected).sum() / expected.sum()
     chi = (np.square(seen - expected) / expected).sum()
     return {**kept, "processes": [float(chi), float(len(events) - 1), float(weight)]}
+
+
+def _spread_of_processes(past: Sequence[Past]) -> Spread:
+    known = [one for one in past if one.name in (MINUTES_BAD, MINUTES_TOTAL) and math.isfinite(one.value)]
+    times = {at: index for index, at in enumerate(sorted({one.at for one in known}))}
+    processes = {labels: index for index, labels in enumerate(sorted({one.labels for one in known}))}
+    events = {name: np.zeros((len(times), len(processes))) for name in (MINUTES_BAD, MINUTES_TOTAL)}
+    for one in known:
+        events[one.name][times[one.at], processes[one.labels]] += one.value
+    return of_history(events[MINUTES_BAD], events[MINUTES_TOTAL])
 
 
 def _table(past: Iterable[Past], name: str) -> _Table:
@@ -182,7 +195,7 @@ def keys_of(summary: Mapping[str, Any], groups: "Groups", setting: Setting, at: 
     bad, total = np.array(list(groups.bands.values())).T
     spreads = cohort.spread_of_groups(cohort.Bands(bad, total, widths), groups.phi)
     outlook = cohort.like_other_groups(spreads, groups.percentage, float(widths.sum()))
-    _, (against, excluded) = outlook.bounds(np.array([setting.alpha / 2, _EXCLUDED_CHANCE]), 0.0)
+    against, excluded = outlook.upper(np.array([setting.alpha / 2, _EXCLUDED_CHANCE]), 0.0)
     return Keys(
         math.exp(against), math.exp(-excluded), math.log(2)
     )  # its means are 0: what is below is as what is above

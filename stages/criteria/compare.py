@@ -101,7 +101,7 @@ def judge(criterion: Compare, measurement: Measurement, memory: Memory, setting:
 def _counters(criterion: Compare, setting: Setting) -> tuple[Mapping[str, str], tuple[str, ...]]:
     selectors = criterion.compare.selectors
     if selectors is not None:
-        return selectors, arm_counts.PROCESS_LABELS
+        return selectors, earlier.PROCESS
     return (arm_counts.exposure_selectors(setting.flag) if setting.flag is not None else {}), earlier.LABELS
 
 

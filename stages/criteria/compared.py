@@ -29,14 +29,13 @@ def judge_counts(
     """After one more interval was counted. *looked*: what was known before it, and what it counted."""
     known, counts, interval = looked
     known = known.with_bands(counts).with_outage(counts, interval, memory.failing_since is not None)
-    if not interval.is_warmup:
-        known = known.fed(terms, counts, interval, setting)
+    known = known.fed(terms, counts, interval, setting)
     pending = span_since(memory.failing_since, interval.to) if known.outage.total > 0 else None
     memory = replace(with_counted_to(memory, interval, known.to_json(setting)), failing_since=pending)
     if known.is_outage:
         return _judge_outage(criterion, known.outage, memory)
     if interval.is_warmup:
-        return judge_settling(criterion, counts, memory, setting, interval.to)
+        return judge_settling(criterion, known, memory, setting, interval.to)
     failed = _judge_failed(criterion, known, memory, setting)
     return (
         failed
@@ -62,9 +61,8 @@ def judge_without_control(criterion: Criterion, known: Known, memory: Memory, se
     return Judgement(Verdict.PASS, words, memory)
 
 
-def judge_settling(criterion: Criterion, counts: ArmCounts, memory: Memory, setting: Setting, at: float) -> Judgement:
-    window = Window().plus(counts.canary, counts.control, 0.0)
-    numbers = f"{_numbers(window)}; " if window.total > 0 else ""
+def judge_settling(criterion: Criterion, known: Known, memory: Memory, setting: Setting, at: float) -> Judgement:
+    numbers = f"{_numbers(known.step)}; " if known.step.total > 0 else ""
     words = f"{criterion.name}: {numbers}{settling(setting, at + setting.scrape_seconds)}"
     return Judgement(Verdict.PASS, words, memory, enough=False, settling=True)
 

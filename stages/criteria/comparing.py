@@ -138,7 +138,7 @@ class Known:
         return self.lately if is_rising else self.step
 
     def fed(self, terms: Terms, counts: ArmCounts, interval: Interval, setting: Setting) -> "Known":
-        """After an interval that is evidence."""
+        """After one more interval."""
         before = earlier.spread_before(self.summary)
         evidence = in_step(self.evidence, setting, interval)
         phi = float(evidence.spread.joined(before).phi)
@@ -147,7 +147,6 @@ class Known:
         widened = earlier.widened_by(self.summary, phi, counts.canaries, counts.controls)
         terms = replace(terms, widened=widened)
         arms = _arm(counts.canary), _arm(counts.control)
-        late = share.is_late(counts.late, counts.cohort) if counts.cohort > 0 else self.late_seconds > 0
         known = replace(
             self,
             evidence=fed(evidence, arms, interval, terms.tests(setting, interval), before, keys),
@@ -155,10 +154,16 @@ class Known:
             step=self.step.plus(counts.canary, counts.control, interval.seconds),
             drawn=self.drawn + counts.both,
             cohort=self.cohort + counts.cohort,
-            late_seconds=self.late_seconds + interval.seconds if late else 0.0,
             eventful_to=interval.to if counts.canary.total > 0 else self.eventful_to,
         )
-        return known.with_rise(counts, interval, (1 + terms.max_increase) * widened * keys.against)
+        if interval.is_warmup:
+            return known
+        tolerated = (1 + terms.max_increase) * widened * keys.against
+        return known.with_late(counts, interval).with_rise(counts, interval, tolerated)
+
+    def with_late(self, counts: ArmCounts, interval: Interval) -> "Known":
+        is_late = share.is_late(counts.late, counts.cohort) if counts.cohort > 0 else self.late_seconds > 0
+        return replace(self, late_seconds=self.late_seconds + interval.seconds if is_late else 0.0)
 
     def with_rise(self, counts: ArmCounts, interval: Interval, tolerated: float) -> "Known":
         """Follows where a canary that is worse would have begun to be."""

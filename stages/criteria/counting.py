@@ -22,11 +22,13 @@ SKEW_EVENTS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """``(from_, to]`` in whole seconds since the epoch; *is_warmup*: the change was still settling."""
+    """``(from_, to]`` in whole seconds since the epoch; *is_warmup*: the change was still settling, and with
+    *ends_warmup* it has settled at its end."""
 
     from_: float
     to: float
     is_warmup: bool
+    ends_warmup: bool = False
 
     @property
     def seconds(self) -> float:
@@ -72,7 +74,7 @@ def interval_of(setting: Setting, memory: Memory, at: float) -> Interval | None:
     is_warmup = from_ < settled
     to = min(to, settled) if is_warmup else to
     from_ = max(from_, to - LONGEST_SECONDS)
-    return Interval(from_, to, is_warmup) if from_ < to else None
+    return Interval(from_, to, is_warmup, is_warmup and to == settled) if from_ < to else None
 
 
 def look_seconds(interval: Interval, setting: Setting) -> float:

@@ -4,6 +4,10 @@ Evidence against the release is carried over steps, and a step is a place where 
 canary is not worse by half is started anew with each: a step is left early for what was seen of itself. A person who
 drops the evidence, another subject or another shape begins all of it anew.
 
+What came while a change settled (the warm-up) counts as a single look when it is over, and takes the evidence a third
+of the way at most, less if ``for`` is longer than the warm-up: a spike of a restart fails nothing, and a release that
+is bad from the start is found sooner by what it has shown already.
+
 All numbers have the shape of what is tested at once: none for errors, one axis for the edges of latency.
 """
 
@@ -32,6 +36,7 @@ from stages.statistics.two_arms import (
 from stages.values import Json
 
 Numbers = NDArray[np.float64]
+WARMUP_LOOKS = 3.0  # which, each as bad as the warm-up may be, would fail a release
 _AGAINST, _EXCLUDED = Test(1.0, 1.0, 0.0), against_worse_by_half(0.0)  # for how they weigh what they have
 
 
@@ -46,6 +51,8 @@ class Terms:
     def tests(self, setting: Setting, interval: Interval) -> tuple[Test, Test]:
         """Against the release, and against its being worse by half. A look after a gap counts as one look."""
         looks = cap_looks(self.for_seconds, look_seconds(interval, setting))
+        if interval.is_warmup:
+            looks = WARMUP_LOOKS * max(self.for_seconds / setting.warmup_seconds, 1.0)
         against = Test((1 + self.max_increase) * self.widened, setting.alpha, looks)
         return against, replace(against_worse_by_half(looks), tolerated=EXCLUDED / self.widened)
 
@@ -56,6 +63,13 @@ class Arm:
 
     bad: Numbers
     total: Numbers
+
+    def plus(self, other: "Arm") -> "Arm":
+        return Arm(self.bad + other.bad, self.total + other.total)
+
+
+Arms = tuple[Arm, Arm]
+"""Canary and control."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +86,14 @@ PLAIN = Keys()
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """*began*: the begin of the first interval that was evidence, None before. *step*: when that came into force which
-    the newest interval was about, and *step_began* the begin of the first interval of it."""
+    """*settling*: what the warm-up of this step has had so far. *began*: the begin of the first interval that was
+    evidence, None before. *step*: when that came into force which the newest interval was about, and *step_began* the
+    begin of the first interval of it."""
 
     against: Started
     excluded: Started
     spread: Spread
+    settling: Arms
     began: float | None = None
     step: float | None = None
     step_began: float = 0.0
@@ -87,6 +103,7 @@ class Evidence:
             "against": self.against.to_json(),
             "excluded": self.excluded.to_json(),
             "spread": self.spread.to_json(),
+            "settling": [[arm.bad.tolist(), arm.total.tolist()] for arm in self.settling],
             "began": self.began,
             "step": self.step,
             "step_began": self.step_began,
@@ -94,7 +111,7 @@ class Evidence:
 
 
 def nothing_yet(shape: tuple[int, ...] = ()) -> Evidence:
-    return Evidence(begin(shape), begin(shape), Spread.begin(shape))
+    return Evidence(begin(shape), begin(shape), Spread.begin(shape), _no_events(shape))
 
 
 def evidence_of(extra: Mapping[str, Any], setting: Setting, shape: tuple[int, ...] = ()) -> Evidence:
@@ -106,7 +123,23 @@ def evidence_of(extra: Mapping[str, Any], setting: Setting, shape: tuple[int, ..
         return nothing_yet(shape)
     against, excluded = (from_json(value.get(name), shape) for name in ("against", "excluded"))
     spread = Spread.from_json(value.get("spread"), shape)
-    return Evidence(against, excluded, spread, began, number(value.get("step")), step_began)
+    settling = _arms_from(value.get("settling"), shape)
+    return Evidence(against, excluded, spread, settling, began, number(value.get("step")), step_began)
+
+
+def _no_events(shape: tuple[int, ...]) -> Arms:
+    none = Arm(np.zeros(shape), np.zeros(shape))
+    return none, none
+
+
+def _arms_from(value: Any, shape: tuple[int, ...]) -> Arms:
+    try:
+        events = np.array(value, np.float64)
+    except (TypeError, ValueError):
+        return _no_events(shape)
+    if events.shape != (2, 2, *shape) or not (np.isfinite(events) & (events >= 0)).all():
+        return _no_events(shape)
+    return Arm(*events[0]), Arm(*events[1])
 
 
 def logs_of(evidence: Evidence) -> tuple[Numbers, Numbers]:
@@ -125,6 +158,7 @@ def in_step(evidence: Evidence, setting: Setting, interval: Interval) -> Evidenc
         against=stepped(evidence.against),
         excluded=begin(shape),
         spread=evidence.spread.gap(),  # the arms have other shares now
+        settling=_no_events(shape),
         began=began,
         step=step,
         step_began=interval.from_,
@@ -132,9 +166,22 @@ def in_step(evidence: Evidence, setting: Setting, interval: Interval) -> Evidenc
 
 
 def fed(
-    evidence: Evidence, arms: tuple[Arm, Arm], interval: Interval, tests: tuple[Test, Test], before: Spread, keys: Keys
+    evidence: Evidence, arms: Arms, interval: Interval, tests: tuple[Test, Test], before: Spread, keys: Keys
 ) -> Evidence:
     """After one more interval of canary and control. *before*: the dispersion that was seen before the step."""
+    if not interval.is_warmup:
+        spread = evidence.spread.learn(
+            *(np.stack([getattr(arm, name) for arm in arms], axis=-1) for name in ("bad", "total"))
+        )
+        return replace(_looked(evidence, arms, interval, tests, before, keys), spread=spread)
+    settling = evidence.settling[0].plus(arms[0]), evidence.settling[1].plus(arms[1])
+    evidence = replace(evidence, settling=settling)
+    return _looked(evidence, settling, interval, tests, before, keys) if interval.ends_warmup else evidence
+
+
+def _looked(
+    evidence: Evidence, arms: Arms, interval: Interval, tests: tuple[Test, Test], before: Spread, keys: Keys
+) -> Evidence:
     canary, control = arms
     from_seconds = interval.from_ - evidence.step_began
     with np.errstate(divide="ignore", invalid="ignore"):  # an arm without events: such a look does not speak
@@ -150,7 +197,4 @@ def fed(
         evidence,
         against=look(tests[0], evidence.against, replace(counts, odds=odds * keys.against), from_seconds),
         excluded=look(tests[1], evidence.excluded, replace(counts, odds=odds * keys.excluded), from_seconds),
-        spread=evidence.spread.learn(
-            np.stack((canary.bad, control.bad), axis=-1), np.stack((canary.total, control.total), axis=-1)
-        ),
     )

@@ -2,7 +2,7 @@
 
 from typing import assert_never
 
-from stages.criteria import AnyCriterion, change, compare, latency, ratio, slo, threshold
+from stages.criteria import AnyCriterion, change, compare, latency, load, ratio, slo, threshold
 from stages.criteria.base import NOTHING_WANTED, Judgement, Measurement, Memory, Setting, Wanted
 
 
@@ -37,6 +37,8 @@ def judge(criterion: AnyCriterion, measurement: Measurement, memory: Memory, set
             return change.judge(criterion, measurement, memory, setting)
         case slo.Slo():
             return slo.judge(criterion, measurement, memory, setting)
+        case load.LoadCriterion():
+            return load.judge(criterion, measurement, memory)
         case threshold.Threshold():
             return threshold.judge(criterion, measurement, memory)
         case _:

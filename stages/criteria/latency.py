@@ -198,7 +198,7 @@ def _judge_look(criterion: Latency, measurement: Measurement, memory: Memory, se
             criterion, replace(measurement, state=MeasurementState.MISSING, detail=detail), memory, setting
         )
     known = _with_control(replace(known, asked=True), arms[CONTROL], measurement.past)
-    if known.edges and not interval.is_warmup:
+    if known.edges:
         known = known.fed(criterion.terms, arms, interval, setting)
     memory = with_counted_to(memory, interval, known.to_json(setting))
     if arms[CANARY][math.inf] <= 0 and not is_settling(setting, at) and not (known.step and known.step[0].total > 0):
@@ -212,10 +212,11 @@ def _judge_evidence(criterion: Latency, known: _Known, memory: Memory, setting: 
     if against < LOG_HOLD and is_everybody(setting):
         words = f"{criterion.name}: everybody has it, so there is no control any more"
         return Judgement(Verdict.PASS, words, memory)
+    if is_settling(setting, at):
+        numbers = f"{_words(known, worst)}; " if worst is not None else ""
+        words = f"{criterion.name}: {numbers}{settling(setting, at)}"
+        return Judgement(Verdict.PASS, words, memory, enough=False, settling=True)
     if worst is None:
-        if is_settling(setting, at):
-            words = f"{criterion.name}: {settling(setting, at)}"
-            return Judgement(Verdict.PASS, words, memory, enough=False, settling=True)
         said = f"{criterion.name} has too few events of the control yet to choose edges by"
         return judge_unmeasured(criterion, said, False, at, memory)
     words = f"{criterion.name}: {_words(known, worst)}"

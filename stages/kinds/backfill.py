@@ -58,7 +58,7 @@ class BackfillStage(Stage):
         )
 
     def steps_program(self, context: Context) -> tuple[Step, ...]:
-        site = context.site(self.name, self.database)
+        site = self.site(context)
         bake = to_bake(self.final_bake) or to_bake(self.bake) or Bake(0.0, 0.0)
         return (
             Step(
@@ -72,5 +72,5 @@ class BackfillStage(Stage):
         )
 
     def irreversible(self, context: Context) -> dict[str, str]:
-        target = self.action(context).target(context.site(self.name, self.database))
+        target = self.action(context).target(self.site(context))
         return {target.id: "rows that were filled stay filled"}

@@ -1,6 +1,6 @@
 """Fields and meaning that all stage kinds share."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -9,10 +9,12 @@ from stages.actions import Action, AnyAction, Site
 from stages.actions.backup import BackupAction
 from stages.actions.passive import VerifyAction
 from stages.checks import Approval, Check
+from stages.cluster import Kubernetes
+from stages.command_pod import CommandPod
 from stages.flag_spec import FlagSpec
 from stages.questions import Question, RollbackSection
 from stages.step import Act, BackupProgram, Bake, Guard, RollbackProgram, StageProgram, Step
-from stages.values import Duration, Environments, Json, Name, Part, TextOrSecret, Words
+from stages.values import Duration, Environments, Name, Part, TextOrSecret, Words
 from stages.windows import Window
 
 Names = str | tuple[str, ...]
@@ -57,8 +59,10 @@ class Context:
     command_timeout_seconds: float
     bake: Bake | None = None  # the environment's own, instead of a stage's
     percentages: tuple[float, ...] | None = None
+    kubernetes: Kubernetes = field(default_factory=Kubernetes)
+    command_pod: CommandPod | None = None
 
-    def site(self, stage: str, database: TextOrSecret | None = None) -> Site:
+    def site(self, stage: str, database: TextOrSecret | None = None, kubernetes: Kubernetes | None = None) -> Site:
         return Site(
             environment=self.environment,
             stage=stage,
@@ -68,6 +72,8 @@ class Context:
             command_dir=self.command_dir,
             command_vars=self.command_vars,
             command_timeout_seconds=self.command_timeout_seconds,
+            kubernetes=kubernetes.or_else(self.kubernetes) if kubernetes is not None else self.kubernetes,
+            command_pod=self.command_pod,
         )
 
 
@@ -90,7 +96,7 @@ class Stage(Part):
     backup: Backup | None = None
     rollback: RollbackSection = RollbackSection()
     on_fail: Literal["rollback", "pause"] = "rollback"
-    kubernetes: dict[str, Json] | None = None
+    kubernetes: Kubernetes | None = None
     database: TextOrSecret | None = None
     point_of_no_return: bool = False
     when: tuple[Check, ...] = ()
@@ -103,8 +109,11 @@ class Stage(Part):
         """Target id -> why it will not come back; the kinds that know better say so."""
         return {}
 
+    def site(self, context: Context) -> Site:
+        return context.site(self.name, self.database, self.kubernetes)
+
     def compile(self, context: Context) -> StageProgram:
-        site = context.site(self.name, self.database)
+        site = self.site(context)
         return StageProgram(
             name=self.name,
             kind=self.kind,

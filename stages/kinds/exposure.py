@@ -7,10 +7,14 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from stages.actions.flag import FlagAction
+from stages.actions.workload import StartWorkersAction
 from stages.checks import Approval, Check
+from stages.cluster import Scalable
+from stages.criteria.load import load_criterion
 from stages.flag_spec import FlagChange, FlagSpec, declared_change, merge_changes
 from stages.kinds.base import DEFAULT_BAKE, AnyBake, Context, Names, Stage, for_environment, names, to_bake
-from stages.step import Act, Bake, Drain, Guard, StageProgram, Step
+from stages.scaling import Bounds
+from stages.step import Act, Bake, Drain, Guard, Scaling, StageProgram, Step
 from stages.values import Bound, Duration, Json, Part, Percentage
 from stages.windows import Window
 
@@ -78,7 +82,7 @@ class ExposureStage(Stage):
         return Step(
             name=f"{step.percentage:g}%",
             guard=Guard(item, for_environment(step.checks, context.environment), step.approval),
-            acts=(Act(action, context.site(self.name, self.database), raise_=raised),),
+            acts=(Act(action, self.site(context), raise_=raised),),
             windows=(step.window,) if step.window else (),
             verify=for_environment(step.verify, context.environment),
             gate=names(step.gate if step.gate is not None else self.gate),
@@ -105,11 +109,30 @@ class ExposureStage(Stage):
 
 
 class Replicas(Part):
+    """Of the workers of a queue stage. With *query* and *per_replica* they follow the load, between *min* and *max*."""
+
     start: int | None = Field(default=None, ge=0)
     min: int = Field(default=2, ge=0)
-    max: int = Field(ge=1)
+    max: int | None = Field(default=None, ge=1)
     query: str | None = None
     per_replica: float | None = Field(default=None, gt=0)
+    source: str | None = None
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if (self.query is None) != (self.per_replica is None):
+            raise ValueError(
+                "scaling on load takes both: query (the load) and per_replica (what one worker takes of it)"
+            )
+        if self.query is not None and self.max is None:
+            raise ValueError("scaling on load needs max, the most workers there may be")
+        if self.max is not None and self.max < max(self.min, self.start or 0):
+            raise ValueError(f"max is {self.max}, which is below {'min' if self.max < self.min else 'start'}")
+        return self
+
+    @property
+    def first(self) -> int:
+        return self.min if self.start is None else max(self.start, self.min)
 
 
 class DrainSection(Part):
@@ -121,16 +144,37 @@ class DrainSection(Part):
 
 class QueueStage(ExposureStage):
     kind: Literal["queue"]
-    workload: str | None = None
+    workload: Scalable | None = None
     replicas: Replicas | None = None
     drain: DrainSection | None = None
 
+    @model_validator(mode="after")
+    def _workers(self) -> Self:
+        if self.replicas is not None and self.workload is None:
+            raise ValueError("replicas are of a workload; name it, such as workload: deployment/workers")
+        return self
+
     def compile(self, context: Context) -> StageProgram:
         program = super().compile(context)
-        if self.drain is None:
+        program = replace(program, drain=self._drain())
+        if self.workload is None:
             return program
-        drain = Drain(self.drain.query, str(self.drain.until), self.drain.timeout, self.drain.source)
-        return replace(program, drain=drain)
+        section = self.replicas or Replicas()
+        started = Act(StartWorkersAction(scale=self.workload, replicas=section.first), self.site(context))
+        before = (*program.before, started)  # workers run, and are ready, before they are fed
+        return replace(program, before=before, scaling=self._scaling(section, started))
+
+    def _drain(self) -> Drain | None:
+        drain = self.drain
+        return Drain(drain.query, str(drain.until), drain.timeout, drain.source) if drain is not None else None
+
+    def _scaling(self, section: Replicas, started: Act) -> Scaling | None:
+        if section.query is None or section.per_replica is None or section.max is None:
+            return None
+        criterion = load_criterion(self.name, section.query, section.source)
+        assert started.target is not None
+        bounds = Bounds(section.per_replica, section.min, section.max)
+        return Scaling(started, started.target.id, criterion, bounds)
 
 
 class MonitoringStage(ExposureStage):

@@ -204,7 +204,7 @@ class MigrationStage(Stage):
 
     def steps_program(self, context: Context) -> tuple[Step, ...]:
         files = tuple(entry.up for entry in self.migrations if entry.up is not None)
-        site = replace(context.site(self.name, self.database), sql_order=files)
+        site = replace(self.site(context), sql_order=files)
         steps = tuple(
             Step(
                 name=name,
@@ -229,7 +229,7 @@ class MigrationStage(Stage):
         )
 
     def _losses(self, context: Context) -> dict[str, str]:
-        site = context.site(self.name, self.database)
+        site = self.site(context)
         found: dict[str, str] = {}
         for entry, action in self._entries():
             lost = losses(context.files.get(entry.down or "", "")) if entry.stays is None else []
@@ -238,7 +238,7 @@ class MigrationStage(Stage):
         return found
 
     def irreversible(self, context: Context) -> dict[str, str]:
-        site = context.site(self.name, self.database)
+        site = self.site(context)
         reasons: dict[str, str] = {}
         for entry, action in self._entries():
             unknown = "it has no down file" if entry.up else "the migrator has no way back"

@@ -12,7 +12,7 @@ class StepsStage(Stage):
     steps: tuple[AnyAction, ...] = ()
 
     def steps_program(self, context: Context) -> tuple[Step, ...]:
-        site = context.site(self.name, self.database)
+        site = self.site(context)
         steps = tuple(
             Step(name=action.label, guard=Guard(f"step:{self.name}/{index + 1}"), acts=acts((action,), site))
             for index, action in enumerate(for_environment(self.steps, context.environment))

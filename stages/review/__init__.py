@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from stages.later import refusals
 from stages.plan import StagedRollout
 from stages.review.actions import review_actions
+from stages.review.addresses import review_addresses
 from stages.review.flag_systems import review_flag_systems, shared_places
 from stages.review.gates import review_gates
 from stages.review.lint import review_lint
@@ -34,6 +35,7 @@ OF_PARTS: tuple[Callable[[View], Iterator[Finding]], ...] = (
 """Questions about single parts and their names, which can also be put to what is left of a plan with errors."""
 
 OF_THE_WHOLE: tuple[Callable[[View], Iterator[Finding]], ...] = (
+    review_addresses,
     review_needs,
     review_actions,
     review_order,

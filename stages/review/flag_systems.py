@@ -42,10 +42,12 @@ def _names(view: View) -> Iterator[Finding]:
         if flag.system is not None and flag.system not in known:
             yield ("spec", "flags", key, "system"), _unknown(flag.system, known)
     for index, section in enumerate(spec.environments):
-        for name in section.flag_systems:
+        for name, place in section.flag_systems.items():
+            path = ("spec", "environments", index, "flag_systems", name)
             if name not in known:
-                path = ("spec", "environments", index, "flag_systems", name)
                 yield path, _unknown(name, known)
+            elif (sentence := spec.flag_systems[name].system.cannot_be_at(place)) is not None:
+                yield path, sentence
 
 
 def _unknown(name: str, known: tuple[str, ...]) -> str:

@@ -10,6 +10,7 @@ from stages.criteria import AnyCriterion, Change, Compare, Latency, Ratio, Slo, 
 from stages.gates import Gate
 from stages.kinds.base import BakeRange, Context, Stage, names, to_bake
 from stages.kinds.exposure import ExposureStage
+from stages.kinds.version import VersionStage
 from stages.plan import WatchPhaseSection
 from stages.problems import Path
 from stages.review.view import Finding, View
@@ -105,15 +106,19 @@ def _of_stage(view: View, stage: Stage, path: Path) -> Iterator[_Use]:
         for name in step.gate:
             words = f"the stage {stage.name!r} at {step.percentage:g} %"
             yield _Use(name, words, path, step.exposure_flag, step.percentage, step.bake)
-    if not isinstance(stage, ExposureStage):
+    if not _is_raised(stage):
         bake = to_bake(stage.final_bake) or to_bake(stage.bake)
         for name in names(stage.gate):
             yield _Use(name, f"the stage {stage.name!r}", path, bake=bake)
 
 
 def _steps(view: View, stage: Stage) -> tuple[Step, ...]:
-    """Those that raise a flag."""
-    return stage.steps_program(_context(view)) if isinstance(stage, ExposureStage) else ()
+    """Those that raise what users meet: a flag, or the share of a version."""
+    return stage.steps_program(_context(view)) if _is_raised(stage) else ()
+
+
+def _is_raised(stage: Stage) -> bool:
+    return isinstance(stage, ExposureStage) or (isinstance(stage, VersionStage) and stage.canary is not None)
 
 
 def _is_in_force(view: View, place: Place) -> bool:
@@ -245,12 +250,17 @@ def _measured(criterion: AnyCriterion) -> str:
 
 
 def _of_use(placed: list[_Placed], use: _Use) -> Iterator[Finding]:
-    compared = [one.criterion.name for one in placed if one.criterion.subject(_STAGES) is not None]
+    compared = [one.criterion.name for one in placed if _compares_arms_of(one.criterion, use)]
     if use.percentage == 100 and compared:
         words = f"{use.words} leaves nobody in the control, so {compared[0]!r} can't compare there"
         yield use.path, f"{words}; change, ratio or slo can judge, in a gate of its own"
     if use.bake is not None:
         yield from _short_bake(placed, use, use.bake.max_seconds)
+
+
+def _compares_arms_of(criterion: AnyCriterion, use: _Use) -> bool:
+    """Whether what it compares are arms of what rises there: of a flag, or the two Deployments of a version."""
+    return criterion.subject(_STAGES) is not None or (use.flag is None and isinstance(criterion, Compare | Latency))
 
 
 def _short_bake(placed: list[_Placed], use: _Use, bake_seconds: float) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from stages.checks import Check, Source
 from stages.criteria.base import Criterion
 from stages.gates import Gate
 from stages.kinds.base import Stage
-from stages.kinds.exposure import DrainSection, ExposureStage, ExposureStep
+from stages.kinds.exposure import DrainSection, ExposureStage, ExposureStep, Replicas
 from stages.notify import EscalationStep, News, Notify
 from stages.plan import PlanSpec, WatchPhaseSection
 from stages.problems import Path, listed, suggestion
@@ -84,7 +84,7 @@ def _of_scope(part: Any, path: Path) -> Iterator[Reference]:
             yield "gate", part.gate, (*path, "gate")
         else:
             yield from _each("gate", part.gate, (*path, "gate"))
-    if isinstance(part, Source | DrainSection | SuccessCriterion) and part.source is not None:
+    if isinstance(part, Source | DrainSection | Replicas | SuccessCriterion) and part.source is not None:
         yield "source", part.source, (*path, "source")
     if isinstance(part, Check | Action | Criterion | Gate | Stage):
         yield from _each("environment", part.environments, (*path, "environments"))

@@ -8,14 +8,14 @@ from stages.actions import SqlAction
 from stages.checks import Source
 from stages.gates import Gate
 from stages.kinds.base import Stage
-from stages.kinds.exposure import DrainSection
-from stages.kinds.migration import MigrationStage
+from stages.kinds.exposure import DrainSection, Replicas
+from stages.kinds.migration import Alembic, MigrationStage
 from stages.promql import InvalidQuery, lookback_seconds
 from stages.review.view import Finding, View
 from stages.success import SuccessCriterion
 from stages.walk import Place
 
-_MEASURED = (Source, DrainSection, SuccessCriterion)
+_MEASURED = (Source, DrainSection, Replicas, SuccessCriterion)
 
 
 def review_needs(view: View) -> Iterator[Finding]:
@@ -24,6 +24,7 @@ def review_needs(view: View) -> Iterator[Finding]:
             continue
         yield from _needs_prometheus(view, place)
         yield from _needs_database(view, place)
+        yield from _needs_no_image(view, place)
 
 
 def _needs_prometheus(view: View, place: Place) -> Iterator[Finding]:
@@ -39,6 +40,15 @@ def _needs_prometheus(view: View, place: Place) -> Iterator[Finding]:
     if spec.prometheus is None and (section is None or section.prometheus is None):
         message = "a query needs a Prometheus: name its url under spec.prometheus, of the environment, or as a source"
         yield (*place.path, "query"), message
+
+
+def _needs_no_image(view: View, place: Place) -> Iterator[Finding]:
+    if isinstance(place.part, Alembic) and view.document.spec.commands.image is not None:
+        message = (
+            "Alembic is run where the controller is, and not in an image; leave commands.image out, or call it as a "
+            "command: migrations: [{command: [alembic, upgrade, head], probe: [...], irreversible: ...}]"
+        )
+        yield place.path, message
 
 
 def _needs_database(view: View, place: Place) -> Iterator[Finding]:

@@ -6,9 +6,12 @@ from stages.criteria.threshold import Threshold
 from stages.gates import Gate
 from stages.kinds.base import names
 from stages.kinds.exposure import ExposureStage
+from stages.kinds.version import VersionStage
+from stages.review.addresses import address_warnings
 from stages.review.flag_systems import flag_system_warnings
 from stages.review.gates import gate_warnings
 from stages.review.view import Finding, View
+from stages.review.workloads import workload_warnings
 from stages.triggers import Trigger
 
 
@@ -16,12 +19,18 @@ def warnings(view: View) -> Iterator[Finding]:
     yield from _unused_gates(view)
     yield from flag_system_warnings(view)
     yield from gate_warnings(view)
+    yield from address_warnings(view)
+    yield from workload_warnings(view)
     for place in view.places:
         part = place.part
-        if isinstance(part, ExposureStage) and not part.gate and not any(step.gate for step in part.steps):
+        if isinstance(part, ExposureStage | VersionStage) and not _has_gate(part):
             yield place.path, f"the stage {part.name!r} has no gate: it goes up by time alone"
         if isinstance(part, Threshold) and not part.for_seconds and not (isinstance(part, Trigger) and part.by_hand):
             yield place.path, f"{part.name!r} has no 'for': one bad look decides"
+
+
+def _has_gate(stage: ExposureStage | VersionStage) -> bool:
+    return bool(stage.gate) or (isinstance(stage, ExposureStage) and any(step.gate for step in stage.steps))
 
 
 def _unused_gates(view: View) -> Iterator[Finding]:

@@ -78,10 +78,16 @@ class Outlook:
 
     def bounds(self, chance: ArrayLike, ahead_hours: ArrayLike) -> tuple[Numbers, Numbers]:
         """What ``y`` is below, and above, with *chance* each in an hour so far ahead. Shape (...)."""
-        ahead = np.asarray(ahead_hours, np.float64)[..., None]
-        spread = np.sqrt(self.variances + ahead * self.hourly)
-        lower = -_upper_quantile(self.weights, -self.means, spread, chance)
-        return lower, _upper_quantile(self.weights, self.means, spread, chance)
+        lower = -_upper_quantile(self.weights, -self.means, self._spread(ahead_hours), chance)
+        return lower, self.upper(chance, ahead_hours)
+
+    def upper(self, chance: ArrayLike, ahead_hours: ArrayLike) -> Numbers:
+        """The second of :meth:`bounds` alone."""
+        return _upper_quantile(self.weights, self.means, self._spread(ahead_hours), chance)
+
+    def _spread(self, ahead_hours: ArrayLike) -> Numbers:
+        spread: Numbers = np.sqrt(self.variances + np.asarray(ahead_hours, np.float64)[..., None] * self.hourly)
+        return spread
 
 
 def outlook(y: Numbers, variance: Numbers) -> Outlook:

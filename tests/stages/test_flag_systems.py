@@ -3,6 +3,7 @@
 import pytest
 
 from stages.actions.flag import FlagAction
+from stages.cluster import Kubernetes
 from stages.flag_spec import FlagSpec
 from stages.flag_systems import FlagdSystem, PlacedFlag, UnleashSystem, place_of
 from stages.load import from_raw
@@ -72,6 +73,48 @@ def test_a_file_may_be_another_one_in_each_environment() -> None:
     ]
 
 
+def in_clusters(system: str, more: str = "") -> dict[str, FlagdSystem]:
+    program = load(plan(f"flagd: {{{system}}}", more=more)).to_program()
+    found = {one.name: place_of(one.flags, "batches") for one in program.environments}
+    return {name: place.system for name, place in found.items() if place and isinstance(place.system, FlagdSystem)}
+
+
+CLUSTERS = """\
+  kubernetes: {context: main, namespace: shop}
+  environments:
+    - {name: staging, kubernetes: {namespace: shop-staging}}
+    - {name: production, flag_systems: {main: live-flags}}
+"""
+
+
+def test_an_object_is_in_the_cluster_of_its_environment_unless_it_says_another() -> None:
+    found = in_clusters("config_map: flags, key: all.json, kubernetes: {context: flags}", CLUSTERS)
+    assert found == {
+        name: FlagdSystem(config_map=object_, key="all.json", kubernetes=Kubernetes(context="flags", namespace=where))
+        for name, object_, where in (("staging", "flags", "shop-staging"), ("production", "live-flags", "shop"))
+    }
+    found = in_clusters("feature_flag: flags", CLUSTERS)
+    assert found["staging"] == FlagdSystem(
+        feature_flag="flags", kubernetes=Kubernetes(context="main", namespace="shop-staging")
+    )
+
+
+def test_a_config_map_has_its_flags_under_the_key_of_a_file() -> None:
+    assert in_clusters("config_map: flags")["production"].key == "flags.json"
+
+
+@pytest.mark.parametrize(
+    ("system", "claim"),
+    (
+        ("config_map: flags", "flag:main/shop/configmap/live-flags/flags.json/batches"),
+        ("feature_flag: flags", "flag:main/shop/featureflag/live-flags/batches"),
+    ),
+)
+def test_a_flag_of_an_object_is_one_whatever_plans_call_their_environments(system: str, claim: str) -> None:
+    program = load(plan(f"flagd: {{{system}}}", more=CLUSTERS)).to_program()
+    assert claim in program.claims()
+
+
 def test_a_kept_plan_means_the_same() -> None:
     loaded = load(plan())
     kept = from_raw(loaded.raw, loaded.files)
@@ -113,6 +156,35 @@ def test_the_target_keeps_its_name_and_the_claim_is_the_features() -> None:
         (
             plan(UNLEASH.replace("{env: UNLEASH_TOKEN}", '"*:*.abc"')),
             "spec.flag_systems.main.unleash.token: ",
+        ),
+        (plan("flagd: {}"), "spec.flag_systems.main.flagd: flagd is one of file, config_map and feature_flag"),
+        (
+            plan("flagd: {file: a, config_map: a}"),
+            "spec.flag_systems.main.flagd: flagd is one of file, config_map and feature_flag",
+        ),
+        (
+            plan("flagd: {file: a, kubernetes: {namespace: b}}"),
+            "spec.flag_systems.main.flagd: a file is in no cluster; leave kubernetes out, or name a config_map",
+        ),
+        (
+            plan("flagd: {feature_flag: a, key: b}"),
+            "spec.flag_systems.main.flagd: key is one of a ConfigMap's keys, and no config_map is named",
+        ),
+        (
+            plan("flagd: {config_map: My_Flags}"),
+            "spec.flag_systems.main.flagd.config_map: the name of an object in Kubernetes is expected, such as search",
+        ),
+        (
+            plan("flagd: {config_map: flags, key: a/b}"),
+            "spec.flag_systems.main.flagd.key: a key of a ConfigMap is expected, such as flags.json, not 'a/b'",
+        ),
+        (
+            plan("flagd: {feature_flag: flags}", more="  environments: [{name: x, flag_systems: {main: a/b.json}}]\n"),
+            "spec.environments[0].flag_systems.main: the name of an object in Kubernetes is expected, such as search",
+        ),
+        (
+            plan("flagd: {feature_flag: flags}", flag=", targets: {team: [qa]}"),
+            "spec.flags.batches.targets: batches is in flagd, where a run sets a state and a percentage only; set",
         ),
         (
             plan(flag=", targets: {team: [qa]}"),
@@ -159,7 +231,10 @@ def test_what_a_system_cannot_do_is_told_at_its_place(text: str, sentence: str) 
     assert any(one.startswith(sentence) for one in found), found
 
 
-@pytest.mark.parametrize("system", ("flagd: {file: x.json}", UNLEASH.replace("token", "environment: live, token")))
+@pytest.mark.parametrize(
+    "system",
+    ("flagd: {file: x.json}", "flagd: {config_map: flags}", UNLEASH.replace("token", "environment: live, token")),
+)
 def test_two_environments_may_not_raise_a_flag_in_one_place(system: str) -> None:
     environments = "  environments: [{name: staging}, {name: production}]\n"
     (sentence,) = sentences(plan(system, more=environments))

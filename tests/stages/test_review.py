@@ -8,6 +8,10 @@ from stages.review import review
 from stages.review.view import make_view
 from tests.stages.plans import SMALL, changed, load, problems, the_problem, with_lines, with_step
 
+VERSION = (
+    "    - {name: v, kind: version, workload: deployment/x, canary: deployment/y, image: 'app:2', percentages: [5]}\n"
+)
+
 
 def message(found: str) -> str:
     """Without the file, line and column."""
@@ -244,27 +248,41 @@ def test_a_window_across_time_zones_that_overlap_is_open() -> None:
 @pytest.mark.parametrize(
     ("text", "what"),
     (
-        (with_step("{scale: deployment/x, replicas: 2}"), "scaling a workload"),
-        (with_step("{image: deployment/x, to: y}"), "setting an image"),
-        (with_step("{apply: k8s/x.yaml}"), "applying a manifest"),
-        (with_step("{restart: deployment/x, undo: none}"), "restarting a workload"),
-        (with_step("{job: k8s/x.yaml, undo: none}"), "running a Kubernetes job"),
-        (with_lines("kubernetes: {namespace: x}"), "Kubernetes settings"),
-        (with_lines("commands: {image: x}"), "running commands in an image"),
-        (with_lines("commands: {service_account: x}"), "running commands under a service account"),
-        (with_lines("commands: {vars: {A: {secret: x/y}}}"), "secrets of Kubernetes (use env or file)"),
-        (with_lines("deletionPolicy: rollback"), "a rollback when the object is deleted"),
         (with_lines("notify: {channels: {a: {slack: {}}}}"), "Slack channels (use webhook)"),
         (with_lines("notify: {channels: {a: {email: {}}}}"), "e-mail channels (use webhook)"),
-        (changed("name: small", "name: small, namespace: x"), "namespaces"),
         (
-            SMALL + "    - {name: v, kind: version, workload: d/x, image: y, percentages: [5]}\n",
-            "stages of kind version",
+            SMALL + VERSION.replace("image:", "route: httproute/x, image:"),
+            "shifting traffic by a route",
         ),
     ),
 )
 def test_what_a_later_version_brings_is_refused_and_not_ignored(text: str, what: str) -> None:
     assert message(the_problem(text)).endswith(f": not in this version yet, but in a later one: {what}")
+
+
+def test_commands_may_run_in_an_image() -> None:
+    text = with_lines(
+        "commands: {image: 'tools:1', service_account: x, user: 1000, resources: {limits: {memory: 1Gi}}}"
+    )
+    (environment,) = load(text).to_program().environments
+    pod = environment.site.command_pod
+    assert pod is not None
+    assert (pod.image, pod.service_account, pod.user, pod.limits) == ("tools:1", "x", 1000, {"memory": "1Gi"})
+    assert not pod.has_files
+    assert not pod.has_secrets
+
+
+@pytest.mark.parametrize("field", ("service_account: x", "user: 1000", "resources: {}"))
+def test_what_only_an_image_has_needs_one(field: str) -> None:
+    problem = the_problem(with_lines(f"commands: {{{field}}}"))
+    name = field.partition(":")[0]
+    assert message(problem) == f"spec.commands: {name} is for commands that run in an image; name that too (image)"
+
+
+def test_alembic_runs_in_no_image() -> None:
+    text = SMALL + "    - {name: m, kind: migration, alembic: {}}\n"
+    problem = the_problem(with_lines("commands: {image: 'tools:1'}", text=text))
+    assert "Alembic is run where the controller is, and not in an image" in message(problem)
 
 
 def test_the_list_of_what_comes_later_names_fields_that_exist() -> None:

@@ -65,7 +65,8 @@ def _inherited(entry: ev.InheritedTarget, order: int, at: float) -> TargetState:
         before=entry.before,
         existed=entry.existed,
         value=entry.value,
-        touches={f"{entry.environment}/{entry.stage}": touch},
+        touches={f"{entry.environment}/{stage}": touch for stage in (entry.stage, *entry.also)},
+        cut_short=entry.cut_short,
     )
 
 

@@ -9,6 +9,7 @@ from orchestrator.core.phases import Phase, Reason
 from orchestrator.core.state import (
     Hold,
     NodeState,
+    NoReturn,
     Rollback,
     State,
     drop,
@@ -36,6 +37,9 @@ def _rollback_started(state: State, event: ev.RollbackStarted, at: float) -> Sta
     started = state.with_changes(rollback=rollback, outstanding=voided, holds=holds, waiting=waiting)
     if event.scope:
         return started
+    if event.no_return is not None:
+        stage, order = event.no_return
+        started = started.with_changes(no_return=NoReturn(state.cursor.environment, stage, at, order, {}))
     return started.with_changes(phase=Phase.ROLLING_BACK, leg=None, entered_at=at, entry_at=at, answers={})
 
 

@@ -64,8 +64,13 @@ def _released(state: State, flag: str, found: Any) -> State:
     return state.with_changes(restores=put(state.restores, flag, wanted))
 
 
+def _looked_at(state: State, target: str, at: float) -> State:
+    """What was seen before it was said how a target stands counts no more, such as a look in an older checkpoint."""
+    return state.with_changes(changed_at=put(state.changed_at, target, at))
+
+
 def _drift_found(state: State, event: ev.DriftFound, at: float) -> State:
-    state = state.with_changes(drift=put(state.drift, event.target, event.found))
+    state = _looked_at(state, event.target, at).with_changes(drift=put(state.drift, event.target, event.found))
     target = state.targets[event.target]
     if target.kind is not TargetKind.FLAG or not isinstance(event.found, dict) or not isinstance(event.expected, dict):
         return state
@@ -75,7 +80,7 @@ def _drift_found(state: State, event: ev.DriftFound, at: float) -> State:
 
 
 def _drift_gone(state: State, event: ev.DriftGone, at: float) -> State:
-    return state.with_changes(
+    return _looked_at(state, event.target, at).with_changes(
         drift=drop(state.drift, event.target),
         pins={key: pin for key, pin in state.pins.items() if key != (PERSON, event.target) or pin.kept},
     )
@@ -93,13 +98,13 @@ def _kill_switched(state: State, event: ev.KillSwitched, at: float) -> State:
 
 
 def _target_resolved(state: State, event: ev.TargetResolved, at: float) -> State:
-    target = state.targets[event.target]
-    if event.taken_as != "not_done":
-        target = replace(target, resolved=event.reason or "resolved")
+    target, entry = state.targets[event.target], state.outstanding.get(event.target)
+    if event.taken_as != "not_done" or entry is None:  # what was under way may have happened
+        cut_short = target.cut_short or entry is not None
+        target = replace(target, resolved=event.reason or "resolved", cut_short=cut_short)
     if event.target in state.drift:
         target = replace(target, value=state.drift[event.target])
-    entry = state.outstanding.get(event.target)
-    state = state.with_changes(
+    state = _looked_at(state, event.target, at).with_changes(
         drift=drop(state.drift, event.target),
         outstanding=drop(state.outstanding, event.target),
         targets=put(state.targets, event.target, target),

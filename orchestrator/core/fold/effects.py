@@ -20,6 +20,9 @@ from orchestrator.core.state import (
 from stages.effects import TargetKind, is_partial
 from stages.values import Json
 
+PARTLY = frozenset({TargetKind.SCHEMA, TargetKind.WORKLOAD, TargetKind.OBJECT})
+"""What may be refused in the midst of a change: it then stands as it was observed, and is still to be undone."""
+
 
 def walks_of_step(state: State) -> tuple[str, ...]:
     cursor = state.cursor
@@ -47,9 +50,10 @@ def _effect_requested(state: State, event: ev.EffectRequested, at: float) -> Sta
     count = state.effect_count + 1
     target = state.targets[effect.target]
     key = f"{effect.environment}/{effect.stage}"
+    is_scaling = effect.walk is None and effect.target_kind is TargetKind.WORKLOAD  # which keeps its stage's place
     if effect.node is None and key not in target.touches:
         target = replace(target, touches=put(target.touches, key, Touch(target.value, effect.undo, count, at)))
-    elif effect.node is None:
+    elif effect.node is None and not is_scaling:
         target = replace(target, touches=put(target.touches, key, replace(target.touches[key], order=count)))
     nodes = state.rollback
     if effect.node is not None and nodes is not None:
@@ -79,15 +83,15 @@ def _effect_finished(state: State, event: ev.EffectFinished, at: float) -> State
     entry = state.outstanding[event.target]
     state = state.with_changes(outstanding=drop(state.outstanding, event.target))
     target = state.targets[event.target]
-    is_seen = event.state != "refused" or entry.effect.target_kind is TargetKind.SCHEMA  # which may stop on its way
+    is_seen = event.state != "refused" or entry.effect.target_kind in PARTLY
     if event.observed is not None and is_seen:
         target = replace(target, value=event.observed)
     drift = state.drift
     if event.target in drift and event.state == "done" and str(entry.effect.walk).startswith("trigger:"):
         target, drift = _changed_beneath(state, event)
-    partly = event.state == "refused" and target.kind is TargetKind.SCHEMA and event.observed is not None
-    target = replace(target, cut_short=event.state == "cancelled" or partly)
-    is_changed = event.state == "done" or entry.void or event.observed is not None  # a clean refusal changed nothing
+    target = replace(target, cut_short=_is_cut_short(target, entry, event))
+    is_beside = entry.effect.walk is None and entry.effect.node is None  # scaling: decided anew by a look after this
+    is_changed = event.state == "done" or entry.void or event.observed is not None or is_beside  # else nothing was
     state = state.with_changes(
         targets=put(state.targets, event.target, target),
         changed_at=put(state.changed_at, event.target, at) if is_changed else state.changed_at,
@@ -110,6 +114,16 @@ def _effect_finished(state: State, event: ev.EffectFinished, at: float) -> State
     return state.with_changes(walks=put(state.walks, entry.effect.walk, failed))
 
 
+def _is_cut_short(target: TargetState, entry: Outstanding, event: ev.EffectFinished) -> bool:
+    """Whether the target may stand anywhere between, unless the effect is done or met somebody else's change."""
+    if event.state == "done" or event.changed_by is not None:
+        return False
+    if entry.effect.target_kind in (TargetKind.WORKLOAD, TargetKind.OBJECT):
+        return True  # a try before the one that was refused, in an earlier life even, may have changed it
+    partly = event.state == "refused" and entry.effect.target_kind in PARTLY and event.observed is not None
+    return target.cut_short or entry.void or partly
+
+
 def _changed_beneath(state: State, event: ev.EffectFinished) -> tuple[TargetState, Mapping[str, Json]]:
     """A trigger changed a flag that somebody had changed: its keys are the run's, the others wait to be decided."""
     target, found, now = state.targets[event.target], state.drift[event.target], event.observed or {}
@@ -121,7 +135,7 @@ def _changed_beneath(state: State, event: ev.EffectFinished) -> tuple[TargetStat
 def exposure_changed(state: State, entry: Outstanding, at: float) -> State:
     """A raise that is done brings its own step's gate into force, from now on."""
     step = state.step
-    if step is None or step.exposure_flag is None or state.leg is not Leg.ACTING:
+    if step is None or not step.is_exposure or state.leg is not Leg.ACTING:
         return state
     if entry.effect.walk != walks_of_step(state)[0]:
         return state
@@ -160,12 +174,7 @@ def _act_finished(state: State, event: ev.ActFinished, at: float) -> State:
     walk = next_act(state.walk(event.walk), skipped=event.skipped)
     state = state.with_changes(walks=put(state.walks, event.walk, walk))
     step = state.step
-    if (
-        step is None
-        or step.exposure_flag is None
-        or state.leg is not Leg.ACTING
-        or event.walk != walks_of_step(state)[0]
-    ):
+    if step is None or not step.is_exposure or state.leg is not Leg.ACTING or event.walk != walks_of_step(state)[0]:
         return state
     return state.with_changes(gate_ref=GateRef(state.cursor, at, state.seq + 1))
 

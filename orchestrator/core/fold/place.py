@@ -102,7 +102,8 @@ def _acknowledged(state: State, event: ev.Acknowledged, at: float) -> State:
 
 
 def _gate_failed(state: State, event: ev.GateFailed, at: float) -> State:
-    return state
+    """Nothing overrides a failing gate: what a person overrode before was another matter."""
+    return state.with_changes(advanced_seq=0)
 
 
 HANDLERS: dict[type[ev.Event], Handler] = {

@@ -22,11 +22,12 @@ from orchestrator.core.effect import Effect, EffectState, Outcome
 from orchestrator.core.events import Event, InheritedTarget, PlanDocument, RunStarted
 from orchestrator.core.fold import apply, begin
 from orchestrator.core.moment import Moment
-from orchestrator.core.outcomes import outcome_events
+from orchestrator.core.outcomes import outcome_events, was_changed_elsewhere
 from orchestrator.core.state import State
 from orchestrator.core.timing import accumulate
 from orchestrator.core.view import status
 from stages.checks import Standing
+from stages.cluster import ApplyManifest, RestartWorkload, RunJob, ScaleWorkload, SetImage, SetVersion
 from stages.compile import environment_names
 from stages.criteria.base import Judgement, Measurement, MeasurementState, Memory, SeriesValue, Setting
 from stages.criteria.judging import judge
@@ -133,16 +134,20 @@ class Drive:
             effect = entry.effect
             retry = self.evidence.retries.get(effect.id)
             if entry.void:
-                self._append(outcome_events(entry, Outcome(state=EffectState.UNKNOWN, detail="void"))[0])
+                void = Outcome(state=EffectState.UNKNOWN, detail="void")
+                self._append(outcome_events(entry, void, forward=self.state.forward)[0])
                 continue
             if isinstance(effect.operation, RunBackfill) and self.now - entry.since < 10.0:
                 continue  # a slice takes its time
             if entry.unknown or (retry is not None and retry.due_at > self.now):
                 continue
             outcome = self._outcome(effect)
-            events, again = outcome_events(entry, outcome)
+            events, again = outcome_events(entry, outcome, forward=self.state.forward)
             if again:
                 self.evidence = ev.note_retry(self.evidence, effect.id, self.now + 5.0)
+            if was_changed_elsewhere(effect, outcome):
+                seen = ev.SeenAt(self.now, outcome.observed, changed_by=outcome.changed_by)
+                self.evidence = ev.note_seen(self.evidence, effect.target, seen)
             self._append(events)
 
     def _outcome(self, effect: Effect) -> Outcome:
@@ -163,6 +168,14 @@ class Drive:
                 value = {"called": effect.id}
             case RunAlembic():
                 value = {"current": operation.revision if operation.direction == "up" else operation.to, "pending": []}
+            case ScaleWorkload():
+                value = {"replicas": operation.replicas}
+            case SetImage():
+                value = {"container": operation.container, "image": operation.image}
+            case SetVersion():
+                value = operation.version.value()
+            case RestartWorkload() | ApplyManifest() | RunJob():
+                value = {"effect": effect.id}
             case RunBackfill():
                 value = {"done": True, "position": 1, "rows": 1, "of": 1}
         self.world[effect.target] = value

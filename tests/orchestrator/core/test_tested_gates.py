@@ -149,6 +149,16 @@ def test_a_plain_bake_is_baked_whole_whatever_the_evidence() -> None:
     assert between(drive) == [pytest.approx(600, abs=2)] * 2
 
 
+def test_a_look_that_is_due_when_the_bake_is_full_is_waited_for() -> None:
+    drive = Drive(plan())
+    drive.judgements = {"errors": says()}
+    baking(drive)
+    begun = drive.now
+    drive.judgements = {"errors": lambda one: says(Verdict.FAIL if one.now - begun >= 596 else Verdict.PASS)(one)}
+    drive.run_until(lambda: drive.state.rollback is not None or drive.state.cursor.step > 0)
+    assert drive.state.rollback is not None
+
+
 def test_the_journal_says_that_a_step_was_left_on_evidence_and_on_how_much() -> None:
     spec = plan()
     spec["stages"][0]["bake"] = {"min": "2m", "max": "10m"}

@@ -56,7 +56,9 @@ def test_the_next_interval_begins_where_the_last_one_ended() -> None:
 
 
 def test_an_interval_ends_with_the_warm_up() -> None:
-    assert interval_of(SETTING, counted_to(1050.0), 1120.0) == Interval(1050.0, 1060.0, is_warmup=True)
+    assert interval_of(SETTING, counted_to(1050.0), 1120.0) == Interval(
+        1050.0, 1060.0, is_warmup=True, ends_warmup=True
+    )
     assert interval_of(SETTING, counted_to(1060.0), 1120.0) == Interval(1060.0, 1105.0, is_warmup=False)
 
 
@@ -72,7 +74,9 @@ def test_nothing_of_before_a_step_is_counted() -> None:
 
 def test_nothing_of_before_a_person_dropped_the_evidence_is_counted() -> None:
     setting = replace(SETTING, evidence_from=5000.0)
-    assert interval_of(setting, counted_to(4000.0), 5100.0) == Interval(5000.0, 5060.0, is_warmup=True)
+    assert interval_of(setting, counted_to(4000.0), 5100.0) == Interval(
+        5000.0, 5060.0, is_warmup=True, ends_warmup=True
+    )
 
 
 def test_an_interval_is_at_most_an_hour_long() -> None:

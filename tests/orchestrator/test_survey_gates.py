@@ -12,8 +12,8 @@ from flags.exposure_names import BAND_ENDS, BANDS
 from orchestrator.errors import Temporary
 from orchestrator.findings import Finding, Level
 from orchestrator.ports import Scene, Seen, scene_of
-from orchestrator.rehearsal import rehearse
-from orchestrator.rehearsal_gates import rehearse_gates
+from orchestrator.survey import survey
+from orchestrator.survey_gates import survey_gates
 from stages.checks import Source
 from stages.compile import compile_plan
 from stages.criteria.base import (
@@ -194,9 +194,9 @@ async def found(served: Served, written: dict[str, Any]) -> list[Finding]:
     document = StagedRollout.model_validate(plan_of(written))
     program = compile_plan([("production", document)], "d", {})
     observers = {"observe_flag": served}
-    world: Any = SimpleNamespace(clock=served, observers=observers, measurer=served)
+    world: Any = SimpleNamespace(clock=served, observers=observers, measurer=served, cluster=None)
     environment = program.environments[0]
-    return await rehearse_gates(program, environment, world, scene_of(program, "production"))
+    return await survey_gates(program, environment, world, scene_of(program, "production"))
 
 
 async def told(served: Served, written: dict[str, Any], level: Level | None = None) -> list[str]:
@@ -247,8 +247,8 @@ async def test_a_query_with_far_too_many_series_is_a_warning_whatever_they_say()
     served.values["up"] = [1.0] * 100_000
     written = spec({"query": "up", "fail": "> 5"})
     program = compile_plan([("production", StagedRollout.model_validate(plan_of(written)))], "d", {})
-    world: Any = SimpleNamespace(clock=served, observers={"observe_flag": served}, measurer=served)
-    (warning,) = [one.sentence for one in await rehearse(program, world) if one.level is Level.WARNING]
+    world: Any = SimpleNamespace(clock=served, observers={"observe_flag": served}, measurer=served, cluster=None)
+    (warning,) = [one.sentence for one in await survey(program, world) if one.level is Level.WARNING]
     assert warning.startswith("it answers with 100,000 series, of which the worst alone decides; add up or select")
 
 

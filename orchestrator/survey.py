@@ -1,8 +1,11 @@
 """A plan held against the world before it is run: what can be seen without changing anything.
 
-Flags are looked up, queries asked once, SQL files looked at in their database, and the way back is gone through on
-paper: what would stay, and why. Nothing here starts or writes, and the only command that is run is a team's own
-Alembic, which is asked where its database stands.
+Flags are looked up, queries asked once, SQL files looked at in their database, clusters asked for what is there and
+allowed, and the way back is gone through on paper: what would stay, and why. Nothing here starts or writes, and the
+only command that is run is a team's own Alembic, which is asked where its database stands.
+
+``rollout validate`` shows it. What a run *does* is shown by :mod:`orchestrator.rehearse`, which walks the plan in a
+simulated world and asks nobody.
 """
 
 import asyncio
@@ -12,13 +15,14 @@ from orchestrator.core.events import PlanDocument
 from orchestrator.errors import RolloutError
 from orchestrator.findings import Finding, Level
 from orchestrator.ports import Scene, SecretSource, World, scene_of
-from orchestrator.rehearsal_gates import many_series, rehearse_gates
+from orchestrator.survey_cluster import survey_cluster
+from orchestrator.survey_gates import many_series, survey_gates
 from stages.criteria.base import Measurement, MeasurementState, Memory, Verdict
 from stages.criteria.threshold import Threshold, judge
 from stages.effects import ObserveAlembic, ObserveFlag, ObserveProbe, ObserveSql, TargetKind
 from stages.flag_spec import percentage_of
 from stages.plan import StagedRollout
-from stages.problems import Mark, Problem, problem
+from stages.problems import Mark, Path, Problem, problem
 from stages.step import Act, EnvironmentProgram, Program, StageProgram
 from stages.values import Json, SecretRef
 from stages.walk import places
@@ -27,15 +31,17 @@ MOST_AT_ONCE = 8
 MOST_SHOWN = 8
 
 
-async def rehearse(program: Program, world: World) -> list[Finding]:
+async def survey(program: Program, world: World) -> list[Finding]:
     """Everything that was found, errors first. Bounded by the time limits of what is asked."""
     found: list[Finding] = []
     for environment in program.environments:
         scene = scene_of(program, environment.name, run=program.name)
         found += await _flags(environment, world, scene)
         found += await _criteria(environment, world, scene)
-        found += await rehearse_gates(program, environment, world, scene)
+        found += await survey_gates(program, environment, world, scene)
         found += await _schema(environment, world, scene)
+        if world.cluster is not None:
+            found += await survey_cluster(program.name, environment, world.cluster)
         found += list(what_would_stay(environment))
     order = list(Level)
     return sorted(found, key=lambda one: order.index(one.level))
@@ -217,18 +223,25 @@ def _policy(on_rollback: str, lost: str | None) -> str | None:
     return f"somebody is asked{told}" if on_rollback == "ask" else f"the schema stays unless somebody asks for it{told}"
 
 
+def secrets_of(documents: Sequence[PlanDocument]) -> list[tuple[Path, SecretRef]]:
+    """Every reference to a secret in the place of its environment, with where it stands."""
+    return [
+        (place.path, place.part)
+        for document in documents
+        for place in places(StagedRollout.model_validate(document.plan))
+        if isinstance(place.part, SecretRef) and place.is_for(document.environment)
+    ]
+
+
 def missing_secrets(documents: Sequence[PlanDocument], secrets: SecretSource, directory: str | None) -> list[Problem]:
     """References to secrets that lead nowhere where this controller runs, each once."""
     found: dict[str, Problem] = {}
-    for document in documents:
-        for place in places(StagedRollout.model_validate(document.plan)):
-            if not isinstance(place.part, SecretRef) or not place.is_for(document.environment):
-                continue
-            try:
-                secrets.resolve(place.part, directory)
-            except RolloutError as error:
-                found.setdefault(f"{place.path}", problem(Mark("the plan"), place.path, str(error)))
+    for path, reference in secrets_of(documents):
+        try:
+            secrets.resolve(reference, directory)
+        except RolloutError as error:
+            found.setdefault(f"{path}", problem(Mark("the plan"), path, str(error)))
     return list(found.values())
 
 
-__all__ = ["Finding", "Level", "lint_migrators", "missing_secrets", "rehearse", "what_would_stay"]
+__all__ = ["Finding", "Level", "lint_migrators", "missing_secrets", "secrets_of", "survey", "what_would_stay"]

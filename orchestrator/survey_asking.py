@@ -1,4 +1,4 @@
-"""What a rehearsal asks of a Prometheus about the counters that gates count: how many, how old, of what kind, how fast.
+"""What a survey asks of a Prometheus about the counters that gates count: how many, how old, of what kind, how fast.
 
 Asked through the measurer that runs use. Raises ``Unanswered`` where the server does not answer.
 """

@@ -5,7 +5,7 @@ from typing import Any
 
 from orchestrator.errors import Temporary
 from orchestrator.ports import Scene, Seen
-from orchestrator.rehearsal import Finding, Level, rehearse
+from orchestrator.survey import Finding, Level, survey
 from stages.checks import Source
 from stages.compile import compile_plan
 from stages.criteria.base import NOTHING_WANTED, Measurement, MeasurementState, SeriesValue, Wanted
@@ -54,8 +54,8 @@ async def found(answers: Answers, spec: dict[str, Any] | None = None) -> list[Fi
     document = StagedRollout.model_validate(plan_of(spec or SPEC))
     program = compile_plan([("production", document)], "d", {"1.sql": "select 1"})
     observers = {"observe_flag": answers, "observe_sql": answers}
-    world: Any = SimpleNamespace(clock=answers, observers=observers, measurer=answers)
-    return await rehearse(program, world)
+    world: Any = SimpleNamespace(clock=answers, observers=observers, measurer=answers, cluster=None)
+    return await survey(program, world)
 
 
 def sentences(findings: list[Finding], level: Level) -> list[str]:

@@ -19,7 +19,7 @@ from flags.exposure_names import ARM, CANARY, CONTROL, ERROR, SECONDS, bands_bel
 from orchestrator.errors import RolloutError
 from orchestrator.findings import Finding, Level
 from orchestrator.ports import Scene, World
-from orchestrator.rehearsal_asking import Asker, Counters, Luck, Unanswered
+from orchestrator.survey_asking import Asker, Counters, Luck, Unanswered
 from stages import sight
 from stages.checks import Source
 from stages.criteria import AnyCriterion, Change, Compare, Latency, Ratio, Slo, Threshold
@@ -50,9 +50,7 @@ def many_series(measured: Measurement) -> str | None:
     return f"{many}; add up or select what is meant (sum, max, matchers)"
 
 
-async def rehearse_gates(
-    program: Program, environment: EnvironmentProgram, world: World, scene: Scene
-) -> list[Finding]:
+async def survey_gates(program: Program, environment: EnvironmentProgram, world: World, scene: Scene) -> list[Finding]:
     """Bounded by the time limits of what is asked."""
     slots = asyncio.Semaphore(MOST_AT_ONCE)
 

@@ -20,7 +20,7 @@ from orchestrator.adapters.sources import SourceReader
 from orchestrator.errors import Temporary
 from orchestrator.findings import Finding, Level
 from orchestrator.ports import scene_of
-from orchestrator.rehearsal_gates import rehearse_gates
+from orchestrator.survey_gates import survey_gates
 from stages.compile import compile_plan
 from stages.plan import StagedRollout
 from tests.orchestrator.core.drive import plan_of
@@ -89,7 +89,7 @@ class _Away:
         raise Temporary("no flags here")
 
 
-async def rehearsed(prometheus: PastPrometheus, end: float, criterion: dict[str, Any]) -> list[Finding]:
+async def surveyed(prometheus: PastPrometheus, end: float, criterion: dict[str, Any]) -> list[Finding]:
     written = {
         "prometheus": {"url": prometheus.url, "scrape_interval": f"{SCRAPE_SECONDS}s"},
         "flags": {"beta": {}},
@@ -112,7 +112,7 @@ async def rehearsed(prometheus: PastPrometheus, end: float, criterion: dict[str,
     clock = SimpleNamespace(now=lambda: end)
     world: Any = SimpleNamespace(clock=clock, observers={"observe_flag": _Away()}, measurer=measurer)
     try:
-        return await rehearse_gates(program, program.environments[0], world, scene_of(program, "production"))
+        return await survey_gates(program, program.environments[0], world, scene_of(program, "production"))
     finally:
         await client.close()
 
@@ -122,7 +122,7 @@ def sentences(found: list[Finding], level: Level) -> list[str]:
 
 
 async def test_the_arms_of_a_flag_are_added_up_from_its_bands(prometheus: PastPrometheus, end: float) -> None:
-    found = await rehearsed(prometheus, end, {"compare": {"max_increase": "5%"}})
+    found = await surveyed(prometheus, end, {"compare": {"max_increase": "5%"}})
     assert [one for one in found if one.level is not Level.NOTE] == []
     (seen,) = [one for one in sentences(found, Level.NOTE) if "it sees" in one]
     match = re.fullmatch(
@@ -139,25 +139,25 @@ async def test_arms_by_labels_are_counted_apart(prometheus: PastPrometheus, end:
         "selector": "{}",
         "arms": {"canary": '{track="canary"}', "control": '{track="stable"}'},
     }
-    found = await rehearsed(prometheus, end, criterion)
+    found = await surveyed(prometheus, end, criterion)
     assert [one for one in found if one.level is not Level.NOTE] == []
     assert re.search(r"at 5[01] events/s with (0\.99|1) % bad it sees", sentences(found, Level.NOTE)[0])
 
 
 async def test_edges_of_a_histogram_are_found(prometheus: PastPrometheus, end: float) -> None:
     arms = {"canary": '{track="canary"}', "control": '{track="stable"}'}
-    found = await rehearsed(prometheus, end, {"latency": {"histogram": "seconds", "arms": arms}})
+    found = await surveyed(prometheus, end, {"latency": {"histogram": "seconds", "arms": arms}})
     notes = sentences(found, Level.NOTE)
     assert any("of events slower than 0.5: at 50 events/s with 10 % bad" in one for one in notes)
     assert any("of events slower than 1: at 50 events/s with 1 % bad" in one for one in notes)
     (error,) = sentences(
-        await rehearsed(prometheus, end, {"latency": {"histogram": "summed", "arms": arms}}), Level.ERROR
+        await surveyed(prometheus, end, {"latency": {"histogram": "summed", "arms": arms}}), Level.ERROR
     )
     assert "summed_bucket has no series, though summed_count has: a summary" in error
 
 
 async def test_a_share_is_held_against_its_bound(prometheus: PastPrometheus, end: float) -> None:
-    found = await rehearsed(prometheus, end, {"standard": "http-errors", "selector": "{}", "at_most": "2%"})
+    found = await surveyed(prometheus, end, {"standard": "http-errors", "selector": "{}", "at_most": "2%"})
     assert any(re.search(r"it sees [23](\.\d)? % at 5 % within 20m", one) for one in sentences(found, Level.NOTE))
 
 
@@ -172,7 +172,7 @@ async def test_a_share_is_held_against_its_bound(prometheus: PastPrometheus, end
 async def test_what_is_no_living_counter_is_told(
     prometheus: PastPrometheus, end: float, total: str, words: str
 ) -> None:
-    found = await rehearsed(
+    found = await surveyed(
         prometheus, end, {"ratio": {"bad": f'{total}{{code="500"}}', "total": total, "at_most": "1%"}}
     )
     assert any(words in one for one in sentences(found, Level.WARNING)), found
@@ -180,6 +180,6 @@ async def test_what_is_no_living_counter_is_told(
 
 async def test_a_server_that_is_away_is_an_error(prometheus: PastPrometheus, end: float) -> None:
     away = SimpleNamespace(url="http://127.0.0.1:9")
-    found = await rehearsed(away, end, {"compare": {}})  # type: ignore[arg-type]
+    found = await surveyed(away, end, {"compare": {}})  # type: ignore[arg-type]
     (error,) = sentences(found, Level.ERROR)
     assert error.startswith("it can't be measured: ")
