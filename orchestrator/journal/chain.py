@@ -63,9 +63,16 @@ def verify(records: Iterable[Recorded], before: str = GENESIS, after: int = 0) -
 
 
 def _matches(record: Recorded, before: str) -> bool:
-    place, name, data = (record.run, record.seq, record.at), record.event.type_name, encode(record.event)[1]
+    return is_link(before, record.run, record.seq, record.at, to_json(record.event), record.hash)
+
+
+def is_link(before: str, run: str, seq: int, at: float, event: Json, link: str) -> bool:
+    """Whether *link* is the hash of an event, as JSON, in that place behind an event whose hash is *before*."""
+    if not isinstance(event, dict):
+        return False
+    name, data = str(event.get("type")), canonical(event)
     versions = range(SCHEMA_VERSION, 0, -1)
-    return any(_link(before, place, name, data, version) == record.hash for version in versions)
+    return any(_link(before, (run, seq, float(at)), name, data, version) == link for version in versions)
 
 
 def _link(before: str, place: tuple[str, int, float], type_name: str, data: str, schema_version: int) -> str:

@@ -4,6 +4,10 @@ Theory of operation. A latch belongs to an environment, or with ``*`` to all of 
 than it covers (one flag, or one environment of ``*``) leaves it set with an exception. A flag is killed if any latch
 covers it, so whatever several people and processes set adds up. Setting a latch again forgets its exceptions.
 
+Controllers of one store have a file each, and merge them: a latch is known by its place, who set it and when, so the
+union of two files is that of their latches and exceptions, without the latches that either has seen lifted. What one
+lifts while another sets it anew stays set.
+
 The file is replaced atomically and synced with its folder, so a crash leaves the old or the new one; changes are made
 under a lock beside it, and re-read what others wrote first. Asking costs one ``stat``: the file is parsed again only
 when that shows another one.
@@ -19,7 +23,7 @@ import fcntl
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
@@ -27,12 +31,15 @@ from typing import Final, Literal
 from pydantic import Field, ValidationError
 
 from orchestrator.errors import StoreError
+from orchestrator.failpoints import Point, reach
 from orchestrator.ports import Latch
 from stages.values import Part
 
 EVERYWHERE: Final = "*"
 _MOST_NOTES: Final = 100
+_MOST_LIFTED: Final = 1000
 _LOCK_SECONDS: Final = 1.0
+_GUESSED: Final = ("controller", 0.0)  # by whom and when a latch was set that stands for a file that can't be read
 
 
 class Exemption(Part):
@@ -64,6 +71,11 @@ class StoredLatch(Part):
         )
 
     @property
+    def identity(self) -> str:
+        """Of the latch that was set then: set again at its place it is another."""
+        return "/".join((self.environment, *self.keys, self.by, repr(self.at)))
+
+    @property
     def place(self) -> tuple[str, tuple[str, ...]]:
         """A latch that is set again at its place is the same one."""
         return (self.environment, self.keys)
@@ -77,9 +89,11 @@ class StoredLatch(Part):
         if key is None and environment in {EVERYWHERE, self.environment}:
             return None
         exemption = Exemption(environment=environment, key=key)
-        if exemption in self.exemptions:
-            return self
-        return self.model_copy(update={"exemptions": (*self.exemptions, exemption)})
+        return self if exemption in self.exemptions else self.exempting(exemption)
+
+    def exempting(self, *more: Exemption) -> "StoredLatch":
+        found = sorted({*self.exemptions, *more}, key=lambda one: (one.environment, one.key or ""))
+        return self.model_copy(update={"exemptions": tuple(found)})
 
 
 class Note(Part):
@@ -100,6 +114,7 @@ class Position(Part):
     revision: int = Field(default=0, ge=0)
     latches: tuple[StoredLatch, ...] = ()
     notes: tuple[Note, ...] = Field(default=(), max_length=_MOST_NOTES)
+    lifted_latches: tuple[str, ...] = Field(default=(), max_length=_MOST_LIFTED)  # identities, the newest last
 
     def killed(self, environment: str, key: str | None, permanent: bool) -> bool:
         return any(latch.covers(environment, key, permanent=permanent) for latch in self.latches)
@@ -112,14 +127,59 @@ class Position(Part):
         left = (latch.without(note.environment, note.key) for latch in self.latches)
         return self._with(tuple(latch for latch in left if latch is not None), note)
 
+    def merged(self, other: "Position") -> "Position":
+        """Of both, see ``KillSwitch.merge``."""
+        gone = {*self.lifted_latches, *other.lifted_latches}
+        found: dict[str, StoredLatch] = {}
+        for latch in (*self.latches, *other.latches):
+            if latch.identity not in gone:
+                known = found.get(latch.identity, latch)
+                found[latch.identity] = latch.exempting(*known.exemptions)
+        latches = _ordered(found.values())
+        notes = sorted({*self.notes, *other.notes}, key=lambda note: (note.at, note.what, note.by))
+        newest = max(self.revision, other.revision)
+        is_known = all(one.latches == latches for one in (self, other) if one.revision == newest)
+        return Position(
+            revision=newest if is_known else newest + 1,
+            latches=latches,
+            notes=tuple(notes[-_MOST_NOTES:]),
+            lifted_latches=tuple(sorted(gone, key=_age)[-_MOST_LIFTED:]),
+        )
+
     def shown(self) -> tuple[Latch, ...]:
         return tuple(one.shown() for one in self.latches)
 
     def _with(self, latches: tuple[StoredLatch, ...], note: Note) -> "Position":
         """The revision is a time in milliseconds, so that it rises over a file that somebody removed as well."""
-        ordered = tuple(sorted(latches, key=lambda latch: latch.place))
-        revision = max(self.revision + 1, int(note.at * 1000))
-        return Position(revision=revision, latches=ordered, notes=(*self.notes, note)[-_MOST_NOTES:])
+        here = {latch.identity for latch in latches}
+        gone = {*self.lifted_latches, *(latch.identity for latch in self.latches)} - here
+        return Position(
+            revision=max(self.revision + 1, int(note.at * 1000)),
+            latches=_ordered(latches),
+            notes=(*self.notes, note)[-_MOST_NOTES:],
+            lifted_latches=tuple(sorted(gone, key=_age)[-_MOST_LIFTED:]),
+        )
+
+
+def _ordered(latches: Iterable[StoredLatch]) -> tuple[StoredLatch, ...]:
+    return tuple(sorted(latches, key=lambda latch: (latch.place, latch.at, latch.by)))
+
+
+def _age(identity: str) -> tuple[float, str]:
+    return float(identity.rpartition("/")[2]), identity
+
+
+def _read(text: str | None) -> Position:
+    if text is None:
+        return Position()
+    try:
+        return Position.model_validate_json(text)
+    except ValidationError as problem:
+        first = problem.errors(include_url=False)[0]
+        raise StoreError(
+            f"the kill switch in the store can't be read ({first['msg']}): was it written by a newer controller? "
+            "Each controller goes by its own file until then"
+        ) from None
 
 
 def _stored(latch: Latch) -> StoredLatch:
@@ -154,6 +214,10 @@ class MemoryKillSwitch:
     def lift(self, environment: str, by: str, reason: str, at: float, key: str | None = None) -> None:
         note = Note(what="lifted", environment=environment, key=key, by=by, reason=reason, at=at)
         self._position = self._position.lifted(note)
+
+    def merge(self, text: str | None) -> str | None:
+        self._position = self._position.merged(_read(text))
+        return self._position.model_dump_json() if self._position.revision else None
 
 
 _Signature = tuple[int, int, int, int]
@@ -205,6 +269,21 @@ class FileKillSwitch:
             if any(latch.without(environment, key) is not latch for latch in position.latches):
                 self._write(position.lifted(note))
 
+    def merge(self, text: str | None) -> str | None:
+        """See ``KillSwitch.merge``. A file that can't be read is a matter of this controller alone: nothing is merged.
+        Raises StoreError if it can't be written, or *text* can't be read.
+        """
+        other, position = _read(text), self._position()
+        if any((latch.by, latch.at) == _GUESSED for latch in position.latches):
+            return text
+        if position.merged(other) != position:
+            with self._locked() as mine:
+                if not mine:
+                    raise StoreError(f"The kill switch {self.path} is being changed by another process.")
+                position = self._position().merged(other)
+                self._write(position)
+        return position.model_dump_json() if position.revision else None
+
     def _position(self) -> Position:
         try:
             if _signature(os.stat(self.path)) != self._look.signature:  # noqa: PTH116 - faster, asked at every evaluation
@@ -240,7 +319,8 @@ class FileKillSwitch:
             f"the kill switch {self.path} can't be read ({problem}), so everything counts as killed; "
             "`rollout flag lift` writes it anew"
         )
-        latches = (StoredLatch(environment=EVERYWHERE, by="controller", reason=reason, at=0.0),)
+        by, at = _GUESSED
+        latches = (StoredLatch(environment=EVERYWHERE, by=by, reason=reason, at=at),)
         if self._look.position.latches == latches:
             return self._look.position
         return Position(revision=max(self._look.position.revision + 1, self._touched_ms()), latches=latches)
@@ -277,13 +357,17 @@ class FileKillSwitch:
         self._look = self._read()
 
     def _replace(self, text: bytes) -> None:
+        reach(Point.SWITCH_BEFORE)
         handle, name = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
         try:
             with open(handle, "wb") as file:  # noqa: PTH123 - it is open already
                 file.write(text)
                 file.flush()
+                reach(Point.SWITCH_WRITTEN)
                 os.fsync(file.fileno())
+            reach(Point.SWITCH_SYNCED)
             os.replace(name, self.path)  # noqa: PTH105
+            reach(Point.SWITCH_REPLACED)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(name)  # noqa: PTH108
@@ -293,6 +377,7 @@ class FileKillSwitch:
             os.fsync(folder)
         finally:
             os.close(folder)
+        reach(Point.SWITCH_AFTER)
 
 
 def _signature(stat: os.stat_result) -> _Signature:

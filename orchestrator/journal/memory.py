@@ -4,13 +4,14 @@ Nothing in it waits, so every call is one atomic step of the event loop: checks 
 changed. It reads no clock and draws nothing, so equal calls give equal journals, hashes included.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from flags.model import Version
 from orchestrator.core.events import Event
 from orchestrator.journal import chain, rules
-from orchestrator.ports import Answer, Batch, FlagRecord, FlagWrite, NewRun, Recorded, RunRow
+from orchestrator.journal.memory_tokens import MemoryTokens
+from orchestrator.ports import Answer, Batch, FlagRecord, FlagWrite, Member, NewRun, Recorded, RunRow
 from stages.values import Json
 
 _Place = tuple[str, str]
@@ -28,16 +29,41 @@ class _Run:
         return self.events[-1].hash if self.events else chain.GENESIS
 
 
+@dataclass(slots=True)
+class _Lease:
+    """``is_broken``: it had lapsed, and somebody took a claim of it."""
+
+    member: Member
+    until: float
+    is_broken: bool = False
+
+
+@dataclass(slots=True)
+class _Members:
+    leases: dict[str, _Lease] = field(default_factory=dict)  # by name
+    owners: dict[str, str] = field(default_factory=dict)  # run -> name
+    switch: str | None = None
+
+
+@dataclass(slots=True)
+class _Given:
+    """The newest version of a flag that was given out."""
+
+    generation: int
+    number: int = 0
+
+
 class MemoryStore:
     """Both the ``Journal`` and the ``FlagStore`` of :mod:`orchestrator.ports`. Closing it changes nothing."""
 
     def __init__(self, generation: int = rules.FIRST_GENERATION) -> None:
-        self._generation = generation
-        self._number = 0
+        self._given = _Given(generation)
+        self._members = _Members()
         self._runs: dict[str, _Run] = {}
         self._claims: dict[str, tuple[str, str]] = {}  # claim -> run, words
         self._flags: dict[_Place, FlagRecord] = {}
         self._history: dict[_Place, list[FlagRecord]] = {}
+        self.tokens = MemoryTokens()
 
     # --- journal ---
 
@@ -64,7 +90,8 @@ class MemoryStore:
         if batch.answer is not None:
             run.answers[batch.answer.key] = batch.answer
         if batch.release:
-            self._claims = {claim: held for claim, held in self._claims.items() if held[0] != batch.run}
+            for claim in [claim for claim, held in self._claims.items() if held[0] == batch.run]:
+                del self._claims[claim]
         self._keep(flags)
         return records
 
@@ -120,12 +147,12 @@ class MemoryStore:
         return self._history.get((environment, key), [])[::-1][: max(limit, 0)]
 
     async def version(self) -> Version:
-        return Version(self._generation, self._number)
+        return Version(self._given.generation, self._given.number)
 
     async def new_generation(self) -> int:
         """To be called when the store was restored: versions given out from now on are above all earlier ones."""
-        self._generation += 1
-        return self._generation
+        self._given.generation += 1
+        return self._given.generation
 
     # --- inside ---
 
@@ -160,8 +187,10 @@ class MemoryStore:
         for write in writes:
             place = (write.document.environment, write.document.key)
             stored = latest.get(place) or self._flags.get(place)
+            if write.run in self._runs:
+                rules.check_epoch(write, self._runs[write.run].row.epoch)
             rules.check_version(write, None if stored is None else stored.document.version)
-            version = Version(self._generation, self._number + len(staged) + 1)
+            version = Version(self._given.generation, self._given.number + len(staged) + 1)
             latest[place] = rules.numbered(write, version, at)
             staged.append(latest[place])
         return staged
@@ -169,6 +198,83 @@ class MemoryStore:
     def _keep(self, records: Iterable[FlagRecord]) -> None:
         for record in records:
             place = (record.document.environment, record.document.key)
-            self._number = record.document.version.number
+            self._given.number = record.document.version.number
             self._flags[place] = record
             self._history.setdefault(place, []).append(record)
+
+
+class MemoryReplica(MemoryStore):
+    """A store in memory as one of several controllers has it: its ``Journal``, ``FlagStore`` and ``Membership``.
+
+    *now* is the store's own clock, the same for all of them.
+    """
+
+    def __init__(self, store: MemoryStore, me: Member, now: Callable[[], float]) -> None:
+        super().__init__()
+        vars(self).update(vars(store))  # what it holds is held in common
+        self.me = me
+        self._now = now
+        self.tokens = store.tokens.of_replica(self._holds)
+
+    async def start(
+        self, new: NewRun, epoch: int, at: float, events: Sequence[Event], summary: Mapping[str, Json]
+    ) -> list[Recorded]:
+        records = await super().start(new, epoch, at, events, summary)
+        self._members.owners[new.run] = self.me.name
+        return records
+
+    async def take(self, run: str) -> int:
+        self._run(run)
+        if self._members.owners.get(run) != self.me.name:
+            raise rules.not_claimed(run, self.me.name)
+        return await super().take(run)
+
+    async def renew(self, lease_seconds: float) -> None:
+        lease = self._members.leases.get(self.me.name)
+        if lease is not None and lease.is_broken:
+            raise rules.lapsed(self.me.name)
+        self._members.leases[self.me.name] = _Lease(self.me, self._now() + lease_seconds)
+
+    async def claim(self, most: int) -> list[str]:
+        if not self._holds(self.me.name):
+            raise rules.lapsed(self.me.name)
+        free = [run for run in self._runs.values() if self._is_wanted(run.row) and not self._is_owned(run.row.run)]
+        claimed = [run.row.run for run in sorted(free, key=lambda run: run.row.created)[: max(most, 0)]]
+        for run in claimed:
+            before = self._members.leases.get(self._members.owners.get(run, ""))
+            if before is not None:
+                before.is_broken = True
+            self._members.owners[run] = self.me.name
+            await super().take(run)
+        return claimed
+
+    async def owner(self, run: str) -> Member | None:
+        return self._members.leases[self._members.owners[run]].member if self._is_owned(run) else None
+
+    async def members(self) -> list[Member]:
+        return [lease.member for name, lease in sorted(self._members.leases.items()) if self._holds(name)]
+
+    async def leave(self) -> None:
+        self._members.leases.pop(self.me.name, None)
+        for run in [run for run, name in self._members.owners.items() if name == self.me.name]:
+            del self._members.owners[run]
+
+    async def switch(self) -> str | None:
+        return self._members.switch
+
+    async def put_switch(self, text: str, before: str | None) -> bool:
+        if self._members.switch != before:
+            return False
+        self._members.switch = text
+        return True
+
+    def _holds(self, name: str) -> bool:
+        lease = self._members.leases.get(name)
+        return lease is not None and not lease.is_broken and self._now() < lease.until
+
+    def _is_owned(self, run: str) -> bool:
+        return run in self._members.owners and self._holds(self._members.owners[run])
+
+    @staticmethod
+    def _is_wanted(row: RunRow) -> bool:
+        return row.active or not row.summary.get("settled", True)

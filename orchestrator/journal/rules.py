@@ -37,6 +37,22 @@ def check_place(batch: Batch, rev: int, epoch: int) -> None:
         )
 
 
+def check_epoch(write: FlagWrite, epoch: int) -> None:
+    if write.epoch is not None and write.epoch != epoch:
+        raise Fenced(
+            f"Run {write.run!r} belongs to another controller by now (epoch {epoch}, this one has {write.epoch}): flag "
+            f"{write.document.key!r} was not written."
+        )
+
+
+def not_claimed(run: str, name: str) -> Fenced:
+    return Fenced(f"Run {run!r} is not claimed by controller {name!r}: another one acts for it, or nobody yet.")
+
+
+def lapsed(name: str) -> Fenced:
+    return Fenced(f"The lease of controller {name!r} has lapsed: it acts for no run until it has begun a new one.")
+
+
 def already_answered(run: str, key: str) -> Conflict:
     return Conflict(f"Run {run!r} has answered the command with idempotency key {key!r} already; ask for that answer.")
 

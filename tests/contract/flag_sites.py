@@ -1,5 +1,7 @@
 """The systems in which a flag may be, each with a flag of the test's own, and the core's view of it."""
 
+import asyncio
+import json
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -8,14 +10,17 @@ from orchestrator.adapters.flag_store import FlagPerformer
 from orchestrator.adapters.flag_systems.performer import PlacedFlagPerformer
 from orchestrator.adapters.flag_systems.systems import FlagSystems
 from orchestrator.adapters.http_client import HttpClient
+from orchestrator.adapters.kubernetes.client import Clusters
 from orchestrator.adapters.secrets import Secrets
 from orchestrator.core.effect import Effect, EffectState, Outcome
 from orchestrator.journal.memory import MemoryStore
 from orchestrator.ports import FlagWrite, Performer, Scene, Seen
+from stages.cluster import Kubernetes
 from stages.effects import ObserveFlag, SetFlag, TargetKind
 from stages.flag_spec import ABSENT, FlagChange, FlagSpec, raise_value, to_document, to_value
 from stages.flag_systems import AnyFlagSystem, FlagdSystem, FlagPlace, PlacedFlag, UnleashSystem
 from stages.values import SecretRef
+from tests.support.cluster import Cluster
 from tests.support.unleash import PERSON, Feature
 
 KEY = "batchOptimization"
@@ -36,6 +41,14 @@ DOCUMENT = """\
   "metadata": {"flagSetId": "batches"}
 }
 """
+
+
+PATCHER = "kubectl-patch"
+
+
+def document(enabled: bool, on: int, total: int = 100) -> str:
+    text = DOCUMENT.replace('["on",0], ["off", 100]', f'["on",{on}], ["off", {total - on}]')
+    return text.replace("DISABLED", "ENABLED") if enabled else text
 
 
 class StandingClock:
@@ -99,8 +112,7 @@ class FlagdSite:
         return FlagdSystem(file=str(self.file))
 
     def write(self, enabled: bool, on: int, total: int = 100) -> None:
-        text = DOCUMENT.replace('["on",0], ["off", 100]', f'["on",{on}], ["off", {total - on}]')
-        self.file.write_text(text.replace("DISABLED", "ENABLED") if enabled else text)
+        self.file.write_text(document(enabled, on, total))
 
     async def put(self, enabled: bool, percentage: int) -> None:
         self.write(enabled, percentage)
@@ -110,6 +122,92 @@ class FlagdSite:
 
     async def exactly(self) -> Any:
         return self.file.read_bytes()
+
+
+class ObjectSite:
+    """An object called `flags` in a namespace of the test's own. What holds it open has to be closed."""
+
+    who: str | None = PATCHER
+    kind: str
+
+    def __init__(self, cluster: Cluster, namespace: str) -> None:
+        self.cluster = cluster
+        self.namespace = namespace
+        self.clusters = Clusters(str(cluster.kubeconfig))
+        self.create(DOCUMENT.replace(KEY, "unrelated"))
+
+    def place(self) -> FlagdSystem:
+        raise NotImplementedError
+
+    def create(self, text: str) -> None:
+        raise NotImplementedError
+
+    def flags(self, text: str) -> Json:
+        """What a patch says to put the flags of this document there."""
+        raise NotImplementedError
+
+    def apply(self, content: Json) -> None:
+        self.cluster.apply({"metadata": {"name": "flags", "namespace": self.namespace}, "kind": self.kind, **content})
+
+    def patch(self, content: Json) -> None:
+        self.kubectl("patch", self.kind, "flags", "--type=merge", "--patch", json.dumps(content))
+
+    def kubectl(self, *arguments: str) -> str:
+        return self.cluster.kubectl("--namespace", self.namespace, *arguments)
+
+    def content(self) -> Json:
+        found: Json = self.cluster.get(self.kind, "flags", "--namespace", self.namespace)
+        return found
+
+    async def put(self, enabled: bool, percentage: int) -> None:
+        await asyncio.to_thread(self.patch, self.flags(document(enabled, percentage)))
+
+    async def edit(self, percentage: int) -> None:
+        await self.put(True, percentage)
+
+    async def exactly(self) -> Any:
+        content = await asyncio.to_thread(self.content)
+        return {name: content[name] for name in ("data", "spec") if name in content}
+
+
+class ConfigMapSite(ObjectSite):
+    """The document under one of its keys."""
+
+    kind = "ConfigMap"
+
+    def place(self) -> FlagdSystem:
+        return FlagdSystem(config_map="flags", kubernetes=Kubernetes(namespace=self.namespace))
+
+    def create(self, text: str) -> None:
+        self.apply({"apiVersion": "v1", "data": {"flags.json": text, "other": "kept"}})
+
+    def flags(self, text: str) -> Json:
+        return {"data": {"flags.json": text}}
+
+
+class FeatureFlagSite(ObjectSite):
+    """A resource of the OpenFeature operator."""
+
+    kind = "FeatureFlag"
+
+    def __init__(self, cluster: Cluster, namespace: str) -> None:
+        cluster.apply_crds("featureflags.core.openfeature.dev")
+        super().__init__(cluster, namespace)
+
+    def place(self) -> FlagdSystem:
+        return FlagdSystem(feature_flag="flags", kubernetes=Kubernetes(namespace=self.namespace))
+
+    def create(self, text: str) -> None:
+        self.apply({"apiVersion": "core.openfeature.dev/v1beta1", **self.flags(text)})
+
+    def flags(self, text: str) -> Json:
+        return {"spec": {"flagSpec": {"flags": operators(text)}}}
+
+
+def operators(text: str) -> Json:
+    """The flags of a document, without what the operator's resource has no place for."""
+    flags: Json = json.loads(text)["flags"]
+    return {key: {name: flag[name] for name in flag if name != "x-owner"} for key, flag in flags.items()}
 
 
 class UnleashSite:
@@ -157,7 +255,8 @@ class Desk:
     async def look(self) -> Seen:
         return await self.performer.observe(ObserveFlag(environment="production", key=self.key), self.scene)
 
-    async def set(self, value: Json, before: Json | None) -> Outcome:
+    async def set(self, value: Json, before: Json | None, *, node: str | None = None, resumed: bool = False) -> Outcome:
+        """*node*: of the rollback, on the way back."""
         effect = Effect(
             id="r1-e3",
             target=f"flag:production/{self.key}",
@@ -166,8 +265,9 @@ class Desk:
             operation=SetFlag(environment="production", key=self.key, value=value),
             before=before,
             environment="production",
+            node=node,
         )
-        return await self.performer.perform(effect, self.scene, resumed=False)
+        return await self.performer.perform(effect, self.scene, resumed)
 
     async def raised(self, percentage: float) -> Json:
         """As a step of a stage raises it, from what stands; what stands then."""
@@ -178,10 +278,17 @@ class Desk:
         return observed
 
 
-def desk_at(place: AnyFlagSystem | None, token: str = "", store: MemoryStore | None = None, key: str = KEY) -> Desk:
+def desk_at(
+    place: AnyFlagSystem | None,
+    token: str = "",
+    *,
+    store: MemoryStore | None = None,
+    clusters: Clusters | None = None,
+    key: str = KEY,
+) -> Desk:
     http = HttpClient(Secrets(environ={"UNLEASH_TOKEN": token} if token else {}))
     own = FlagPerformer(store or MemoryStore(), StandingClock())
-    return Desk(PlacedFlagPerformer(own, FlagSystems(http)), place, key)
+    return Desk(PlacedFlagPerformer(own, FlagSystems(http, clusters or Clusters())), place, key)
 
 
 def desk_for(feature: Feature, url: str | None = None, **more: Any) -> Desk:

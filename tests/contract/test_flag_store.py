@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from flags.model import FlagDocument, Version
-from orchestrator.errors import Conflict
+from orchestrator.errors import Conflict, Fenced
 from orchestrator.ports import FlagWrite
 from tests.contract.conftest import Store
-from tests.support.journals import flag_write
+from tests.support.journals import flag_write, started
 
 
 async def test_a_flag_that_was_never_written_is_none(store: Store) -> None:
@@ -116,3 +116,14 @@ async def test_of_those_that_race_to_change_a_flag_one_wins(store: Store) -> Non
     )
     assert sum(isinstance(result, Conflict) for result in results) == 9
     assert len(await store.history("production", "f")) == 2
+
+
+async def test_who_lost_a_run_writes_no_flag_in_its_name(store: Store) -> None:
+    await started(store)
+    first = await store.write(replace(flag_write(), epoch=1), at=1)
+    epoch = await store.take("r")
+    late = replace(flag_write(expected=first.document.version, percentage=50), epoch=1)
+    with pytest.raises(Fenced, match="flag 'f' was not written"):
+        await store.write(late, at=2)
+    assert await store.get("production", "f") == first
+    assert (await store.write(replace(late, epoch=epoch), at=3)).document.percentage == 50

@@ -1,14 +1,14 @@
-"""What holds of a flag wherever it is: in our own store, in a flagd document in a file, in a real Unleash; and what is
-Unleash's own.
+"""What holds of a flag wherever it is: in our own store, in a flagd document in a file, a ConfigMap or a FeatureFlag,
+in a real Unleash; and what is Unleash's own.
 
 The Unleash is npm's `unleash-server` on PostgreSQL; where it can't be had these tests are skipped, and fail in
-continuous integration. It is started once, for this file.
+continuous integration. It is started once, for this file. The cluster's API server is a real one too.
 """
 
 import asyncio
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,18 @@ import pytest
 from flags.model import FlagState
 from orchestrator.core.effect import EffectState
 from orchestrator.errors import Permanent, Temporary
+from stages.cluster import Kubernetes
 from stages.flag_spec import ABSENT, FlagChange, FlagSpec, change_value, raise_value
 from tests.acceptance.worlds.host import Host, host_in
 from tests.contract.flag_sites import (
     DOCUMENT,
     KEY,
+    ConfigMapSite,
     Desk,
+    FeatureFlagSite,
     FlagdSite,
     Json,
+    ObjectSite,
     OwnSite,
     Site,
     UnleashSite,
@@ -63,18 +67,30 @@ def feature(unleash_server: Unleash) -> Iterator[Feature]:
     unleash_server.thaw()
 
 
-ALL = ("own", "flagd", pytest.param("unleash", marks=pytest.mark.postgres))
+ALL = (
+    "own",
+    "flagd",
+    pytest.param("config map", marks=pytest.mark.cluster),
+    pytest.param("feature flag", marks=pytest.mark.cluster),
+    pytest.param("unleash", marks=pytest.mark.postgres),
+)
 FOREIGN = ALL[1:]
 
 
 @pytest.fixture(params=ALL)
-def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
-    return site_of(request, tmp_path)
+async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Site]:
+    made = site_of(request, tmp_path)
+    yield made
+    if isinstance(made, ObjectSite):
+        await made.clusters.close()
 
 
 @pytest.fixture(params=FOREIGN)
-def foreign(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
-    return site_of(request, tmp_path)
+async def foreign(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Site]:
+    made = site_of(request, tmp_path)
+    yield made
+    if isinstance(made, ObjectSite):
+        await made.clusters.close()
 
 
 def site_of(request: pytest.FixtureRequest, folder: Path) -> Site:
@@ -83,6 +99,9 @@ def site_of(request: pytest.FixtureRequest, folder: Path) -> Site:
             return OwnSite()
         case "flagd":
             return FlagdSite(folder)
+        case "config map" | "feature flag" as kind:
+            made = ConfigMapSite if kind == "config map" else FeatureFlagSite
+            return made(request.getfixturevalue("control_plane"), request.getfixturevalue("cluster_namespace"))
         case _:
             return UnleashSite(request.getfixturevalue("feature"))
 
@@ -90,7 +109,8 @@ def site_of(request: pytest.FixtureRequest, folder: Path) -> Site:
 def desk_of(site: Site) -> Desk:
     if isinstance(site, UnleashSite):
         return desk_for(site.feature)
-    return desk_at(site.place(), store=site.store if isinstance(site, OwnSite) else None)
+    store = site.store if isinstance(site, OwnSite) else None
+    return desk_at(site.place(), store=store, clusters=site.clusters if isinstance(site, ObjectSite) else None)
 
 
 # --- everywhere -------------------------------------------------------------------------------------------------------
@@ -150,6 +170,8 @@ def log_of(site: Site) -> Any:
             return site.feature.changes
         case FlagdSite():
             return site.file.stat().st_ino
+        case ObjectSite():
+            return site.content()["metadata"]["resourceVersion"]
         case _:
             return None
 
@@ -251,7 +273,7 @@ async def test_what_else_a_strategy_has_is_kept(feature: Feature) -> None:
 async def test_an_environment_has_a_name_of_its_own_there(feature: Feature) -> None:
     feature.create()
     feature.strategy(0, environment="development")
-    system = unleash_at(feature.server.url).within("staging", "development")
+    system = unleash_at(feature.server.url).within("staging", "development", Kubernetes())
     await desk_at(system, feature.server.token, key=feature.name).raised(10)
     assert feature.stands("development")["enabled"]
     assert feature.stands() == {"enabled": False, "strategies": []}
@@ -291,7 +313,11 @@ async def test_what_is_not_there_or_not_allowed_is_named(feature: Feature) -> No
     feature.strategy(5)
     url, token = feature.server.url, feature.server.token
     absent = (
-        (unleash_at(url).within("x", "nowhere"), token, "Unleash has no feature .* in environment 'nowhere'"),
+        (
+            unleash_at(url).within("x", "nowhere", Kubernetes()),
+            token,
+            "Unleash has no feature .* in environment 'nowhere'",
+        ),
         (unleash_at(url, project="lost"), token, f"'{feature.name}' of project 'lost' .* in project .*default"),
         (unleash_at(url), "*:*.nonsense", "does not know the token at env UNLEASH_TOKEN"),
         (unleash_at(url), feature.server.client_token, "the token at env UNLEASH_TOKEN may not look at it"),

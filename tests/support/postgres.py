@@ -43,10 +43,11 @@ SETTINGS = {
 class PostgresServer:
     """Listens on loopback only, with a password of its own. `stop`, `kill` and `start` keep port and data.
 
-    *binaries* is the folder of another version's programs, where everybody can run them.
+    *binaries* is the folder of another version's programs, where everybody can run them; *settings* are the server's
+    own, beside the usual ones.
     """
 
-    def __init__(self, binaries: Path | None = None) -> None:
+    def __init__(self, binaries: Path | None = None, **settings: str) -> None:
         self.port = free_port()
         self._password = secrets.token_hex(16)
         self._user = pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
@@ -55,7 +56,7 @@ class PostgresServer:
             os.chown(self._folder, self._user, -1)
         self._binaries = binaries or self._reachable_binaries()
         self._data = self._folder / "data"
-        settings = {**SETTINGS, "port": str(self.port)}
+        settings = {**SETTINGS, "port": str(self.port)} | settings
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         self._child = Child([self._binaries / "postgres", "-D", self._data, *options], self._folder, user=self._user)
         self._databases = count(1)
@@ -83,6 +84,11 @@ class PostgresServer:
 
     def thaw(self) -> None:
         self._child.thaw()
+
+    @property
+    def programs(self) -> Path:
+        """The folder of its own `pg_dump` and the like."""
+        return self._binaries
 
     def dsn(self, database: str = "postgres") -> str:
         return f"postgresql://postgres:{self._password}@127.0.0.1:{self.port}/{database}"

@@ -4,25 +4,13 @@ For commands that have something to show already and only need to know whether i
 takes most of a second, this takes a few milliseconds.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import apsw
 
+from orchestrator.journal.glance import MOST_RUNS, Glance
 from orchestrator.journal.sqlite import schema
 from orchestrator.journal.sqlite.faults import as_store_error
-
-MOST_RUNS = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Glance:
-    """``rev`` is the number of the run's newest event."""
-
-    run: str
-    plan: str
-    digest: str
-    rev: int
 
 
 def glance(path: Path, busy_seconds: float = 5.0) -> list[Glance]:

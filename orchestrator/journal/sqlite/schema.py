@@ -10,6 +10,7 @@ from typing import Final
 import apsw
 
 from orchestrator.errors import NotFound, StoreError
+from orchestrator.failpoints import Point, reach
 from orchestrator.journal.sqlite.faults import as_store_error
 
 APPLICATION_ID: Final = 0x526F6C6C  # "Roll": tells `file` and us whose database this is
@@ -80,6 +81,37 @@ MIGRATIONS: Final = (
         effect      TEXT,
         PRIMARY KEY (environment, key, generation, number)
     ) STRICT, WITHOUT ROWID;
+    """,
+    """
+    CREATE TABLE tokens (
+        id             TEXT PRIMARY KEY,
+        name           TEXT NOT NULL,
+        role           TEXT NOT NULL,
+        groups         TEXT NOT NULL,
+        environment    TEXT,
+        sha256         TEXT NOT NULL UNIQUE,
+        created        REAL NOT NULL,
+        created_by     TEXT NOT NULL,
+        expires        REAL,
+        revoked        REAL,
+        revoked_by     TEXT,
+        revoked_reason TEXT
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE audit (
+        seq     INTEGER PRIMARY KEY AUTOINCREMENT,
+        id      TEXT    NOT NULL UNIQUE,
+        at      REAL    NOT NULL,
+        what    TEXT    NOT NULL,
+        by_whom TEXT    NOT NULL,
+        detail  TEXT    NOT NULL,
+        refusal INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX audit_refusals ON audit (seq) WHERE refusal;
+
+    CREATE TABLE sessions (sha256 TEXT PRIMARY KEY, identity TEXT NOT NULL, expires REAL NOT NULL)
+        STRICT, WITHOUT ROWID;
+    CREATE INDEX sessions_by_end ON sessions (expires);
     """,
 )
 """In order; number n brings the store to version n. Never changed once released: a change is one more."""
@@ -184,7 +216,9 @@ def _migrate(connection: apsw.Connection, number: int, script: str) -> None:
         )
         connection.execute("INSERT OR IGNORE INTO meta VALUES ('generation', ?)", (FIRST_GENERATION,))
         connection.pragma("application_id", APPLICATION_ID)
+        reach(Point.STORE_UPGRADING)
         connection.execute("COMMIT")
+        reach(Point.STORE_UPGRADED)
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")

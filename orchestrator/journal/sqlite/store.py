@@ -17,18 +17,21 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final, NoReturn, TypeVar
+from typing import Final, TypeVar
 
 import apsw
 
 from flags.model import Version
 from orchestrator.core.events import Event
 from orchestrator.errors import StoreError
+from orchestrator.failpoints import Point, reach
 from orchestrator.journal import chain
+from orchestrator.journal.readonly import RefusesWrites
 from orchestrator.journal.sqlite import reading, schema, writing
 from orchestrator.journal.sqlite.faults import as_store_error
 from orchestrator.journal.sqlite.lanes import Call, Lane, Result
 from orchestrator.journal.sqlite.lock import FileLock
+from orchestrator.journal.sqlite.tokens import SqliteTokens
 from orchestrator.ports import Answer, Batch, FlagRecord, FlagWrite, NewRun, Recorded, RunRow
 from stages.values import Json
 
@@ -38,11 +41,12 @@ BUSY_SECONDS: Final = 5.0
 _CLOSE_SECONDS: Final = 30.0
 
 
-class ReadingStore:
+class ReadingStore(RefusesWrites):
     """The reading half of ``Journal`` and ``FlagStore``; whatever writes raises StoreError. See ``open_reading``."""
 
     def __init__(self, path: Path, busy_seconds: float = BUSY_SECONDS) -> None:
         self.path = path
+        self.name = str(path)
         self._reader = schema.open_for_reading(path, busy_seconds)
         self._reads = Lane(f"store {path}", self._read_each, self._reader.close, most_together=1)
 
@@ -74,26 +78,6 @@ class ReadingStore:
         """Newest first, the present document included."""
         return await self._read(partial(reading.flag_history, self._reader, environment, key, limit))
 
-    async def start(
-        self, new: NewRun, epoch: int, at: float, events: Sequence[Event], summary: Mapping[str, Json]
-    ) -> list[Recorded]:
-        self._refuse()
-
-    async def append(self, batch: Batch) -> list[Recorded]:
-        self._refuse()
-
-    async def take(self, run: str) -> int:
-        self._refuse()
-
-    async def save_evidence(self, run: str, epoch: int, text: str) -> None:
-        self._refuse()
-
-    async def write(self, write: FlagWrite, at: float) -> FlagRecord:
-        self._refuse()
-
-    async def new_generation(self) -> int:
-        self._refuse()
-
     async def close(self) -> None:
         """Lets what is being read finish, but not for long."""
         self._reads.finish()
@@ -115,9 +99,6 @@ class ReadingStore:
                 results.append((None, problem))
         return results
 
-    def _refuse(self) -> NoReturn:
-        raise StoreError(f"The store {self.path} is open for reading only: give this to its controller.")
-
 
 class SqliteStore(ReadingStore):
     """``Journal`` and ``FlagStore`` of one controller. Raises StoreError if another one holds the store."""
@@ -137,27 +118,37 @@ class SqliteStore(ReadingStore):
             self._lock.release()
             raise
         self._writes = Lane(f"store {path}", self._commit, self._let_go)
+        self.tokens = SqliteTokens(self._writes, self._writer, self._reads, self._reader)
 
     async def start(
         self, new: NewRun, epoch: int, at: float, events: Sequence[Event], summary: Mapping[str, Json]
     ) -> list[Recorded]:
         encoded = [chain.encode(event) for event in events]
         text = chain.canonical(dict(summary))
-        return await self._writes.do(partial(writing.start, self._writer, new, epoch, at, encoded, text))
+        records = await self._writes.do(partial(writing.start, self._writer, new, epoch, at, encoded, text))
+        reach(Point.START_COMMITTED)
+        return records
 
     async def append(self, batch: Batch) -> list[Recorded]:
         encoded = [chain.encode(event) for event in batch.events]
         text = chain.canonical(dict(batch.summary))
-        return await self._writes.do(partial(writing.append, self._writer, batch, encoded, text))
+        records = await self._writes.do(partial(writing.append, self._writer, batch, encoded, text))
+        reach(Point.APPEND_COMMITTED)
+        return records
 
     async def take(self, run: str) -> int:
-        return await self._writes.do(partial(writing.take, self._writer, run))
+        epoch = await self._writes.do(partial(writing.take, self._writer, run))
+        reach(Point.TAKE_COMMITTED)
+        return epoch
 
     async def save_evidence(self, run: str, epoch: int, text: str) -> None:
         await self._writes.do(partial(writing.save_evidence, self._writer, run, epoch, text))
+        reach(Point.EVIDENCE_COMMITTED)
 
     async def write(self, write: FlagWrite, at: float) -> FlagRecord:
-        return await self._writes.do(partial(writing.write_flag, self._writer, write, at))
+        record = await self._writes.do(partial(writing.write_flag, self._writer, write, at))
+        reach(Point.FLAG_COMMITTED)
+        return record
 
     async def new_generation(self) -> int:
         """To be called when the store was restored: versions given out from now on are above all earlier ones."""

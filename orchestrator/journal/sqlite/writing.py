@@ -10,6 +10,7 @@ import apsw
 from flags.model import Version
 from orchestrator.core.events import SCHEMA_VERSION
 from orchestrator.errors import Conflict
+from orchestrator.failpoints import Point, reach
 from orchestrator.journal import chain, rules
 from orchestrator.ports import Batch, FlagRecord, FlagWrite, NewRun, Recorded
 
@@ -25,6 +26,7 @@ def start(
         "INSERT INTO runs (run, plan, digest, rev, epoch, active, created, head, summary) VALUES (?,?,?,?,?,1,?,?,?)",
         (new.run, new.plan, new.digest, len(records), epoch, float(at), head, summary),
     )
+    reach(Point.START_WRITTEN)
     return records
 
 
@@ -46,6 +48,7 @@ def append(connection: apsw.Connection, batch: Batch, events: Sequence[chain.Enc
         raise Conflict(f"Run {batch.run!r} was changed while it was written; read again.")
     if batch.release:
         connection.execute("DELETE FROM claims WHERE run = ?", (batch.run,))
+    reach(Point.APPEND_WRITTEN)
     return records
 
 
@@ -54,6 +57,7 @@ def take(connection: apsw.Connection, run: str) -> int:
     if found is None:
         raise rules.no_run(run)
     epoch: int = found[0]
+    reach(Point.TAKE_WRITTEN)
     return epoch
 
 
@@ -63,10 +67,13 @@ def save_evidence(connection: apsw.Connection, run: str, epoch: int, text: str) 
         "ON CONFLICT (run) DO UPDATE SET text = excluded.text",
         (run, epoch, text),
     )
+    reach(Point.EVIDENCE_WRITTEN)
 
 
 def write_flag(connection: apsw.Connection, write: FlagWrite, at: float) -> FlagRecord:
     place = (write.document.environment, write.document.key)
+    if write.epoch is not None and (run := _one(connection, "SELECT epoch FROM runs WHERE run = ?", (write.run,))):
+        rules.check_epoch(write, run[0])
     stored = _one(connection, "SELECT generation, number FROM flags WHERE environment = ? AND key = ?", place)
     rules.check_version(write, None if stored is None else Version(*stored))
     record = rules.numbered(write, _next_version(connection), at)
@@ -75,6 +82,7 @@ def write_flag(connection: apsw.Connection, write: FlagWrite, at: float) -> Flag
     values = (*place, version.generation, version.number, document, *who)
     connection.execute("INSERT OR REPLACE INTO flags VALUES (?,?,?,?,?,?,?,?,?,?)", values)
     connection.execute("INSERT INTO flag_history VALUES (?,?,?,?,?,?,?,?,?,?)", values)
+    reach(Point.FLAG_WRITTEN)
     return record
 
 

@@ -327,3 +327,97 @@ def test_a_permanent_flag_is_passed_by_unless_the_latch_says_otherwise(switch: K
     kill(switch, "production", "a", permanent=True)
     assert switch.is_killed("production", "a", permanent=True)
     assert not switch.is_killed("production", "b", permanent=True)
+
+
+# --- switches of several controllers ---
+
+
+def merge(*switches: KillSwitch, text: str | None = None) -> str | None:
+    for one in switches:
+        text = one.merge(text)
+    return text
+
+
+@pytest.fixture
+def other(request: pytest.FixtureRequest, tmp_path: Path) -> KillSwitch:
+    is_memory = "memory" in request.node.callspec.params.get("switch", "file")
+    return MemoryKillSwitch() if is_memory else FileKillSwitch(tmp_path / "other" / "kill-switch.json")
+
+
+def test_switches_that_were_never_used_have_nothing_to_tell(switch: KillSwitch, other: KillSwitch) -> None:
+    assert merge(switch, other) is None
+    assert switch.revision() == 0
+
+
+def test_what_any_of_them_killed_all_kill(switch: KillSwitch, other: KillSwitch) -> None:
+    kill(switch, "staging")
+    kill(other, "production", "f")
+    text = merge(switch, other, switch)
+    assert switch.latches() == other.latches() == (Latch("production", "ann", "errors", 5.0, ("f",)), staging())
+    assert switch.revision() == other.revision() > 5000
+    assert merge(switch, other, text=text) == text
+
+
+def staging() -> Latch:
+    return Latch("staging", "ann", "errors", 5.0)
+
+
+def test_what_one_lifts_all_lift(switch: KillSwitch, other: KillSwitch) -> None:
+    kill(switch)
+    merge(switch, other)
+    lift(other)
+    assert switch.is_killed("production", "f")
+    merge(other, switch)
+    assert switch.latches() == other.latches() == ()
+    assert switch.revision() == other.revision()
+
+
+def test_a_flag_that_one_lifts_is_lifted_everywhere_and_the_rest_stays(switch: KillSwitch, other: KillSwitch) -> None:
+    kill(switch)
+    merge(switch, other)
+    lift(switch, key="f")
+    lift(other, key="g")
+    merge(switch, other, switch)
+    for one in (switch, other):
+        assert [one.is_killed("production", key) for key in ("f", "g", "h")] == [False, False, True]
+
+
+def test_what_is_set_anew_while_another_lifts_it_stays_set(switch: KillSwitch, other: KillSwitch) -> None:
+    kill(switch)
+    merge(switch, other)
+    lift(switch)
+    other.disable_all(Latch("production", "eve", "again", 7.0))
+    merge(switch, other, switch)
+    assert switch.latches() == other.latches() == (Latch("production", "eve", "again", 7.0),)
+
+
+def test_the_revision_rises_with_every_position_and_is_the_same_for_the_same_one(
+    switch: KillSwitch, other: KillSwitch
+) -> None:
+    kill(switch, "staging")
+    kill(other, "production")  # at the same time, so with the same revision: it must not mean two things
+    before = switch.revision()
+    assert before == other.revision()
+    merge(switch, other, switch)
+    assert switch.revision() == other.revision() > before
+
+
+def test_a_file_that_cannot_be_read_is_no_matter_of_the_others(path: Path, tmp_path: Path) -> None:
+    broken, sound = FileKillSwitch(path), FileKillSwitch(tmp_path / "sound.json")
+    kill(sound, "staging")
+    text = sound.merge(None)
+    path.parent.mkdir()
+    path.write_text("not what was written")
+    assert broken.is_killed("production")
+    assert broken.merge(text) == text
+    lift(broken, "*")
+    assert merge(broken, sound, text=text) is not None
+    assert [one.is_killed("production") for one in (broken, sound)] == [False, False]
+    assert [one.is_killed("staging") for one in (broken, sound)] == [True, True]
+
+
+def test_what_stands_in_the_store_and_cannot_be_read_changes_nothing(switch: KillSwitch) -> None:
+    kill(switch)
+    with pytest.raises(StoreError, match="newer controller"):
+        switch.merge('{"version": 2}')
+    assert switch.is_killed("production")

@@ -17,7 +17,7 @@ import pytest
 from orchestrator.core.events import Paused
 from orchestrator.errors import NotFound, StoreError
 from orchestrator.journal import chain
-from orchestrator.journal.sqlite import SqliteStore, open_reading
+from orchestrator.journal.sqlite import SqliteStore, open_reading, schema
 from tests.support.appending import RUNS
 from tests.support.journals import batch, flag_write, started
 from tests.support.process import ROOT
@@ -271,7 +271,7 @@ async def test_a_store_of_a_newer_version_is_refused_until_the_program_is_upgrad
     await store.close()
     change(store.path, "UPDATE meta SET value = 99 WHERE name = 'schema_version'")
     for opened in (SqliteStore, open_reading):
-        with pytest.raises(StoreError, match=r"newer version of this program \(99, this one knows 1\): upgrade it"):
+        with pytest.raises(StoreError, match=rf"program \(99, this one knows {schema.VERSION}\): upgrade it"):
             opened(store.path)
 
 
@@ -286,7 +286,7 @@ async def test_a_refused_store_gives_its_lock_back(store: SqliteStore) -> None:
     change(store.path, "UPDATE meta SET value = 99 WHERE name = 'schema_version'")
     with pytest.raises(StoreError):
         SqliteStore(store.path)
-    change(store.path, "UPDATE meta SET value = 1 WHERE name = 'schema_version'")
+    change(store.path, f"UPDATE meta SET value = {schema.VERSION} WHERE name = 'schema_version'")
     await SqliteStore(store.path).close()
 
 

@@ -1,0 +1,37 @@
+"""Rows of a database's tables as what the ports speak of, alike for every store that keeps text in columns."""
+
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from flags.errors import FlagError
+from flags.model import FlagDocument
+from orchestrator.core.events import from_json
+from orchestrator.errors import StoreError
+from orchestrator.ports import FlagRecord, Recorded, RunRow
+
+T = TypeVar("T")
+
+
+def run_row(found: tuple[Any, ...]) -> RunRow:
+    run, plan, digest, rev, epoch, active, created, summary = found
+    return RunRow(run, plan, digest, rev, epoch, bool(active), created, json.loads(summary))
+
+
+def event(run: str, seq: int, at: float, data: str, digest: str) -> Recorded:
+    return Recorded(run, seq, at, _parsed(from_json, data, f"Event {seq} of run {run!r}"), digest)
+
+
+def flag_record(found: tuple[Any, ...]) -> FlagRecord:
+    document, by, reason, at, run, effect = found
+    return FlagRecord(_parsed(FlagDocument.from_json, document, "A flag document"), by, reason, at, run, effect)
+
+
+def _parsed(parse: Callable[[Any], T], text: str, what: str) -> T:
+    try:
+        return parse(json.loads(text))
+    except (ValueError, FlagError) as problem:
+        reason = " ".join(str(problem).split())[:300]
+        raise StoreError(
+            f"{what} can't be read ({reason}): it was written by a newer version of this program, or changed by hand."
+        ) from None

@@ -1,0 +1,231 @@
+"""Several controllers on one store: which runs this one acts for, and whether it may act at all.
+
+Theory of operation. A controller holds a lease in the store and claims runs under it. Two loops keep that up. One
+renews the lease; the other claims what is free and takes up whatever is ours and in nobody's hand, so that a run that
+was dropped for any reason (a lapse, an append whose fate was not known) comes back by itself.
+
+The store judges leases by its own clock; we judge ours by a clock of this machine that counts sleep, from the moment at
+which the renewal was *sent*, and give up three seconds before the store would: what is under way is cut short, with
+time left for that, before anybody can take over. Whoever is about to act asks ``may_act``, which compares clocks and
+lets every run go at once if too much time has passed. The event loop asks it too, after each wait and before anything
+that became ready: a process that was frozen finds its runs dropped before it does anything else.
+
+What a controller sends in the very moment in which it is frozen can't be called back. That is fenced by its effect:
+
+    flag of our store       the run's epoch, looked at in the transaction that writes it
+    objects of a cluster    the epoch among our annotations, and the resourceVersion that was read
+    migration by SQL        the row with the effect's id, under the lock of the migration
+    command, Alembic        its supervisor ends it when the lease lapses, before another controller may begin
+    HTTP                    one call, with its idempotency key
+    notice                  one call; it may arrive twice
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Coroutine
+from typing import Any, Protocol
+
+import structlog
+
+from orchestrator.errors import Fenced, NotFound, StoreError, Temporary
+from orchestrator.failpoints import Point, reach
+from orchestrator.ports import Clock, Journal, Member, Membership, Peers
+
+log = structlog.get_logger()
+
+LEASE_SECONDS = 9.0
+RENEWED_WITHIN_SECONDS = 6.0
+AGAIN_SECONDS = 1.5
+FIND_SECONDS = 0.5  # between two looks for free runs: a lease of 9 s, this and the taking up are a takeover in 10.5 s
+ANSWER_SECONDS = 3.0  # for the store to renew in; a connection that hangs must not keep the next try back
+LEAVE_SECONDS = 1.0
+SHORTEST_WATCH_SECONDS = 0.1
+MOST_CLAIMED = 1000
+MOST_TOGETHER = 8  # runs that are taken up side by side: each asks the store half a dozen things
+MOVES_SECONDS = 2.0  # after which a run whose controller went has another, mostly
+
+
+class Hands(Protocol):
+    """Who acts for runs: the service."""
+
+    def in_hand(self) -> Collection[str]: ...
+
+    async def take_up(self, run: str) -> None: ...
+
+    def let_go(self) -> None:
+        """Of everything, at once: nothing that is not sent yet is sent any more."""
+        ...
+
+
+class Sharing:
+    """Keeps the lease of one controller from ``open`` to ``close``. *time* is a clock that counts sleep, in seconds."""
+
+    def __init__(
+        self,
+        membership: Membership,
+        journal: Journal,
+        clock: Clock,
+        time: Callable[[], float],
+        peers: Peers | None = None,
+    ) -> None:
+        self.membership = membership
+        self.me = membership.me
+        self.peers = peers
+        self._journal = journal
+        self._clock = clock
+        self._time = time
+        self._hands: Hands | None = None
+        self._until = time()  # from then on we must not act
+        self._acts = False
+        self._mine: set[str] = set()
+        self._loops: list[asyncio.Task[None]] = []
+        self._finding: asyncio.Task[None] | None = None
+
+    # --- life -----------------------------------------------------------------------------------------------------
+
+    async def open(self, hands: Hands) -> None:
+        """With every free run taken up. Raises ``StoreError``."""
+        self._hands = hands
+        await self._renew()
+        self._loops = [
+            self._kept_up(self._renew, "lease", AGAIN_SECONDS),
+            asyncio.create_task(self._watch(), name="lapse"),
+        ]
+        await self._find()
+        self._finding = self._kept_up(self._find, "claims", FIND_SECONDS)
+
+    async def stop_finding(self) -> None:
+        """On the way down: nothing new is taken up, and the lease is kept until ``close``."""
+        await _ended(self._finding)
+
+    async def close(self) -> None:
+        """To be called when nothing is in hand any more: others have it at once."""
+        await _ended(self._finding, *self._loops)
+        self._acts = False
+        try:
+            async with asyncio.timeout(LEAVE_SECONDS):
+                reach(Point.LEASE_LEAVING)
+                await self.membership.leave()
+        except (StoreError, TimeoutError) as error:
+            log.warning("lease.left", error=str(error), why="others wait until it has lapsed")
+
+    def _kept_up(
+        self, turn: Callable[[], Coroutine[Any, Any, None]], name: str, every_seconds: float
+    ) -> "asyncio.Task[None]":
+        async def loop() -> None:
+            while True:
+                began = self._time()
+                try:
+                    await turn()
+                except (StoreError, TimeoutError) as error:
+                    log.warning("sharing.store_away", what=name, error=str(error))
+                except Exception:  # a bug here must not end the runs of this process in silence
+                    log.exception("sharing.crashed", what=name)
+                await self._clock.sleep(max(every_seconds - (self._time() - began), 0.0))
+
+        return asyncio.create_task(loop(), name=name)
+
+    def until(self) -> float:
+        """When our right to act ends, unless the lease is renewed before; by *time*."""
+        return self._until
+
+    # --- the lease ------------------------------------------------------------------------------------------------
+
+    def may_act(self) -> bool:
+        """Whether nobody else can act for our runs. The first look that finds the lease lapsed lets them go."""
+        if self._time() < self._until:
+            return True
+        self._stop_acting("it was not renewed in time")
+        return False
+
+    def _stop_acting(self, why: str) -> None:
+        if self._acts:
+            self._acts = False
+            log.warning("lease.lapsed", controller=self.me.name, why=why)
+            if self._hands is not None:
+                self._hands.let_go()
+
+    async def _watch(self) -> None:
+        while True:
+            await self._clock.sleep(max(self._until - self._time(), SHORTEST_WATCH_SECONDS))
+            self.may_act()
+
+    async def _renew(self) -> None:
+        sent = self._time()
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                reach(Point.LEASE_RENEWING)
+                await self.membership.renew(LEASE_SECONDS)
+                reach(Point.LEASE_RENEWED)
+        except Fenced as error:
+            self._until = sent
+            self._stop_acting(str(error))
+            self._mine.clear()
+            sent = self._time()
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self.membership.leave()
+                await self.membership.renew(LEASE_SECONDS)
+        self._until = sent + RENEWED_WITHIN_SECONDS
+        self._acts = self._time() < self._until
+
+    # --- runs -----------------------------------------------------------------------------------------------------
+
+    def note_started(self, run: str) -> None:
+        """It was started here, so it is ours."""
+        self._mine.add(run)
+
+    def must_act(self) -> None:
+        """Raises ``Temporary`` while this controller may begin nothing."""
+        if not self.may_act():
+            raise Temporary("this controller has no lease in the store now; ask again in a moment", MOVES_SECONDS)
+
+    async def owner(self, run: str) -> Member | None:
+        return await self.membership.owner(run)
+
+    async def elsewhere(self, run: str) -> Member | None:
+        """Another one who acts for a run; None if we do, or nobody."""
+        owner = await self.membership.owner(run)
+        return None if owner is None or owner.name == self.me.name else owner
+
+    async def _find(self) -> None:
+        """Claims what is free, and takes up what is ours and in nobody's hand."""
+        if self._hands is None or not self.may_act():
+            return
+        try:
+            self._mine.update(await self.membership.claim(MOST_CLAIMED))  # never cut short: it may have been done
+        except Fenced:
+            return  # the next renewal learns of it as well
+        wanted = sorted(self._mine - set(self._hands.in_hand()))
+        for first in range(0, len(wanted), MOST_TOGETHER):
+            if not self.may_act():
+                return
+            together = wanted[first : first + MOST_TOGETHER]
+            done = await asyncio.gather(*(self._see_to(self._hands, run) for run in together), return_exceptions=True)
+            for problem in filter(None, done):
+                raise problem
+
+    async def _see_to(self, hands: Hands, run: str) -> None:
+        if not self.may_act():
+            return
+        if await self._is_ours(run):
+            await self._take_up(hands, run)
+        else:
+            self._mine.discard(run)
+
+    async def _is_ours(self, run: str) -> bool:
+        row = await self._journal.row(run)
+        is_wanted = row is not None and (row.active or not row.summary.get("settled", True))
+        owner = await self.membership.owner(run) if is_wanted else None
+        return owner is not None and owner.name == self.me.name
+
+    async def _take_up(self, hands: Hands, run: str) -> None:
+        try:
+            await hands.take_up(run)
+        except (Fenced, NotFound):
+            self._mine.discard(run)  # lost between two looks
+
+
+async def _ended(*loops: "asyncio.Task[None] | None") -> None:
+    running = [loop for loop in loops if loop is not None]
+    for loop in running:
+        loop.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
