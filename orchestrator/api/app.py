@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
-from orchestrator.api import errors, feed, flagd, flags, health, ofrep, page, plans, runs
+from orchestrator.api import errors, feed, flagd, flags, health, ofrep, page, plans, runs, sign_in, token_routes
 from orchestrator.api.context import ApiContext, Timing
+from orchestrator.api.credentials import Credentials
 from orchestrator.api.guard import Guard
 from orchestrator.api.limits import RateLimit
 from orchestrator.api.tokens import TokenStore
@@ -33,13 +34,17 @@ TAGS = [
     {"name": "plans", "description": "Whether a plan is valid."},
     {"name": "flags", "description": "Flags for people, and the kill switch."},
     {"name": "evaluation", "description": "OpenFeature Remote Evaluation Protocol 0.3, for applications."},
+    {
+        "name": "tokens",
+        "description": "Who may speak to the controller: made and revoked by an admin, and the log of it.",
+    },
     {"name": "operation", "description": "For probes and for Prometheus."},
 ]
 
 
 def create_app(
     service: Service,
-    tokens: TokenStore,
+    tokens: TokenStore | Credentials,
     listen_is_loopback: bool,
     *,
     rate_limit: RateLimit | None = None,
@@ -50,9 +55,10 @@ def create_app(
     *rate_limit* bounds how often one client evaluates flags. Raises UsageError if the server would be open to others
     without tokens.
     """
-    if not listen_is_loopback and not len(tokens):
+    credentials = tokens if isinstance(tokens, Credentials) else Credentials(tokens)
+    if not listen_is_loopback and not credentials.may_be_there:
         raise UsageError("Listening beyond loopback needs tokens: give --token-file, or listen on 127.0.0.1.")
-    context = ApiContext(service, tokens, listen_is_loopback, rate_limit)
+    context = ApiContext(service, credentials, listen_is_loopback, rate_limit)
     return _assembled(context if timing is None else replace(context, timing=timing))
 
 
@@ -69,7 +75,9 @@ def _assembled(context: ApiContext) -> FastAPI:
         separate_input_output_schemas=False,
     )
     app.state.context = context
-    routers = [module.router for module in (runs, plans, flags, ofrep, feed, flagd, health, page)]
+    routers = [
+        module.router for module in (runs, plans, flags, ofrep, feed, flagd, token_routes, health, page, sign_in)
+    ]
     for router in routers:
         app.include_router(router)
     errors.install(app, [*app.routes, *(route for router in routers for route in router.routes)])

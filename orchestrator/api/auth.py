@@ -7,8 +7,8 @@ The door is one table, so that a new route is closed until somebody opens it:
     TOKEN      always a token
 
 A token is ``Authorization: Bearer TOKEN``. OFREP takes ``X-API-Key: TOKEN`` too, as its providers can be set to, and
-the page a browser's password prompt (any user name; the password is the token). One that is sent must be right, also
-where none is needed.
+the pages basic authorization (any user name; the password is the token), and the cookie of who signed in there. A token
+that is sent must be right, also where none is needed.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from fastapi.security import HTTPBearer
 from starlette.datastructures import Headers
 
 from orchestrator.api.context import ApiContext
+from orchestrator.api.credentials import Identity
 from orchestrator.api.errors import Unauthorized
-from orchestrator.api.tokens import Token
 from orchestrator.core.commands import ROLES, Actor
 from orchestrator.errors import Forbidden
 
@@ -46,6 +46,8 @@ ACCESS: dict[str, Access] = {
     "/favicon.ico": Access.PUBLIC,  # there is none, and browsers ask nonetheless
     "/metrics": Access.LOOPBACK,
 }
+SIGN_IN, SIGN_OUT = "/sign-in", "/sign-out"
+ACCESS |= dict.fromkeys((SIGN_IN, SIGN_OUT), Access.PUBLIC)  # each form is held against its cookie
 PAGES = "/runs/"
 """Below it each run has a page."""
 PREFIXES: dict[str, Access] = {
@@ -67,14 +69,15 @@ def access_to(path: str) -> Access:
     return next((access for prefix, access in PREFIXES.items() if path.startswith(prefix)), Access.TOKEN)
 
 
-def admit(context: ApiContext, path: str, headers: Headers) -> Token | None:
-    """The token of who is at the door; None if they need none and sent none. Raises Unauthorized or Forbidden."""
+async def admit(context: ApiContext, path: str, headers: Headers, peer: str) -> Identity | None:
+    """Who is at the door; None if they need no token and sent none. Raises Unauthorized or Forbidden, and what keeps
+    that from being told."""
     access = access_to(path)
     if access is Access.PUBLIC:
         return None
     secret = _secret(path, headers)
     if secret is not None:
-        return _valid(context, secret)
+        return await context.credentials.identify(secret, peer)
     if access is Access.LOOPBACK and context.listen_is_loopback:
         _refuse_other_names(path, headers)
         return None
@@ -98,16 +101,7 @@ def _password(encoded: str) -> str:
     try:
         return base64.b64decode(encoded, validate=True).decode().partition(":")[2]
     except (binascii.Error, UnicodeDecodeError):
-        raise Unauthorized("The password prompt was answered with something that can't be read.") from None
-
-
-def _valid(context: ApiContext, secret: str) -> Token:
-    token = context.tokens.find(secret)
-    if token is None:
-        raise Unauthorized("This token is not known to this server.")
-    if token.has_expired(context.now()):
-        raise Unauthorized(f"The token of {token.name} has expired: ask for a new one.")
-    return token
+        raise Unauthorized("The basic authorization that was sent can't be read.") from None
 
 
 def _refuse_other_names(path: str, headers: Headers) -> None:
@@ -137,6 +131,8 @@ def needs(role: str) -> Callable[..., Actor]:
     return check
 
 
+ADMINS = Depends(needs("admin"))
 READS = Depends(needs("viewer"))  # for routes that need not know who reads
 Operator = Annotated[Actor, Depends(needs("operator"))]
 Approver = Annotated[Actor, Depends(needs("approver"))]
+Admin = Annotated[Actor, Depends(needs("admin"))]

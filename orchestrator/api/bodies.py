@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from orchestrator.core.commands import Command
 from orchestrator.core.events import PlanDocument
@@ -15,6 +15,20 @@ Text = Annotated[str, Field(max_length=4000)]
 Why = Annotated[str, Field(max_length=4000, pattern=r"\S", description="Why: it goes into the journal.")]
 EnvironmentName = Annotated[str, Field(min_length=1, max_length=200)]
 NO_REASON = "no reason given"
+MOST_LETTERS = 4000
+LAST_SEQ = (1 << 63) - 1
+"""Of a journal: what a store can count to."""
+
+
+def can_be_kept(value: Any) -> Any:
+    """Raises ValueError for a text that not every store could keep, or not every reader be shown."""
+    if isinstance(value, str) and ("\0" in value or (not value.isascii() and _has_half_a_pair(value))):
+        raise ValueError("a text has no NUL and no half of a surrogate pair")
+    return value
+
+
+def _has_half_a_pair(text: str) -> bool:
+    return any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 # --- received ---------------------------------------------------------------------------------------------------------
@@ -24,6 +38,8 @@ class Received(Part):
     """The framework looks at these when the routes are made, so they can't be built later, when first used."""
 
     model_config = ConfigDict(defer_build=False)
+
+    _texts_can_be_kept = field_validator("*")(can_be_kept)
 
 
 class SubmissionBody(Received):
@@ -57,6 +73,8 @@ class FlagPatch(FlagChange):
 
     reason: Why
 
+    _reason_can_be_kept = field_validator("reason")(can_be_kept)
+
     @model_validator(mode="after")
     def _changes_something(self) -> FlagPatch:
         if not self.change.keys:
@@ -73,6 +91,13 @@ class CommandBody(Command):
     """What is asked of a run; `command` says which of the others count."""
 
     model_config = ConfigDict(defer_build=False)
+
+    @field_validator("*")
+    @classmethod
+    def _texts_can_be_kept(cls, value: Any) -> Any:
+        if isinstance(value, str) and len(value) > MOST_LETTERS:
+            raise ValueError(f"a text of at most {MOST_LETTERS} characters is expected")
+        return can_be_kept(value)
 
 
 class KillBody(Received):
@@ -96,6 +121,31 @@ class LiftBody(Received):
     key: Annotated[str | None, Field(description="Only this flag is let go.")] = None
     reason: Why
     confirm: Annotated[bool, Field(description="Without it, only what would happen is answered.")] = False
+
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class TokenBody(Received):
+    name: Annotated[Name, Field(description="Who bears it: goes into the journal with whatever is done by it.")]
+    role: Literal["viewer", "operator", "approver", "admin"]
+    groups: Annotated[tuple[Name, ...], Field(max_length=50, description="For approvals.")] = ()
+    expires: Annotated[AwareDatetime | None, Field(description="Left out: it holds until it is revoked.")] = None
+    environment: Annotated[
+        EnvironmentName | None, Field(description="Whose flags an application reads with it, unless it names another.")
+    ] = None
+
+    @field_validator("name", "groups")
+    @classmethod
+    def _can_be_shown(cls, value: Any) -> Any:
+        for text in (value,) if isinstance(value, str) else value:
+            if not text.isprintable() or text != text.strip():
+                raise ValueError("must be printable, without blanks around it")
+        return value
+
+
+class RevocationBody(Received):
+    reason: Why
 
 
 # --- answered ---------------------------------------------------------------------------------------------------------
@@ -127,6 +177,31 @@ class Accepted(Answered):
     run_started: Annotated[str | None, Field(description="A rollback of an ended run is a run of its own.")]
 
 
+class TokenShown(Answered):
+    id: str
+    name: str
+    role: str
+    groups: list[str]
+    environment: str | None
+    created: str
+    by: str
+    expires: str | None
+    state: Literal["live", "expired", "revoked"]
+    revoked: dict[str, str] | None
+
+
+class TokenMade(TokenShown):
+    secret: Annotated[str, Field(description="The token itself. Nobody can be told again.")]
+
+
+class Noted(Answered):
+    seq: int
+    time: str
+    what: Literal["token.created", "token.revoked", "refused"]
+    by: str
+    detail: dict[str, str | int | None]
+
+
 class RunStatus(Answered):
     """Where a run stands. Lists leave out what needs the whole journal (holds, gate, next, ...)."""
 
@@ -147,6 +222,9 @@ class RunStatus(Answered):
     exceptions: list[str] | None = None
     started: str | None
     ended: str | None
+    controller: Annotated[
+        str | None, Field(description="Where several controllers share the store: which one acts for it.")
+    ] = None
 
 
 class Entry(Answered):
@@ -219,6 +297,7 @@ def refusals(*statuses: int) -> Responses:
         409: "It makes no sense now; the message says what would work",
         413: "The body is too large",
         422: "The request, or the plan in it, is not valid; `problems` lists what is wrong",
+        429: "Too often: `Retry-After` says when to come again",
         503: "The store can't be used now",
     }
-    return {status: {"model": Error, "description": words[status]} for status in (401, 403, *statuses, 422, 503)}
+    return {status: {"model": Error, "description": words[status]} for status in (401, 403, *statuses, 422, 429, 503)}

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, cast
 
 from fastapi import Request
 
+from orchestrator.api.credentials import Credentials
 from orchestrator.api.limits import Places, RateLimit
-from orchestrator.api.tokens import TokenStore
 
 if TYPE_CHECKING:
     from orchestrator.service import Service
@@ -29,7 +29,7 @@ class ApiContext:
     """``streams``: event streams that are open now."""
 
     service: Service
-    tokens: TokenStore
+    credentials: Credentials
     listen_is_loopback: bool
     rate_limit: RateLimit | None = None
     timing: Timing = field(default_factory=Timing)

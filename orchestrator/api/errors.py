@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Self
 
 import structlog
 from fastapi import FastAPI, Request
@@ -17,6 +17,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match
+from starlette.types import Scope
 
 from flags.errors import ErrorCode, FlagError
 from orchestrator.api.encoding import Json
@@ -66,13 +67,38 @@ class Failure:
     problems: tuple[Mapping[str, Any], ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def is_refusal(self) -> bool:
+        """Whether somebody may not do this, as against that it can't be done."""
+        return self.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What is written down of one: *peer* is the address that it came from, *by* who it was, if that is known."""
+
+    method: str
+    path: str
+    status: int
+    why: str
+    peer: str
+    by: str | None = None
+
+    @classmethod
+    def of(cls, failure: Failure, scope: Scope, by: str | None = None) -> Self:
+        return cls(scope["method"], scope["path"], failure.status, failure.message, peer_of(scope), by)
+
+
+def peer_of(scope: Scope) -> str:
+    """The address that a request comes from, which is a proxy's where one stands in front."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""
+
 
 INTERNAL = Failure(500, "InternalError", "Something went wrong inside the controller; its log says what.")
 
 
-def respond(failure: Failure, method: str, path: str, actor: str | None = None) -> Response:
-    if failure.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        log.warning("refused", method=method, path=path, status=failure.status, by=actor, why=failure.message)
+def respond(failure: Failure, path: str) -> Response:
     body: dict[str, Any] = {"error": failure.error, "message": failure.message}
     if failure.problems:
         body["problems"] = list(failure.problems)
@@ -123,7 +149,8 @@ def _of_framework(error: HTTPException) -> Failure:
     if status is HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         return Failure(status, "TooLarge", error.detail, headers=error.headers or {})
     if status is HTTPStatus.BAD_REQUEST:  # the framework's word for a body that the parser gave up on
-        return Failure(status, "BadRequest", "The body can't be read: it is no JSON, or nested too deeply.")
+        message = "The body can't be read: it is no JSON, nested too deeply, or has too long a number."
+        return Failure(status, "BadRequest", message)
     name = "".join(word.capitalize() for word in status.phrase.split())
     return Failure(status, name, error.detail, headers=error.headers or {})
 
@@ -155,6 +182,14 @@ def _sentence(error: Mapping[str, Any]) -> str:
             return "is missing"
         case "extra_forbidden":
             return "is not known here"
+        case "string_pattern_mismatch" if error.get("ctx", {}).get("pattern") == r"\S":
+            return "may not be empty"
+        case "tuple_type" | "list_type":
+            return "a list is expected"
+        case "dict_type" | "model_type" | "model_attributes_type":
+            return "an object is expected"
+        case "too_short":
+            return "at least one entry is expected"
         case _:
             message = str(error["msg"])
             return message.removeprefix("Value error, ").removesuffix(".")
@@ -170,7 +205,10 @@ async def _answer(request: Request, error: Exception) -> Response:
     if failure.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.error("request failed", method=request.method, path=request.url.path, error=failure.error)
     actor = getattr(request.state, "actor", None)
-    return respond(failure, request.method, request.url.path, actor.name if actor is not None else None)
+    by = actor.name if actor is not None else None
+    if failure.is_refusal:
+        request.app.state.context.credentials.audit.refused(Refusal.of(failure, request.scope, by))
+    return respond(failure, request.url.path)
 
 
 def _no_such_route(request: Request) -> Failure:

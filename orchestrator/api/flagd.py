@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import structlog
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from flags.flagd import encode, unsaid
 from flags.flagd_reading import read_data
 from flags.ofrep import is_named
 from orchestrator.api.auth import Operator
-from orchestrator.api.bodies import refusals
+from orchestrator.api.bodies import can_be_kept, refusals
 from orchestrator.api.context import context_of
 from orchestrator.api.encoding import Json
 from orchestrator.api.flag_routes import MadeOnce, environment_of, parameters
@@ -78,6 +78,8 @@ class FlagdImport(BaseModel):
 
     flagd: dict[str, Any]
     reason: Annotated[str, Field(min_length=1, max_length=2000)]
+
+    _reason_can_be_kept = field_validator("reason")(can_be_kept)
 
 
 class FlagdImported(BaseModel):

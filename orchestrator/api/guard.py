@@ -6,6 +6,8 @@ event streams. Nothing that is raised inside gets past it: a fault becomes an an
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -14,10 +16,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.api.auth import admit, is_page
 from orchestrator.api.context import ApiContext
-from orchestrator.api.errors import INTERNAL, OFREP, TooLarge, failure_of, respond
+from orchestrator.api.credentials import Identity
+from orchestrator.api.errors import INTERNAL, OFREP, Failure, Refusal, TooLarge, failure_of, peer_of, respond
+from orchestrator.api.flags import KILL_SWITCH
+from orchestrator.api.issued import FRESH_SECONDS
 from orchestrator.api.limits import body_limit
 from orchestrator.api.ofrep_stream import EVENTS, change_streams
-from orchestrator.api.tokens import Token
+from orchestrator.api.sessions import SESSION, Sessions, cookie_of
+from orchestrator.api.sign_in import form_for
 from orchestrator.errors import RolloutError
 
 log = structlog.get_logger()
@@ -47,7 +53,11 @@ EVENTS_PREFLIGHT_HEADERS = PREFLIGHT_HEADERS | {
     "Access-Control-Allow-Methods": "GET",
     "Access-Control-Allow-Headers": "Authorization, Cache-Control, Last-Event-ID, X-API-Key, X-Rollout-Environment",
 }
+SERVES_FLAGS = (OFREP, "/flags/v1/", "/flagd/v1/")
 EVALUATION = OFREP + "v1/evaluate/"
+
+
+TLS_HEADERS = {"Strict-Transport-Security": "max-age=31536000"}
 
 
 class Guard:
@@ -59,13 +69,14 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer = _Answer(scope["path"], send)
+        answer = _Answer(scope, send, self._context)
         if scope["path"].startswith(EVALUATION):  # a thousand may ask in one moment: before any work is done for them
             await change_streams(scope).turns.take()
-        refusal = self._at_the_door(scope)
+        refusal = await self._at_the_door(scope)
         if refusal is not None:
             await refusal(scope, receive, answer.send)
             return
+        answer.let_in(scope["state"]["identity"])
         try:
             await self._app(scope, _Counted(receive, body_limit(scope["path"])).receive, answer.send)
         except ClientDisconnect:
@@ -74,32 +85,55 @@ class Guard:
             log.exception("request failed", method=scope["method"], path=scope["path"])
             if answer.started:
                 raise
-            await respond(INTERNAL, scope["method"], scope["path"])(scope, receive, answer.send)
+            await respond(INTERNAL, scope["path"])(scope, receive, answer.send)
 
-    def _at_the_door(self, scope: Scope) -> Response | None:
+    async def _at_the_door(self, scope: Scope) -> Response | None:
         path, headers = scope["path"], Headers(scope=scope)
         if scope["method"] == "OPTIONS" and path.startswith(OFREP):
             allowed = EVENTS_PREFLIGHT_HEADERS if path == EVENTS else PREFLIGHT_HEADERS
             return Response(status_code=204, headers=allowed)
         try:
-            token = self._admit(scope, headers)
+            identity = await self._admit(scope, headers)
+            if identity is not None and _takes_turns(scope):
+                self._context.credentials.take_turn(identity)
             _refuse_length(headers.get("content-length", ""), body_limit(path))
         except (RolloutError, TooLarge) as refused:
-            answer = respond(failure_of(refused), scope["method"], path)
-            if is_page(path) and answer.status_code == 401:
-                answer.headers["WWW-Authenticate"] = 'Basic realm="staged-rollout: the password is a token"'
-            return answer
+            return self._refused(failure_of(refused), scope, headers)
         state = scope.setdefault("state", {})
-        state["actor"] = token.actor if token is not None else None
-        state["environment"] = token.environment if token is not None else None
+        state["identity"] = identity
+        state["actor"] = identity.actor if identity is not None else None
+        state["environment"] = identity.environment if identity is not None else None
         return None
 
-    def _admit(self, scope: Scope, headers: Headers) -> Token | None:
+    def _refused(self, failure: Failure, scope: Scope, headers: Headers) -> Response:
+        """Who is yet to sign in to a page is shown the form, and no refusal is written down of that."""
+        path = scope["path"]
+        if not (is_page(path) and failure.status == HTTPStatus.UNAUTHORIZED):
+            if failure.is_refusal:
+                self._context.credentials.audit.refused(Refusal.of(failure, scope))
+            return respond(failure, path)
+        is_first = "authorization" not in headers
+        if not is_first:
+            self._context.credentials.audit.refused(Refusal.of(failure, scope))
+        return form_for(scope, path, failure, is_first=is_first)
+
+    async def _admit(self, scope: Scope, headers: Headers) -> Identity | None:
         """A token that is sent must be right, whatever ticket comes with it."""
         sends_none = "authorization" not in headers and "x-api-key" not in headers
+        if sends_none and is_page(scope["path"]):
+            secret = cookie_of(SESSION, headers, scope["scheme"])
+            identity = await Sessions(self._context.credentials).identify(secret)
+            if identity is not None:
+                return identity
         if sends_none and change_streams(scope).admits(scope):
             return None
-        return admit(self._context, scope["path"], headers)
+        return await admit(self._context, scope["path"], headers, peer_of(scope))
+
+
+def _takes_turns(scope: Scope) -> bool:
+    """Applications share a token by the thousand, and a kill switch must work in a hurry."""
+    path = scope["path"]
+    return not path.startswith(SERVES_FLAGS) and not (path == KILL_SWITCH and scope["method"] == "POST")
 
 
 def _refuse_length(content_length: str, limit_bytes: int) -> None:
@@ -124,20 +158,44 @@ class _Counted:
         return message
 
 
+class Over(OSError, ClientDisconnect):
+    """Who follows a stream may no longer: taken by whatever sends as a client that has gone."""
+
+
 class _Answer:
-    """Adds to the head of an answer what it does not say itself."""
+    """Adds to the head of an answer what it does not say itself, and ends a stream whose token no longer holds."""
 
-    __slots__ = ("_headers", "_send", "started")
+    __slots__ = ("_context", "_headers", "_identity", "_looked_at", "_send", "started")
 
-    def __init__(self, path: str, send: Send) -> None:
-        self._headers = SECURITY_HEADERS | CORS_HEADERS if path.startswith(OFREP) else SECURITY_HEADERS
+    def __init__(self, scope: Scope, send: Send, context: ApiContext) -> None:
+        self._context = context
+        self._identity: Identity | None = None
+        self._looked_at = context.monotonic()
+        self._headers = SECURITY_HEADERS | CORS_HEADERS if scope["path"].startswith(OFREP) else SECURITY_HEADERS
+        if scope.get("scheme") == "https" and not context.listen_is_loopback:
+            self._headers = self._headers | TLS_HEADERS
         self._send = send
         self.started = False
 
+    def let_in(self, identity: Identity | None) -> None:
+        self._identity = identity
+
     async def send(self, message: Message) -> None:
+        if self._identity is not None and self.started:
+            await self._look_again(self._identity)
         if message["type"] == "http.response.start":
             self.started = True
             headers = MutableHeaders(scope=message)
             for name, value in self._headers.items():
                 headers.setdefault(name, value)
         await self._send(message)
+
+    async def _look_again(self, identity: Identity) -> None:
+        now = self._context.monotonic()
+        if now - self._looked_at < FRESH_SECONDS:
+            return
+        self._looked_at = now
+        if not await self._context.credentials.holds(identity):
+            log.warning("stream ended", by=identity.actor.name, why="its token no longer holds")
+            await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+            raise Over

@@ -1,21 +1,24 @@
-"""What machines ask of the controller: does it live, can it work, and how much of it is there."""
+"""What machines ask of the controller: does it live, can it work, and how does it do."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
 
 from orchestrator.api.context import context_of
 from orchestrator.api.encoding import Json
-from orchestrator.core.phases import Phase
+from orchestrator.api.feed import streams_of
+from orchestrator.api.ofrep_stream import change_streams
+from orchestrator.errors import StoreError
+from orchestrator.metrics import now, process
+from orchestrator.metrics.families import CONTENT_TYPE, gauge
+
+if TYPE_CHECKING:
+    from orchestrator.service import Service
 
 router = APIRouter(tags=["operation"])
-
-EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @router.get("/healthz", responses={200: {"description": "The process serves"}})
@@ -29,44 +32,33 @@ async def healthz() -> Response:
 )
 async def readyz(request: Request) -> Response:
     """Whether it can do its work: its store answers."""
-    if await context_of(request).service.ready():
-        return Json({"status": "ready"})
+    service = context_of(request).service
+    if await service.ready():
+        return Json({"status": "ready", **await _members(service)})
     return Json({"status": "not ready", "message": "The store does not answer; the log says why."}, 503)
+
+
+async def _members(service: Service) -> dict[str, object]:
+    """Where several controllers share the store: which one this is, and how many there are."""
+    if service.sharing is None:
+        return {}
+    members = await service.sharing.membership.members()
+    return {"controller": service.sharing.me.name, "controllers": len(members)}
 
 
 @router.get("/metrics", responses={200: {"description": "Prometheus' text format", "content": {"text/plain": {}}}})
 async def metrics(request: Request) -> Response:
-    """Numbers for Prometheus."""
-    counts = await context_of(request).service.counts()
-    runs = [(f'{{phase="{phase}"}}', counts.runs.get(phase, 0)) for phase in Phase]
-    lines = [
-        *_family("rollout_runs", "gauge", "Runs by phase.", runs),
-        *_family("rollout_events_total", "counter", "Events in the journals of all runs.", [("", counts.events)]),
-        *_family("rollout_effects_outstanding", "gauge", "Effects without an outcome.", [("", counts.outstanding)]),
-        *_family("process_start_time_seconds", "gauge", "Start of the process, Unix time.", [("", STARTED_AT)]),
-    ]
-    return PlainTextResponse("\n".join(lines) + "\n", media_type=EXPOSITION)
-
-
-def _family(name: str, kind: str, text: str, samples: Iterable[tuple[str, float]]) -> list[str]:
-    shown = [f"{name}{labels} {value}" for labels, value in samples]
-    return [f"# HELP {name} {text}", f"# TYPE {name} {kind}", *shown]
-
-
-def _started_at() -> float:
-    """Linux counts a process's start in clock ticks since boot, in the 22nd field of its stat (proc(5))."""
-    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-    boot = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime "))
-    return float(boot.split()[1]) + int(fields[19]) / os.sysconf("SC_CLK_TCK")
-
-
-def _start() -> float:
-    import time
-
+    """Numbers for Prometheus. While the store is away, all but those that are read in it."""
+    service = context_of(request).service
     try:
-        return _started_at()
-    except (OSError, ValueError, StopIteration):
-        return time.time()  # elsewhere: when this module was loaded, which is soon after
-
-
-STARTED_AT = _start()
+        counts = await service.counts()
+    except StoreError:
+        counts = None
+    clients = {"feed": streams_of(request.app.state).places.taken, "ofrep": change_streams(request.scope).places.taken}
+    lines = [
+        *now.lines(counts, await now.seen(service.walked())),
+        *gauge("staged_rollout_flag_clients", "Open streams of flags, by protocol.", clients, "protocol"),
+        *service.meter.lines(),
+        *process.lines(),
+    ]
+    return PlainTextResponse("\n".join(lines) + "\n", media_type=CONTENT_TYPE)

@@ -95,12 +95,13 @@ class RateLimit:
         self._burst = burst
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # client -> (left, at)
 
-    def wait_seconds(self, client: str, now: float) -> int:
-        """0 if the request may go on, else in how many whole seconds to come again. *now* is monotonic."""
+    def wait_seconds(self, client: str, now: float, take: float = 1.0) -> int:
+        """0 if the request may go on, else in how many whole seconds to come again. *now* is monotonic; with a *take*
+        of 0 it is only looked whether it might."""
         left, at = self._buckets.pop(client, (float(self._burst), now))
         left = min(left + (now - at) * self._per_second, self._burst)
         allowed = left >= 1
-        self._buckets[client] = (left - 1 if allowed else left, now)
+        self._buckets[client] = (left - take if allowed else left, now)
         if len(self._buckets) > self.MOST_CLIENTS:
             self._buckets.popitem(last=False)
         return 0 if allowed else max(math.ceil((1 - left) / self._per_second), 1)

@@ -15,8 +15,9 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
-from orchestrator.api.auth import PAGES
+from orchestrator.api.auth import PAGES, SIGN_OUT
 from orchestrator.api.context import context_of
+from orchestrator.api.sessions import SESSION, cookie_of, form_token
 from orchestrator.core.chart import evidence_svg
 
 router = APIRouter()
@@ -35,7 +36,7 @@ th, td { border-bottom: 1px solid #8885; padding: .4rem .6rem; text-align: left;
 svg { max-width: 100%; height: auto }
 """
 _HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-POLICY = f"default-src 'none'; style-src 'sha256-{_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+POLICY = f"default-src 'none'; style-src 'sha256-{_HASH}'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 HEADERS = {"Content-Security-Policy": POLICY}
 
 Run = Mapping[str, Any]
@@ -46,35 +47,50 @@ async def show_page(request: Request) -> HTMLResponse:
     service = context_of(request).service
     active = [await service.status(one["run"]) for one in await service.list(True, MOST_RUNS)]
     ended = await service.list(False, MOST_RUNS)
-    return HTMLResponse(render([*active, *ended]), headers=HEADERS)
+    return HTMLResponse(render([*active, *ended], _signed_in(request)), headers=HEADERS)
 
 
 @router.get(PAGES + "{run}", response_class=HTMLResponse, include_in_schema=False)
 async def show_run(request: Request, run: str) -> HTMLResponse:
     service = context_of(request).service
     found = await service.status(await service.resolve_name(run))
-    return HTMLResponse(render_run(found), headers=HEADERS)
+    return HTMLResponse(render_run(found, _signed_in(request)), headers=HEADERS)
 
 
-def render(runs: Iterable[Run]) -> str:
+def _signed_in(request: Request) -> str:
+    """Who looks at it, and the way out of a session."""
+    secret = cookie_of(SESSION, request.headers, request.scope["scheme"])
+    actor = request.state.actor
+    if actor is None or secret is None or "authorization" in request.headers:
+        return ""
+    return (
+        f'<form method="post" action="{SIGN_OUT}"><p>Signed in as {escape(actor.name)}, {escape(actor.role)} '
+        f'<input type="hidden" name="form" value="{form_token(secret)}"><button>Sign out</button></p></form>'
+    )
+
+
+def render(runs: Iterable[Run], signed_in: str = "") -> str:
     rows = "".join(_row(_cells(run)) for run in runs)
     head = "".join(f'<th scope="col">{column}</th>' for column in COLUMNS)
     table = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
     nothing = "<p>No run yet: <code>rollout start plan.yaml</code> starts one.</p>"
-    return _page("Staged rollouts", table if rows else nothing)
+    return _page("Staged rollouts", table if rows else nothing, signed_in)
 
 
-def render_run(run: Run) -> str:
+def render_run(run: Run, signed_in: str = "") -> str:
     facts = "".join(f'<tr><th scope="row">{name}</th><td>{escape(value)}</td></tr>' for name, value in _facts(run))
     table = f'<table class="facts"><tbody>{facts}</tbody></table>'
     back = '<p><a href="/">All runs</a></p>'
-    return _page(_text(run.get("run")), f"{back}{table}{_gate(run.get('gate'))}")
+    return _page(_text(run.get("run")), f"{back}{table}{_gate(run.get('gate'))}", signed_in)
 
 
-def _page(title: str, content: str) -> str:
+def _page(title: str, content: str, signed_in: str) -> str:
+    return framed(title, signed_in + content, f'<meta http-equiv="refresh" content="{REFRESH_SECONDS}">')
+
+
+def framed(title: str, content: str, head: str = "") -> str:
     return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="refresh" content="{REFRESH_SECONDS}">'
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">{head}'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head>"
         f"<body><main><h1>{escape(title)}</h1>{content}</main></body></html>"

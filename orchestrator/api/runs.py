@@ -10,11 +10,12 @@ import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
-from fastapi.responses import Response
+from fastapi.responses import PlainTextResponse, Response
 from pydantic import Field, ValidationError
 
 from orchestrator.api.auth import READS, Operator
 from orchestrator.api.bodies import (
+    LAST_SEQ,
     Accepted,
     CommandBody,
     Entry,
@@ -28,9 +29,12 @@ from orchestrator.api.bodies import (
 from orchestrator.api.context import context_of
 from orchestrator.api.encoding import Json
 from orchestrator.api.errors import BadRequest
+from orchestrator.api.passing import passed_on
 from orchestrator.api.streams import EVENT_STREAM, stream_run
 from orchestrator.core.commands import Command
 from orchestrator.errors import InvalidPlan
+
+JSON_LINES = "application/jsonl"
 
 router = APIRouter(prefix="/api/v1/runs", tags=["runs"])
 
@@ -38,7 +42,7 @@ router = APIRouter(prefix="/api/v1/runs", tags=["runs"])
 class Which(Received):
     """Part of a journal."""
 
-    after: Annotated[int, Field(ge=0, description="Entries with a higher seq only.")] = 0
+    after: Annotated[int, Field(ge=0, le=LAST_SEQ, description="Entries with a higher seq only.")] = 0
     limit: Annotated[int | None, Field(ge=1, le=100_000)] = None
 
 
@@ -49,6 +53,10 @@ async def start_run(body: SubmissionBody, request: Request, actor: Operator) -> 
 
     context = context_of(request)
     await asyncio.to_thread(_check, body)  # a large plan takes its time, and gates must not wait
+    if body.supersede is not None:
+        old = await context.service.resolve_name(body.supersede)
+        if (answer := await passed_on(request, old)) is not None:
+            return answer
     submission = Submission(
         plan=body.plan,
         digest=body.digest,
@@ -125,6 +133,8 @@ async def command_run(
     """Ask something of a run. Once this is answered with success, it survives any crash."""
     service = context_of(request).service
     name = await service.resolve_name(run)
+    if (answer := await passed_on(request, name)) is not None:
+        return answer
     return Json(await service.command(name, _with_key(body, idempotency_key), actor))
 
 
@@ -167,6 +177,24 @@ def _seq(last_event_id: str | None) -> int | None:
     if not (last_event_id.isascii() and last_event_id.isdecimal() and len(last_event_id) < 19):
         raise BadRequest("Last-Event-ID must be the id of an event that was received, a number.")
     return int(last_event_id)
+
+
+@router.get(
+    "/{run}/journal",
+    dependencies=[READS],
+    response_class=PlainTextResponse,
+    responses={**refusals(400, 404), 200: {"content": {JSON_LINES: {"schema": {"type": "string"}}}}},
+)
+async def export_journal(
+    run: str,
+    request: Request,
+    after: Annotated[int, Query(ge=0, le=LAST_SEQ, description="Begin behind the entry with this seq.")] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 1000,
+) -> Response:
+    """The journal as it was written, a JSON object a line with the hash that chains it to the one before."""
+    service = context_of(request).service
+    lines = await service.journal_lines(await service.resolve_name(run), after, limit)
+    return Response("".join(f"{one}\n" for one in lines), media_type=JSON_LINES)
 
 
 @router.get("/{run}/report", dependencies=[READS], response_model=Report, responses=refusals(404))

@@ -11,7 +11,8 @@ import contextlib
 import errno
 import ipaddress
 import socket
-from collections.abc import AsyncIterator, Iterator
+import ssl
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import RolloutError
@@ -57,17 +58,29 @@ def is_loopback(bound: socket.socket) -> bool:
     return ipaddress.ip_address(bound.getsockname()[0].partition("%")[0]).is_loopback
 
 
-def url_of(bound: socket.socket) -> str:
+def url_of(bound: socket.socket, scheme: str = "http") -> str:
     """Where a client on this machine reaches it."""
     host, port = bound.getsockname()[:2]
     if ipaddress.ip_address(host.partition("%")[0]).is_unspecified:
         host = "::1" if bound.family == socket.AF_INET6 else "127.0.0.1"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def advertised(bound: socket.socket, scheme: str = "http") -> str:
+    """Where other controllers reach it, as far as can be told from here: one that listens everywhere by its host's
+    name."""
+    host, port = bound.getsockname()[:2]
+    if ipaddress.ip_address(host.partition("%")[0]).is_unspecified:
+        return f"{scheme}://{socket.gethostname()}:{port}"
+    return url_of(bound, scheme)
 
 
 @contextlib.asynccontextmanager
-async def serving(app: FastAPI, bound: socket.socket) -> AsyncIterator[None]:
-    """Serves while the body runs. Closes the socket."""
+async def serving(
+    app: FastAPI, bound: socket.socket, tls: ssl.SSLContext | None = None, proxies: Sequence[str] = ()
+) -> AsyncIterator[None]:
+    """Serves while the body runs, over TLS if it is given. What *proxies* (addresses, networks) say of who asks, and
+    over what, is believed. Closes the socket."""
     import uvicorn
 
     from orchestrator.api.protocol import BoundedProtocol
@@ -84,9 +97,13 @@ async def serving(app: FastAPI, bound: socket.socket) -> AsyncIterator[None]:
         access_log=False,
         lifespan="off",
         server_header=False,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=list(proxies),
         timeout_graceful_shutdown=GOODBYE_SECONDS,
         timeout_keep_alive=30,
     )
+    config.load()
+    config.ssl = tls
     server = Server(config)
     work = asyncio.create_task(server.serve(sockets=[bound]), name="http server")
     try:

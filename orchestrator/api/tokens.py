@@ -74,6 +74,9 @@ class TokenStore:
     def plus(self, *tokens: Token) -> TokenStore:
         return TokenStore((*self._tokens, *tokens))
 
+    def has(self, sha256: str) -> bool:
+        return any(token.sha256 == sha256 for token in self._tokens)
+
     def find(self, secret: str) -> Token | None:
         """The token, expired or not. Takes the same time whichever it is, and for none."""
         wanted, found = hashed(secret), None
@@ -91,6 +94,8 @@ class TokenStore:
             raise UsageError(f"The token file {file} can't be read: {problem.strerror}.") from None
         except ValueError as problem:
             raise UsageError(f"The token file {file} is not JSON: {problem}.") from None
+        except RecursionError:
+            raise UsageError(f"The token file {file} is nested too deeply for a list of tokens.") from None
         try:
             tokens = _TOKENS.validate_python(data)
         except ValidationError as problem:

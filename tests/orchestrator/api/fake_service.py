@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -15,15 +16,19 @@ from fastapi import FastAPI
 from flags import FlagDocument, Snapshot, Version
 from flags.feed import Feed, FeedVersion, newest
 from orchestrator.api.app import create_app
+from orchestrator.api.credentials import Credentials
 from orchestrator.api.limits import RateLimit
 from orchestrator.api.tokens import Token, TokenStore
 from orchestrator.core.commands import Actor, Command
 from orchestrator.errors import NotFound, Refused, TargetBusy
 from orchestrator.flag_board import Standing
+from orchestrator.journal.memory_tokens import MemoryTokens
+from orchestrator.metrics import Counts, Meter, RunNow
 from orchestrator.ports import Latch
 from orchestrator.reading import Kill, killed
-from orchestrator.rehearsal import Finding
-from orchestrator.service import Counts, Service, Submission
+from orchestrator.service import Service, Submission
+from orchestrator.survey import Finding
+from orchestrator.token_port import IssuedToken
 from stages.flag_spec import FlagChange, change_value, to_document, to_value
 
 Json = dict[str, Any]
@@ -73,6 +78,8 @@ class FakeService:
         self.moved = asyncio.Event()
         self.following = 0
         self.is_ready = True
+        self.meter = Meter()
+        self.sharing = None
 
     # --- moved by tests
 
@@ -106,7 +113,10 @@ class FakeService:
 
     async def counts(self) -> Counts:
         phases = Counter(run.phase for run in self.runs.values())
-        return Counts(phases, sum(len(run.entries) for run in self.runs.values()), 3)
+        return Counts(phases, sum(len(run.entries) for run in self.runs.values()))
+
+    def walked(self) -> Iterator[RunNow]:
+        return iter(())
 
     async def lint(self, submission: Submission) -> list[Finding]:
         return self.lint_findings
@@ -138,6 +148,9 @@ class FakeService:
     async def history(self, run: str, after: int = 0, limit: int | None = None) -> Entries:
         return self.runs[run].entries[after:][:limit]
 
+    async def journal_lines(self, run: str, after: int = 0, limit: int | None = None) -> Sequence[str]:
+        return [json.dumps(entry) for entry in await self.history(run, after, limit)]
+
     async def follow(self, run: str, after: int = 0) -> AsyncGenerator[Json, None]:
         followed = self.runs[run]
         self.following += 1
@@ -152,6 +165,9 @@ class FakeService:
                     await followed.changed.wait_for(lambda: len(followed.entries) > after)  # noqa: B023
         finally:
             self.following -= 1
+
+    async def elsewhere(self, run: str) -> None:
+        return None
 
     async def command(self, run: str, command: Command, actor: Actor) -> Json:
         known = self.runs[run]
@@ -230,7 +246,14 @@ class FakeService:
 
 
 def app_of(service: FakeService | Service, *, loopback: bool = True, rate_limit: RateLimit | None = None) -> FastAPI:
-    return create_app(cast(Service, service), TOKENS, loopback, rate_limit=rate_limit)
+    return create_app(cast(Service, service), Credentials(TOKENS, kept_tokens()), loopback, rate_limit=rate_limit)
+
+
+def kept_tokens() -> MemoryTokens:
+    """With one of somebody named kim."""
+    kept = MemoryTokens()
+    kept._tokens["0a"] = IssuedToken("0a", "kim", "viewer", (), None, "1" * 64, 1_772_366_400.0, "ann")
+    return kept
 
 
 @asynccontextmanager

@@ -21,7 +21,8 @@ from orchestrator.api.limits import Places, RateLimit
 from orchestrator.api.ofrep_stream import EVENTS, ChangeStreams, Served, Spread
 from orchestrator.api.tickets import WINDOW_SECONDS, Tickets
 from tests.orchestrator.api.fake_service import SECRETS, TOKENS, FakeService, app_of, client_of
-from tests.orchestrator.api.test_streams import DEADLINE_SECONDS, events_of, read_all, until
+from tests.orchestrator.api.test_streams import events_of, read_all, until
+from tests.support.process import DEADLINE_SECONDS
 
 FLAGS = "/ofrep/v1/evaluate/flags"
 USER = {"context": {"targetingKey": "user-2"}}

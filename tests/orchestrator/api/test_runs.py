@@ -1,9 +1,10 @@
+import json
 from typing import Any
 
 import httpx
 import pytest
 
-from orchestrator.rehearsal import Finding, Level
+from orchestrator.survey import Finding, Level
 from stages.load import digest_of, load_plan
 from tests.orchestrator.api.fake_service import FakeService, app_of, client_of
 
@@ -94,7 +95,7 @@ async def test_a_run_is_found_by_the_beginning_of_its_name_or_its_plan(admin: ht
         assert (await admin.get(f"/api/v1/runs/{name}")).json()["run"] == "search-a1b2c3"
 
 
-@pytest.mark.parametrize("path", ("", "/events", "/report"))
+@pytest.mark.parametrize("path", ("", "/events", "/journal", "/report"))
 async def test_an_unknown_run_is_said(admin: httpx.AsyncClient, path: str) -> None:
     answer = await admin.get(f"/api/v1/runs/nothing{path}")
     assert (answer.status_code, answer.json()) == (404, {"error": "NotFound", "message": "there is no run nothing"})
@@ -135,6 +136,13 @@ async def test_the_journal_is_read_in_parts(admin: httpx.AsyncClient) -> None:
     answer = await admin.get("/api/v1/runs/search/events?after=1&limit=1")
     assert [entry["seq"] for entry in answer.json()] == [2]
     assert [entry["seq"] for entry in (await admin.get("/api/v1/runs/search/events")).json()] == [1, 2, 3]
+
+
+async def test_the_journal_is_exported_as_lines_that_can_be_verified_in_parts(admin: httpx.AsyncClient) -> None:
+    answer = await admin.get("/api/v1/runs/search/journal?limit=2")
+    assert answer.headers["content-type"].startswith("application/jsonl")
+    rest = await admin.get("/api/v1/runs/search/journal?after=2")
+    assert [json.loads(line)["seq"] for line in (answer.text + rest.text).splitlines()] == [1, 2, 3]
 
 
 async def test_a_report_has_the_status_and_every_entry(admin: httpx.AsyncClient) -> None:

@@ -16,10 +16,10 @@ from orchestrator.api.app import create_app
 from orchestrator.api.context import Timing
 from orchestrator.service import Service
 from tests.orchestrator.api.fake_service import SECRETS, TOKENS, FakeService
+from tests.support.process import DEADLINE_SECONDS
 
 EVENTS = "/api/v1/runs/search/events"
 STREAM = {"Accept": "text/event-stream", "Authorization": f"Bearer {SECRETS['viewer']}"}
-DEADLINE_SECONDS = 20.0
 
 
 @dataclass

@@ -8,6 +8,7 @@ from starlette.datastructures import Headers
 
 from orchestrator.api.auth import admit
 from orchestrator.api.context import ApiContext
+from orchestrator.api.credentials import Clocks, Credentials
 from orchestrator.api.errors import Unauthorized
 from orchestrator.api.tokens import Token, TokenStore, hashed, new_secret
 from orchestrator.errors import UsageError
@@ -40,14 +41,15 @@ def test_two_tokens_of_one_person_both_work() -> None:
     assert store.find("new") is not None
 
 
-def test_a_token_works_until_the_moment_it_expires() -> None:
-    tokens = TokenStore([token("x", expires=EXPIRES)])
+async def test_a_token_works_until_the_moment_it_expires() -> None:
+    at = EXPIRES.timestamp() - 1
+    credentials = Credentials(TokenStore([token("x", expires=EXPIRES)]), clocks=Clocks(lambda: at))
     headers = Headers({"authorization": "bearer x"})
-    before = ApiContext(None, tokens, True, now=lambda: EXPIRES.timestamp() - 1)  # type: ignore[arg-type]
-    after = ApiContext(None, tokens, True, now=EXPIRES.timestamp)  # type: ignore[arg-type]
-    assert admit(before, "/api/v1/runs", headers) is not None
+    context = ApiContext(None, credentials, True)  # type: ignore[arg-type]
+    assert await admit(context, "/api/v1/runs", headers, "::1") is not None
+    at += 1
     with pytest.raises(Unauthorized, match="The token of kim has expired"):
-        admit(after, "/api/v1/runs", headers)
+        await admit(context, "/api/v1/runs", headers, "::1")
 
 
 def test_a_file_of_tokens_is_read(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 from orchestrator.cli import main
 
 TOKEN = "a token of the test's"
+PAGE = 3  # lines of a journal in one answer
 Json = dict[str, Any]
 
 
@@ -72,6 +73,8 @@ class FakeController:
     url: str = ""
     statuses: list[Json] = field(default_factory=lambda: [a_status()])
     entries: list[Json] = field(default_factory=lambda: [an_entry(1, "RunStarted", by="ada", run="search-1a2b3c")])
+    lines: list[str] = field(default_factory=list)
+    """The journal, as it is exported."""
     answers: dict[tuple[str, str], tuple[int, Any]] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
 
@@ -89,6 +92,9 @@ class FakeController:
         if request.path.endswith("/events"):
             after = int(request.query["after"])
             return 200, [entry for entry in self.entries if entry["seq"] > after]
+        if request.path.endswith("/journal"):
+            after = int(request.query["after"])
+            return 200, "".join(f"{one}\n" for one in self.lines[after : after + PAGE]).encode()
         if request.path.endswith("/commands"):
             name = request.path.split("/")[4]
             return 200, {

@@ -8,7 +8,10 @@ import stat
 from pathlib import Path
 
 import pytest
+import trustme
 
+from orchestrator.api.tls import Certificates
+from orchestrator.cli.access import Access
 from orchestrator.cli.client import Client
 from orchestrator.cli.hosting import bind, hosted
 from orchestrator.cli.settings import DEFAULT_PORT, find_controller
@@ -105,10 +108,32 @@ def test_without_a_wish_any_free_port_will_do() -> None:
 
 
 async def test_beyond_loopback_nobody_is_served_without_tokens(state: Path) -> None:
-    with pytest.raises(UsageError, match="needs --token-file"):
+    with pytest.raises(UsageError, match=r"needs tokens, .*give --token-file"):
         async with hosted(bind("0.0.0.0:0")):
             pass
     assert find_controller() is None
+
+
+async def test_beyond_loopback_a_token_that_was_made_before_is_enough(state: Path, cli: Cli) -> None:
+    async with hosted(bind(LISTEN)):
+        made = await asyncio.to_thread(cli, "token", "create", "ada", "--role", "viewer")
+    assert made.code == 0
+    async with hosted(bind("0.0.0.0:0")) as here:
+        ada = Client(type(here.address)(here.address.url, made.out.splitlines()[-1]))
+        assert await asyncio.to_thread(ada.runs) == []
+
+
+async def test_over_tls_its_owner_reaches_it_whatever_name_the_certificate_is_for(
+    state: Path, tmp_path: Path, cli: Cli
+) -> None:
+    made = trustme.CA().issue_cert("rollout.example.org")
+    cert, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    cert.write_bytes(b"".join(blob.bytes() for blob in made.cert_chain_pems))
+    key.write_bytes(made.private_key_pem.bytes())
+    async with hosted(bind(LISTEN), Access(tls=Certificates(cert, key))) as here:
+        assert here.address.url.startswith("https://127.0.0.1:")
+        said = await asyncio.to_thread(cli, "list")
+    assert (said.code, said.err) == (0, "")
 
 
 async def test_a_token_file_lets_others_in(state: Path, tmp_path: Path) -> None:
@@ -116,7 +141,7 @@ async def test_a_token_file_lets_others_in(state: Path, tmp_path: Path) -> None:
 
     file = tmp_path / "tokens.json"
     file.write_text(json.dumps([{"name": "ada", "role": "viewer", "sha256": hashed("hers")}]))
-    async with hosted(bind(LISTEN), file) as here:
+    async with hosted(bind(LISTEN), Access(file)) as here:
         ada = Client(type(here.address)(here.address.url, "hers"))
         assert await asyncio.to_thread(ada.runs) == []
         with pytest.raises(RolloutError, match="needs the role operator; ada is viewer"):

@@ -31,7 +31,7 @@ def test_the_store_is_in_the_state_directory_unless_another_is_named(
     state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert store_url() == f"sqlite:///{state}/rollout.db"
-    monkeypatch.setenv("ROLLOUT_STORE", "sqlite:////tmp/x.db")
+    monkeypatch.setenv("ROLLOUT_STORE", "sqlite:////tmp/x.db\n")  # from a file that ends with a line
     assert store_url() == "sqlite:////tmp/x.db"
 
 

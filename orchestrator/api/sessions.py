@@ -1,0 +1,119 @@
+"""Sessions of browsers: who signed in to the pages with a token gets a cookie that is good for these alone.
+
+The cookie holds 256 random bits; the store has their SHA-256, so every controller of it knows the session. It lasts as
+long as its token does, and twelve hours at most. A request that changes something (signing in, signing out) must bring
+what only a page of ours could have given it: what is made of the form's own cookie, or of the session's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import secrets
+from collections.abc import Mapping
+from typing import Final
+
+from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
+from starlette.responses import Response
+
+from orchestrator.api.credentials import Credentials, Identity
+from orchestrator.core.commands import Actor
+from orchestrator.errors import Forbidden, NotFound
+from orchestrator.token_port import Session
+
+LONGEST_SECONDS: Final = 12 * 3600.0
+SESSION, FORM = "rollout", "rollout-form"
+_HOST: Final = "__Host-"
+"""A browser takes a cookie of this name over https only, from this very host."""
+
+
+def new_secret() -> str:
+    return secrets.token_urlsafe(32)
+
+
+def hashed(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def form_token(secret: str) -> str:
+    """What a form carries that belongs to a cookie: made of it, and no way back."""
+    return hmac.digest(secret.encode("utf-8", "surrogateescape"), b"form", hashlib.sha256).hex()
+
+
+class Sessions:
+    def __init__(self, credentials: Credentials) -> None:
+        self._credentials = credentials
+
+    async def begin(self, identity: Identity) -> str:
+        """What the cookie is to hold."""
+        issued = self._credentials.issued
+        if issued is None:
+            raise NotFound("This server keeps no sessions: send a token with each request.")
+        now, secret = issued.now(), new_secret()
+        expires = min(now + LONGEST_SECONDS, identity.expires if identity.expires is not None else float("inf"))
+        await issued.storage.begin(Session(hashed(secret), _written(identity), expires), now)
+        return secret
+
+    async def identify(self, secret: str | None) -> Identity | None:
+        """None for one that is over, or whose token is. Raises StoreError."""
+        issued = self._credentials.issued
+        found = await issued.storage.session(hashed(secret)) if issued is not None and secret else None
+        if issued is None or found is None or found.expires <= issued.now():
+            return None
+        identity = _read(found.identity)
+        return identity if await self._credentials.holds(identity) else None
+
+    async def end(self, secret: str | None) -> None:
+        if self._credentials.issued is not None and secret:
+            await self._credentials.issued.storage.end(hashed(secret))
+
+
+def _written(identity: Identity) -> str:
+    actor = identity.actor
+    return json.dumps(
+        {
+            "actor": [actor.name, actor.role, list(actor.groups)],
+            "environment": identity.environment,
+            "key": identity.key,
+            "expires": identity.expires,
+            "sha256": identity.sha256,
+            "proof": identity.proof,
+        }
+    )
+
+
+def _read(text: str) -> Identity:
+    kept = json.loads(text)
+    name, role, groups = kept.pop("actor")
+    return Identity(Actor(name, role, tuple(groups)), **kept)
+
+
+# --- cookies ----------------------------------------------------------------------------------------------------------
+
+
+def cookie_of(name: str, headers: Headers, scheme: str) -> str | None:
+    found: Mapping[str, str] = cookie_parser(headers.get("cookie", ""))
+    return found.get(_named(name, scheme)) or None
+
+
+def give_cookie(response: Response, name: str, value: str | None, scheme: str) -> None:
+    """None takes it away. It ends with the browser's session, no script can read it, and no other site sends it."""
+    is_secure = scheme == "https"
+    response.set_cookie(
+        _named(name, scheme), value or "", max_age=None if value else 0, path="/",
+        secure=is_secure, httponly=True, samesite="strict",
+    )  # fmt: skip
+
+
+def _named(name: str, scheme: str) -> str:
+    return f"{_HOST}{name}" if scheme == "https" else name
+
+
+def check_form(sent: str, secret: str | None, headers: Headers) -> None:
+    """Raises ``Forbidden`` for what did not come from a page of ours."""
+    if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
+        raise Forbidden("This form came from another site: open the page and sign in there.")
+    if secret is None or not hmac.compare_digest(sent.encode(), form_token(secret).encode()):
+        raise Forbidden("This form is too old, or came from another site: load the page again.")

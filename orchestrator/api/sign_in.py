@@ -1,0 +1,99 @@
+"""Signing in to the pages with a token, and out again. A form without a script; see :mod:`.sessions`."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Final
+from urllib.parse import parse_qs
+
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from starlette.datastructures import Headers
+from starlette.types import Scope
+
+from orchestrator.api.auth import SIGN_IN, SIGN_OUT, is_page
+from orchestrator.api.context import context_of
+from orchestrator.api.errors import BadRequest, Failure, Refusal, TooManyRequests, Unauthorized, failure_of, peer_of
+from orchestrator.api.page import HEADERS, framed
+from orchestrator.api.sessions import (
+    FORM,
+    SESSION,
+    Sessions,
+    check_form,
+    cookie_of,
+    form_token,
+    give_cookie,
+    new_secret,
+)
+
+router = APIRouter(include_in_schema=False)
+
+_SEE_OTHER: Final = 303
+_MOST_LETTERS: Final = 32 * 1024
+
+
+@router.get(SIGN_IN)
+async def show_form(request: Request) -> Response:
+    return form_for(request.scope, "/")
+
+
+@router.post(SIGN_IN)
+async def sign_in(request: Request) -> Response:
+    fields, scope = await _fields(request), request.scope
+    check_form(fields.get("form", ""), cookie_of(FORM, request.headers, scope["scheme"]), request.headers)
+    credentials, target = context_of(request).credentials, _page(fields.get("page", "/"))
+    sessions = Sessions(credentials)
+    try:
+        identity = await credentials.identify(fields.get("token", "").strip(), peer_of(scope))
+    except (Unauthorized, TooManyRequests) as refused:
+        failure = failure_of(refused)
+        credentials.audit.refused(Refusal.of(failure, scope))
+        return form_for(scope, target, failure)
+    await sessions.end(cookie_of(SESSION, request.headers, scope["scheme"]))
+    answer = RedirectResponse(target, _SEE_OTHER)
+    give_cookie(answer, SESSION, await sessions.begin(identity), scope["scheme"])
+    give_cookie(answer, FORM, None, scope["scheme"])
+    return answer
+
+
+@router.post(SIGN_OUT)
+async def sign_out(request: Request) -> Response:
+    fields, scheme = await _fields(request), request.scope["scheme"]
+    secret = cookie_of(SESSION, request.headers, scheme)
+    check_form(fields.get("form", ""), secret, request.headers)
+    await Sessions(context_of(request).credentials).end(secret)
+    answer = RedirectResponse(SIGN_IN, _SEE_OTHER)
+    give_cookie(answer, SESSION, None, scheme)
+    return answer
+
+
+def form_for(scope: Scope, page: str, refused: Failure | None = None, *, is_first: bool = False) -> Response:
+    """The form, with a cookie that what it sends is held against. Who comes for the *first* time did nothing wrong."""
+    secret = cookie_of(FORM, Headers(scope=scope), scope["scheme"]) or new_secret()
+    said = f'<p role="alert">{escape(refused.message)}</p>' if refused is not None and not is_first else ""
+    form = (
+        f'{said}<form method="post" action="{SIGN_IN}">'
+        f'<input type="hidden" name="form" value="{form_token(secret)}">'
+        f'<input type="hidden" name="page" value="{escape(_page(page))}">'
+        '<p><label>Token <input type="password" name="token" required autocomplete="current-password"></label> '
+        "<button>Sign in</button></p></form>"
+        "<p>An admin makes one with <code>rollout token create NAME --role viewer</code>.</p>"
+    )
+    status, more = (200, {}) if refused is None else (refused.status, refused.headers)
+    answer = HTMLResponse(framed("Sign in", form), status, {**HEADERS, **more})
+    give_cookie(answer, FORM, secret, scope["scheme"])
+    return answer
+
+
+def _page(path: str) -> str:
+    """Only a page of ours is gone on to."""
+    is_ours = is_page(path) and not path.startswith("//") and path.isprintable() and "\\" not in path
+    return path if is_ours else "/"
+
+
+async def _fields(request: Request) -> dict[str, str]:
+    text = (await request.body())[:_MOST_LETTERS].decode("utf-8", "replace")
+    try:
+        return {name: values[0] for name, values in parse_qs(text, max_num_fields=20).items()}
+    except ValueError:
+        raise BadRequest("The form has more fields than any of ours.") from None
