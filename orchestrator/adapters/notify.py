@@ -1,4 +1,6 @@
-"""Messages to people, sent to a webhook as JSON. The key lets a receiver drop what is sent a second time."""
+"""Messages to people, sent to a webhook as JSON. The key lets a receiver drop what is sent a second time; the head says
+what the journal was then, so that it can't be written anew behind the back of whoever keeps the message.
+"""
 
 from datetime import UTC, datetime
 
@@ -7,6 +9,7 @@ from orchestrator.adapters.http_client import HttpClient, Reply, server_of
 from orchestrator.core.effect import Notice
 from orchestrator.errors import Permanent, Temporary
 from orchestrator.ports import Clock, Scene
+from orchestrator.signing import Signer
 from stages.checks import HttpRequest
 from stages.notify import Channel
 
@@ -14,9 +17,12 @@ LIMIT_SECONDS = 5.0
 
 
 class WebhookMessenger:
-    def __init__(self, client: HttpClient, clock: Clock) -> None:
+    """Signs each head where there is a *signer*."""
+
+    def __init__(self, client: HttpClient, clock: Clock, signer: Signer | None = None) -> None:
         self._client = client
         self._clock = clock
+        self._signer = signer
 
     async def deliver(self, notice: Notice, channel: Channel, scene: Scene) -> None:
         if channel.webhook is None:
@@ -37,12 +43,15 @@ class WebhookMessenger:
     def _body(self, notice: Notice, scene: Scene) -> dict[str, str]:
         """``at`` is when it is sent, RFC 3339 in UTC."""
         redact = self._client.secrets.redactor.redact
+        signed = {"signature": self._signer.sign(scene.run, scene.head)} if self._signer is not None else {}
         return {
             "title": redact(notice.title),
             "text": redact(notice.text),
             "severity": notice.severity.value,
             "run": scene.run,
             "key": notice.key,
+            "head": scene.head,
+            **signed,
             "at": datetime.fromtimestamp(self._clock.now(), UTC).isoformat(timespec="milliseconds"),
         }
 

@@ -1,0 +1,129 @@
+"""A run's journal as lines of JSON, and whether such lines are what was written: for an auditor who has a file and
+nothing else of ours.
+
+A line has ``run``, ``seq``, ``at`` (seconds since the epoch), ``type``, ``data`` and ``hash``, which chains it to the
+line before as ``journal/chain.py`` says. The chain alone shows what was changed, left out, or put elsewhere. That its
+end was cut off, or that all of it was written anew, only a *head* shows that had left the house before: number and hash
+of what was the newest entry then.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.core.events import to_json
+from orchestrator.errors import Tampered, UsageError
+from orchestrator.journal import chain
+from orchestrator.ports import Recorded
+
+_HEAD = re.compile(r"([1-9][0-9]{0,11}):([0-9a-f]{64})")
+_FIELDS: Mapping[str, type | tuple[type, ...]] = {
+    "run": str,
+    "seq": int,
+    "at": (int, float),
+    "type": str,
+    "data": dict,
+    "hash": str,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The newest entry of a journal at some time. *source* says where this is known from."""
+
+    seq: int
+    hash: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was verified: all *entries* of a *run*, the newest of which has the hash *head*, against so many *heads*."""
+
+    run: str
+    entries: int
+    head: str
+    heads: int
+
+
+def line(record: Recorded) -> str:
+    data = to_json(record.event)
+    entry = {"run": record.run, "seq": record.seq, "at": record.at, "type": record.event.type_name, "data": data}
+    return chain.canonical({**entry, "hash": record.hash})
+
+
+def head_of(text: str, source: str) -> Head:
+    """Of ``SEQ:HASH``. Raises ``UsageError``."""
+    found = _HEAD.fullmatch(text)
+    if found is None:
+        raise UsageError(f"{source}: a head is SEQ:HASH, the number of an entry and its 64 hex digits, not {text!r}")
+    return Head(int(found[1]), found[2], source)
+
+
+def verify(lines: Iterable[str], heads: Iterable[Head] = ()) -> Verified:
+    """Whether these are all entries of one journal, from the first on. Raises ``Tampered``, which names the place."""
+    hashes: list[str] = []
+    run = ""
+    for entry, number in _entries(lines):
+        run = run or entry["run"]
+        _check(entry, run, number, hashes)
+        hashes.append(entry["hash"])
+    if not hashes:
+        raise Tampered("there is no entry; the journal of a run begins with RunStarted")
+    known = sorted(heads, key=lambda head: head.seq)
+    _check_heads(hashes, known)
+    return Verified(run, len(hashes), hashes[-1], len(known))
+
+
+def _entries(lines: Iterable[str]) -> Iterator[tuple[dict[str, Any], int]]:
+    for number, text in enumerate(lines, 1):
+        if text.strip():
+            yield _entry(text, number), number
+
+
+def _entry(text: str, number: int) -> dict[str, Any]:
+    try:
+        entry = json.loads(text)
+    except (ValueError, RecursionError):
+        raise Tampered(f"line {number} is no JSON") from None
+    is_entry = isinstance(entry, dict) and all(_is(entry.get(name), kind) for name, kind in _FIELDS.items())
+    if not is_entry:
+        raise Tampered(f"line {number} is no entry of a journal: it needs {', '.join(_FIELDS)}")
+    return dict(entry)
+
+
+def _is(value: object, kind: type | tuple[type, ...]) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _check(entry: Mapping[str, Any], run: str, number: int, hashes: list[str]) -> None:
+    expected, before = len(hashes) + 1, hashes[-1] if hashes else chain.GENESIS
+    if entry["run"] != run:
+        raise Tampered(f"line {number} is of another run: {entry['run']}, not {run}")
+    if entry["seq"] > expected:
+        missing = f"{expected} is" if entry["seq"] == expected + 1 else f"{expected} to {entry['seq'] - 1} are"
+        raise Tampered(f"line {number} is entry {entry['seq']} of {run}: {missing} left out, or elsewhere")
+    if entry["seq"] < expected:
+        raise Tampered(f"line {number} is entry {entry['seq']} of {run} again, or not in its place")
+    if not chain.is_link(before, entry["run"], entry["seq"], entry["at"], entry["data"], entry["hash"]):
+        raise Tampered(f"entry {expected} of {run} (line {number}) is not what was written there behind the one before")
+    if entry["data"].get("type") != entry["type"]:
+        raise Tampered(f"entry {expected} of {run} (line {number}) bears another type than it was written with")
+
+
+def _check_heads(hashes: list[str], heads: list[Head]) -> None:
+    sound = 0
+    for head in heads:
+        if head.seq > len(hashes):
+            raise Tampered(
+                f"the journal ends with entry {len(hashes)}, and {head.source} knows of an entry {head.seq}:"
+                " its end was cut off"
+            )
+        if hashes[head.seq - 1] != head.hash:
+            raise Tampered(
+                f"entry {head.seq} has another hash than {head.source} knows of: something from entry {sound + 1} to it"
+                " was written anew"
+            )
+        sound = head.seq
