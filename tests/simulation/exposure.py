@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.core import events as ev
 from orchestrator.ports import Recorded
+from stages.cluster import SetVersion
 from stages.effects import SetFlag
 from stages.flag_spec import percentage_of
 from tests.simulation.journal import Spec, Story, place_of, seconds
@@ -57,7 +58,7 @@ def raises(simulation: "Simulation", story: Story) -> Complaints:
                 cut.add((event.environment, event.stage))
             case ev.Advanced():
                 overridden = dict.fromkeys(reached, True)
-            case ev.EffectRequested() if _rises(event):
+            case ev.EffectRequested() if rises(event):
                 environment = event.effect.environment
                 if environment in reached:
                     place = reached[environment]
@@ -73,25 +74,26 @@ def levels(_: "Simulation", story: Story) -> Complaints:
     for record in story.of(ev.EffectRequested):
         event = record.event
         assert isinstance(event, ev.EffectRequested)
-        if not _rises(event):
+        operation = event.effect.operation
+        if not rises(event) or not isinstance(operation, SetFlag):
             continue
         name, number = str(event.effect.walk).split("/")[1:]
         stage = next(one for one in story.plan["stages"] if one["name"] == name)
         if "flag" not in stage:
             continue
         level = stage["steps"][int(number)]["percentage"] if "steps" in stage else stage["percentages"][int(number)]
-        operation = event.effect.operation
-        assert isinstance(operation, SetFlag)
         if percentage_of(operation.value) != level:
             asked = percentage_of(operation.value)
             yield f"step {number} of {name} asks for {asked:g} %, not {level:g} % (seq {record.seq})"
 
 
-def _rises(event: ev.EffectRequested) -> bool:
-    """Whether a step of an exposure stage raises its flag."""
+def rises(event: ev.EffectRequested) -> bool:
+    """Whether a step of an exposure stage raises its flag, or its version's share of the pods."""
     effect = event.effect
     if effect.node is not None or not str(effect.walk).startswith("step:"):
         return False
+    if isinstance(effect.operation, SetVersion):
+        return True
     if not isinstance(effect.operation, SetFlag):
         return False
     before = effect.before if isinstance(effect.before, dict) else None
@@ -107,7 +109,7 @@ def _gate_was_fine(
         answers = [
             one for one in _answers(simulation, record.event.effect.environment, _query(criterion)) if one.at <= now
         ]
-        newest = _known_then(simulation, answers)
+        newest = _known_then(simulation, answers, criterion)
         if newest is not None and newest.verdict == "bad" and not criterion.get("for") and "compare" not in criterion:
             yield f"{words} rises while {criterion['name']} fails"
         elif overridden:
@@ -118,14 +120,14 @@ def _gate_was_fine(
             yield f"{words} rises though {criterion['name']} was last asked {now - newest.at:.0f} s ago"
 
 
-def _known_then(simulation: "Simulation", answers: list[Asked]) -> Asked | None:
+def _known_then(simulation: "Simulation", answers: list[Asked], criterion: Spec) -> Asked | None:
     """The newest answer; but one that a life was told just before it died may have been lost with it."""
     if not answers:
         return None
     lost = [at for at in simulation.deaths if answers[-1].at <= at <= answers[-1].at + LOST_SECONDS]
     earlier = [one for one in answers if one.at < answers[-1].at]
-    fine = [one for one in earlier if one.verdict == "good" and answers[-1].at - one.at <= LOST_SECONDS]
-    return fine[-1] if lost and fine and answers[-1].verdict != "good" else answers[-1]
+    fine = [one for one in earlier if _is_fine(one, criterion) and answers[-1].at - one.at <= LOST_SECONDS]
+    return fine[-1] if lost and fine and not _is_fine(answers[-1], criterion) else answers[-1]
 
 
 def bakes(simulation: "Simulation", story: Story) -> Complaints:

@@ -27,6 +27,8 @@ class Fault(StrEnum):
     DUPLICATES = "commands sent twice"
     SUPERSEDE = "a corrected plan taking over"
     REVERSE = "a way back after the end"
+    UNREADY = "workloads that do not become ready"
+    HANDS = "people changing workloads by hand"
 
 
 Span = tuple[float, float]
@@ -118,6 +120,7 @@ _PROBABILITIES: dict[Fault, Span] = {
     Fault.CRASH_WRITE: (0.01, 0.08),
     Fault.CRASH_EFFECT: (0.05, 0.4),
     Fault.DUPLICATES: (0.5, 1.0),
+    Fault.UNREADY: (0.1, 0.5),
 }
 _SPANS: dict[Fault, tuple[int, Span]] = {  # how many at most, and how long
     Fault.BAD_DATA: (6, (10.0, 200.0)),
@@ -134,17 +137,30 @@ _MOMENTS: dict[Fault, int] = {
     Fault.COMMANDS: 14,
     Fault.SUPERSEDE: 1,
     Fault.REVERSE: 1,
+    Fault.HANDS: 4,
 }
+_OF_WORKLOADS = (Fault.UNREADY, Fault.HANDS)
 _RARE = {Fault.SUPERSEDE: 0.12, Fault.REVERSE: 0.12, Fault.KILL: 0.2, Fault.EDITS: 0.25}
 
 
 def draw_faults(seed: int) -> Faults:
     random = Random(f"faults/{seed}")
     share = random.choice((0.0, 0.15, 0.3, 0.5))
-    kinds = frozenset(kind for kind in Fault if random.random() < min(_RARE.get(kind, 1.0), share))
+    usual = [kind for kind in Fault if kind not in _OF_WORKLOADS]
+    kinds = frozenset(kind for kind in usual if random.random() < min(_RARE.get(kind, 1.0), share))
     heals_at = random.choice((150.0, 400.0, 900.0))
     faults = Faults(kinds, heals_at, seed)
-    for kind in sorted(kinds):
+    _draw(faults, sorted(kinds), random)
+    apart = Random(f"faults of workloads/{seed}")  # so that all else is drawn as it would be without
+    more = [kind for kind in _OF_WORKLOADS if apart.random() < share]
+    faults.kinds |= frozenset(more)
+    _draw(faults, more, apart)
+    return faults
+
+
+def _draw(faults: Faults, kinds: list[Fault], random: Random) -> None:
+    heals_at = faults.heals_at
+    for kind in kinds:
         if kind in _PROBABILITIES:
             faults.probability[kind] = random.uniform(*_PROBABILITIES[kind])
         if kind in _SPANS:
@@ -154,7 +170,6 @@ def draw_faults(seed: int) -> Faults:
             # most of what people and crashes do is wanted while the run is young
             spread: Callable[[], float] = lambda: random.uniform(0.5, random.choice((60.0, 300.0, heals_at)))  # noqa: E731
             faults.moments[kind] = tuple(sorted(spread() for _ in range(count)))
-    return faults
 
 
 def _draw_spans(random: Random, most: int, length: Span, heals_at: float) -> tuple[Span, ...]:

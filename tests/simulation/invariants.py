@@ -12,7 +12,8 @@ from orchestrator.core import events as ev
 from orchestrator.core.fold import fold
 from orchestrator.journal import chain
 from orchestrator.ports import Recorded
-from stages.effects import repeatable
+from stages.cluster import RestartWorkload
+from stages.effects import AnyOperation, repeatable
 from tests.simulation.journal import Story, is_forward
 
 if TYPE_CHECKING:
@@ -25,12 +26,12 @@ AFTER_THE_END = (
 
 
 def check(simulation: "Simulation") -> list[str]:
-    from tests.simulation import exposure, restored
+    from tests.simulation import capacity, exposure, restored
 
     found: list[str] = []
     stories = [story_of(simulation, run) for run in simulation.runs]
     for story in stories:
-        for rule in (*RULES, *exposure.RULES, *restored.RULES):
+        for rule in (*RULES, *exposure.RULES, *restored.RULES, *capacity.RULES):
             found += [f"{story.run}: {words}" for words in rule(simulation, story)]
     for whole in (_commands, _ran_once, _versions):
         found += whole(simulation)
@@ -56,10 +57,10 @@ def _chain(_: "Simulation", story: Story) -> Complaints:
 def _folds(simulation: "Simulation", story: Story) -> Complaints:
     """What the last controller held is what the journal says."""
     state = fold((record.event, record.at) for record in story.records)
-    service = simulation.service
-    runner = service._runners.get(story.run) if service is not None else None
-    if runner is not None and runner.state != state:
-        yield "the state in memory is not the fold of the journal"
+    for seat in simulation.seats:
+        runner = seat.service._runners.get(story.run) if seat.service is not None else None
+        if runner is not None and runner._goes_on() and runner.state != state:
+            yield "the state in memory is not the fold of the journal"
 
 
 def _ends(simulation: "Simulation", story: Story) -> Complaints:
@@ -127,9 +128,7 @@ def _acts_once(_: "Simulation", story: Story) -> Complaints:
             and not walks[event.effect].startswith("None")
         ):
             key = (walks[event.effect], event.target)
-            if key in done and not walks[event.effect].startswith(
-                ("trigger", "answer", "question", "before:", "after:")
-            ):
+            if key in done and not walks[event.effect].startswith(("trigger", "answer", "question", "rollback.")):
                 yield f"{event.target} was acted on twice in {walks[event.effect]} (seq {record.seq}, {done[key]})"
             done[key] = record.seq
 
@@ -246,11 +245,16 @@ def _ran_once(simulation: "Simulation") -> Complaints:
         record.event.effect.id
         for run in simulation.runs
         for record in simulation.store._runs[run].events
-        if isinstance(record.event, ev.EffectRequested) and not repeatable(record.event.effect.operation)
+        if isinstance(record.event, ev.EffectRequested) and _happens_once(record.event.effect.operation)
     }
     for effect, count in simulation.world.log.ran.items():
         if effect in once and count > 1:
-            yield f"{effect} can be neither repeated nor probed, and was carried out {count} times"
+            yield f"{effect} may happen only once, and was carried out {count} times"
+
+
+def _happens_once(operation: AnyOperation) -> bool:
+    """What can be neither repeated nor probed; and a restart, which can be seen."""
+    return not repeatable(operation) or isinstance(operation, RestartWorkload)
 
 
 def _commands(simulation: "Simulation") -> Complaints:

@@ -54,9 +54,9 @@ class Story:
         return dict(self.plan["stages"][index])
 
     def step(self, stage: int, step: int) -> Spec:
-        """A step of an exposure stage as written, with what it has from its stage; empty for other kinds."""
+        """A step of a stage that raises exposure as written, with what it has from its stage; empty for other kinds."""
         spec = self.stage(stage)
-        if "flag" not in spec:
+        if not is_exposure(spec):
             return {}
         written = spec.get("steps") or [{"percentage": level} for level in spec["percentages"]]
         return dict(written[step])
@@ -64,7 +64,7 @@ class Story:
     def gates_of(self, stage: int, step: int) -> tuple[str, ...]:
         spec = self.stage(stage)
         found: Any = self.step(stage, step).get("gate", spec.get("gate", ()))
-        if "flag" not in spec and step < last_step(spec):
+        if not is_exposure(spec) and step < last_step(spec):
             return ()
         return (found,) if isinstance(found, str) else tuple(found)
 
@@ -78,12 +78,17 @@ class Story:
         is_last = step == last_step(spec)
         section: Spec = next((one for one in self.plan.get("environments", ()) if one["name"] == environment), {})
         choices: list[Any] = [written.get("bake")]
-        if "flag" in spec:
+        if is_exposure(spec):
             choices += [section.get("bake"), spec.get("final_bake") if is_last else None, spec.get("bake"), "2m"]
         elif is_last:
             choices += [spec.get("final_bake"), spec.get("bake"), "0s"]
         found = next((one for one in choices if one is not None), "0s")
         return seconds(found["min"] if isinstance(found, dict) else found)
+
+
+def is_exposure(spec: Spec) -> bool:
+    """Whether a stage raises what users meet, step by step: a flag, or a version's share of the pods."""
+    return "flag" in spec or spec["kind"] == "version"
 
 
 def last_step(spec: Spec) -> int:

@@ -1,149 +1,19 @@
-"""An event loop whose time jumps to the next thing that is due instead of passing.
+"""The virtual time of the simulation: the loop is the one in which plans are rehearsed."""
 
-Everything that the controller does is driven by timers of this loop, so an hour of rollout takes as long as its
-decisions take. Three things end a loop that would otherwise hang: nothing is due and nothing can happen any more
-(``Deadlock``), time stands still while callbacks chase each other (``Livelock``), and the horizon (``OutOfTime``).
-"""
-
-import asyncio
-import selectors
-from collections.abc import Callable, Coroutine
-from contextvars import ContextVar
-from typing import Any, TypeVar
-
-T = TypeVar("T")
-MOST_ROUNDS_AT_ONE_TIME = 3_000
-SHORTEST_SLEEP_SECONDS = 1e-4  # below that a wall clock in floating point would stand still
-START = 1_780_311_600.0  # wall clock at virtual time 0: a Monday, 11:00 in UTC
-
-
-class Deadlock(Exception):
-    """Nothing is due and nobody waits for anything that can still happen."""
-
-
-class Livelock(Exception):
-    """Callbacks chase each other while no time passes."""
-
-
-class OutOfTime(Exception):
-    """The horizon of the simulation was reached."""
+from orchestrator.rehearse.loop import (
+    LIFE,
+    START,
+    Deadlock,
+    Life,
+    Livelock,
+    OutOfTime,
+    VirtualLoop,
+    simulate,
+)
 
 
 class StandsStill(Exception):
     """A run goes nowhere though nothing holds it."""
 
 
-class _Jumping(selectors.SelectSelector):
-    """Never waits: a time-out moves the clock."""
-
-    def __init__(self, passed: Callable[[float | None], None]) -> None:
-        super().__init__()
-        self._passed = passed
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        self._passed(timeout)
-        return []
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    def __init__(self, horizon_seconds: float) -> None:
-        self._virtual = 0.0
-        self._horizon = horizon_seconds
-        self._still = 0
-        super().__init__(_Jumping(self._pass))
-
-    def time(self) -> float:
-        return self._virtual
-
-    def _pass(self, timeout: float | None) -> None:
-        if timeout is None:
-            raise Deadlock(f"at {self._virtual:.3f} s nothing is due any more")
-        if timeout <= 0:
-            self._still += 1
-            if self._still > MOST_ROUNDS_AT_ONE_TIME:
-                raise Livelock(f"time stands still at {self._virtual:.3f} s")
-            return
-        self._still = 0
-        self._virtual += max(timeout, SHORTEST_SLEEP_SECONDS)
-        if self._virtual > self._horizon:
-            raise OutOfTime(f"not over after {self._virtual:.0f} s")
-
-
-LIFE: ContextVar["Life | None"] = ContextVar("LIFE", default=None)
-
-
-class Life:
-    """One life of a controller: the tasks that are its own, and whether it still lives."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.dead = asyncio.Event()
-        self.cause = ""
-        self._tasks: list[asyncio.Task[Any]] = []
-
-    @property
-    def is_dead(self) -> bool:
-        return self.dead.is_set()
-
-    def die(self, cause: str) -> None:
-        if not self.dead.is_set():
-            self.cause = cause
-            self.dead.set()
-
-    async def die_here(self, cause: str) -> None:
-        """The controller ends at this very point: whoever awaits this never comes back."""
-        self.die(cause)
-        await asyncio.get_running_loop().create_future()
-
-    def start(self, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
-        """A task of this life; so are all that it starts."""
-        token = LIFE.set(self)
-        try:
-            return asyncio.get_running_loop().create_task(work)
-        finally:
-            LIFE.reset(token)
-
-    def note(self, task: "asyncio.Task[Any]") -> None:
-        self._tasks.append(task)
-        if len(self._tasks) > 200:
-            self._tasks = [one for one in self._tasks if not one.done()]
-
-    async def bury(self) -> None:
-        """Every task is ended, in the order in which they were started, without grace."""
-        tasks = [task for task in self._tasks if not task.done()]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._tasks = []
-
-
-def _make_task(loop: asyncio.AbstractEventLoop, work: Any, **options: Any) -> "asyncio.Task[Any]":
-    task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, **options)
-    life = LIFE.get()
-    if life is not None:
-        life.note(task)
-    return task
-
-
-def simulate(main: Callable[[], Coroutine[Any, Any, T]], horizon_seconds: float) -> T:
-    """Run *main* under virtual time. Raises what ended the loop if *main* did not end by itself."""
-    loop = VirtualLoop(horizon_seconds)
-    loop.set_task_factory(_make_task)
-    asyncio.set_event_loop(loop)
-    task = loop.create_task(main())
-    try:
-        return loop.run_until_complete(task)
-    finally:
-        _close(loop)
-
-
-def _close(loop: VirtualLoop) -> None:
-    loop._horizon = float("inf")
-    left = asyncio.all_tasks(loop)
-    for one in left:
-        one.cancel()
-    if left:
-        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-    loop.run_until_complete(loop.shutdown_asyncgens())
-    asyncio.set_event_loop(None)
-    loop.close()
+__all__ = ["LIFE", "START", "Deadlock", "Life", "Livelock", "OutOfTime", "StandsStill", "VirtualLoop", "simulate"]

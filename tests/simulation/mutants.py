@@ -7,12 +7,12 @@ wrong.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from math import inf, isnan
+from math import ceil, inf, isnan
 from typing import Any
 from unittest.mock import patch
 
 from orchestrator import runner as runner_module
-from orchestrator.core import backward, decide, forward, gates, rollback, walk
+from orchestrator.core import backward, decide, forward, gates, outcomes, rollback, scaling, walk
 from orchestrator.core.events import LegEntered
 from orchestrator.core.moment import Moment
 from orchestrator.core.phases import Leg, Reason
@@ -20,12 +20,19 @@ from orchestrator.errors import StoreError
 from orchestrator.ports import Batch
 from orchestrator.run_time import RunTime
 from orchestrator.runner import Runner
+from orchestrator.sharing import Sharing
+from stages.actions import workload
+from stages.actions.workload import VersionAction
 from stages.checks import Approval
+from stages.cluster import Version
 from stages.criteria import AnyCriterion
 from stages.criteria.base import Judgement, Measurement, MeasurementState, Memory, SeriesValue, Setting
 from stages.criteria.judging import judge
 from stages.flag_spec import ABSENT, percentage_of
-from stages.step import Act
+from stages.kinds.base import Context
+from stages.kinds.exposure import QueueStage
+from stages.scaling import Bounds, Load
+from stages.step import Act, StageProgram
 from tests.simulation.batch import Verdict
 from tests.simulation.batch import judge as judge_seed
 
@@ -144,6 +151,48 @@ def _bakes_whatever(moment: Moment) -> bool:
     return moment.state.leg is Leg.BAKING
 
 
+# --- workloads --------------------------------------------------------------------------------------------------------
+
+_COMPILED = QueueStage.compile
+_WANTED = VersionAction._wanted
+
+
+def _fed_at_once(stage: QueueStage, context: Context) -> StageProgram:
+    program = _COMPILED(stage, context)
+    return replace(program, before=program.before[:-1], scaling=None) if stage.workload is not None else program
+
+
+def _no_drain(*_: Any) -> tuple[str, ...]:
+    return ()
+
+
+def _unsettled(*_: Any) -> dict[str, tuple[str, ...]]:
+    return {}
+
+
+def _never(*_: Any) -> bool:
+    return False
+
+
+def _as_the_load_is(current: int, loads: Sequence[Load], bounds: Bounds) -> int:
+    return ceil(loads[-1][1] / bounds.per_replica) if loads else current
+
+
+def _one_short(action: VersionAction, now: Version) -> Version:
+    wanted = _WANTED(action, now)
+    fewer = wanted.stable.model_copy(update={"replicas": max(wanted.stable.replicas - 1, 0)})
+    return wanted.model_copy(update={"stable": fewer})
+
+
+def _copy_stays(action: VersionAction, now: Version) -> Version:
+    wanted = _WANTED(action, now)
+    return wanted if wanted.canary is not None else wanted.model_copy(update={"canary": now.canary})
+
+
+def _two_of_one(now: Version) -> int:
+    return sum(arm.replicas for arm in (now.stable, now.canary) if arm is not None)
+
+
 # --- what is made durable ---------------------------------------------------------------------------------------------
 
 
@@ -174,33 +223,55 @@ def _everything_passed(time: RunTime) -> float:
     return inf
 
 
+# --- several controllers ----------------------------------------------------------------------------------------------
+
+
+def _always(sharing: Sharing) -> bool:
+    return True
+
+
+async def _finds_nothing(sharing: Sharing) -> None:
+    return None
+
+
 MUTANTS: tuple[Mutant, ...] = tuple(
     Mutant(name, words, applied, likely_seed)
     for name, likely_seed, words, applied in (
         ("nan-passes", 82, "NaN is taken for 0", _judging(_nan_is_zero)),
         ("missing-passes", 33, "what could not be measured is taken for good", _judging(_missing_is_zero)),
-        ("missing-fails", 24, "what could not be measured is taken for bad", _judging(_missing_is_bad)),
+        ("missing-fails", 33, "what could not be measured is taken for bad", _judging(_missing_is_bad)),
         ("guessed-before", 4, "what was there before is guessed", _guessing),
         ("delta", 0, "a step adds its percentage to what is there", _replaced(Act, "_raised", _added)),
         ("pause-forgotten", 17, "a pause holds nothing", _replaced(Moment, "held", property(_held_but_by_a_pause))),
-        ("gate-forgotten", 107, "exposure rises unasked", _replaced(Moment, "may_raise", property(lambda _: True))),
+        ("gate-forgotten", 605, "exposure rises unasked", _replaced(Moment, "may_raise", property(lambda _: True))),
         ("window-forgotten", 3, "a closed window is open", _replaced(Moment, "closed_window", lambda _: None)),
         ("one-approval", 7, "the first is enough", _replaced(Approval, "satisfied", lambda _, people: bool(people))),
         ("old-looks-count", 1, "looks from before the step count", _replaced(gates, "baseline", lambda _: 0.0)),
         ("inconclusive-bakes", 2, "time always adds up", _replaced(forward, "bake_counts", _bakes_whatever)),
         (
             "clock-bakes",
-            20,
+            118,
             "what a clock jumped ahead is bake",
             _replaced(RunTime, "passed_seconds", _everything_passed),
         ),
         ("step-skipped", 0, "one in the middle is left out", lambda: patch.dict(forward.LEGS, {Leg.BAKING: _skipping})),
         ("oldest-first", 7, "what was touched first goes back first", _oldest_first),
         ("flags-stay", 1, "a rollback leaves flags", _replaced(backward, "exposure_wanted", lambda *given: given[3])),
+        ("workers-unstarted", 1, "a queue is fed without workers", _replaced(QueueStage, "compile", _fed_at_once)),
+        ("workers-first", 1, "workers go before their queue is empty", _replaced(rollback._Graph, "_drain", _no_drain)),
+        ("load-unbounded", 0, "as many workers as the load asks for", _replaced(scaling, "replicas", _as_the_load_is)),
+        ("scaled-for-ever", 564, "what was taken back is scaled", _replaced(scaling, "_is_taken_back", _never)),
+        ("edits-overwritten", 9, "nobody else changes workloads", _replaced(outcomes, "was_changed_elsewhere", _never)),
+        ("one-pod-short", 0, "a version loses a pod", _replaced(VersionAction, "_wanted", _one_short)),
+        ("settle-forgotten", 1, "nothing waits for exposure", _replaced(rollback._Graph, "_settle", _unsettled)),
+        ("copies-stay", 0, "what a version made stays", _replaced(VersionAction, "_wanted", _copy_stays)),
+        ("one-pod-doubled", 161, "a version of one pod ends with two", _replaced(workload, "_total", _two_of_one)),
         ("nothing-listed", 4, "what stays is not said", _replaced(backward, "exceptions", lambda _: ())),
         ("not-looked-first", 93, "an effect is repeated blindly", _replaced(Runner, "_perform", _never_resumed)),
-        ("answers-forgotten", 29, "a command may be taken twice", _replaced(Runner, "_known_answer", _forgets_answers)),
-        ("events-forgotten", 4, "what was refused counts as written", _replaced(Runner, "_write", _forgets_events)),
+        ("answers-forgotten", 287, "a command is taken twice", _replaced(Runner, "_known_answer", _forgets_answers)),
+        ("events-forgotten", 20, "what was refused counts as written", _replaced(Runner, "_write", _forgets_events)),
+        ("frozen-goes-on", 107, "a lapsed lease is no reason to stop", _replaced(Sharing, "may_act", _always)),
+        ("never-taken-up", 2, "what a dead controller had is nobody's", _replaced(Sharing, "_find", _finds_nothing)),
         ("claims-kept", 0, "a run that ended keeps its targets", _replaced(runner_module, "Batch", _keeps_claims)),
     )
 )

@@ -197,8 +197,7 @@ async def _at(simulation: "Simulation", kind: Fault) -> "Any":
 
 async def _crashes(simulation: "Simulation") -> None:
     async for _ in _at(simulation, Fault.CRASH_TIME):
-        if simulation.life is not None:
-            simulation.life.die("at a random time")
+        simulation.crash("at a random time")
 
 
 async def _clock_steps(simulation: "Simulation") -> None:
@@ -224,6 +223,20 @@ async def _edits(simulation: "Simulation") -> None:
             await simulation.call(edit)
         except (_gone(), RolloutError):
             continue
+
+
+async def _hands(simulation: "Simulation") -> None:
+    """Somebody changes a workload: now, or in the very moment between a look at it and a write."""
+    cluster = simulation.world.cluster
+    places = sorted(simulation.drawn.workloads.found)
+    async for random in _at(simulation, Fault.HANDS):
+        if not places:
+            continue
+        if random.random() < 0.4:
+            cluster.lurking += 1
+        else:
+            environment, name = random.choice(places)
+            cluster.meddle(environment, name, random)
 
 
 async def _kills(simulation: "Simulation") -> None:
@@ -285,4 +298,5 @@ TROUBLES: dict[Fault, Callable[["Simulation"], Coroutine[Any, Any, None]]] = {
     Fault.KILL: _kills,
     Fault.COMMANDS: _commands,
     Fault.SUPERSEDE: _supersede,
+    Fault.HANDS: _hands,
 }

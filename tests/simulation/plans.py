@@ -17,20 +17,11 @@ from stages.flag_spec import ABSENT
 from stages.plan import StagedRollout
 from stages.values import format_duration
 from tests.simulation.loop import START
+from tests.simulation.metrics import FAIL, PASS, Metric
+from tests.simulation.workloads import Workloads, furnish
 
 Spec = dict[str, Any]
-PASS, FAIL = "< 0.05", "> 0.10"
 OPS = "ops"  # the group of everybody who may answer
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One series. *regresses_at*: from this percentage of its flag on it is bad, in the environment named (or all)."""
-
-    name: str
-    flag: str
-    regresses_at: float | None = None
-    environment: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +37,7 @@ class Drawn:
     arms: dict[str, Metric]  # flag -> what becomes of those who have it, where a gate compares its arms
     checks: tuple[str, ...]
     never: frozenset[str]
+    workloads: Workloads
     corrected: Spec | None = None
     documents: dict[str, Any] = field(default_factory=dict)
 
@@ -375,6 +367,7 @@ def draw(seed: int) -> Drawn:
             {"name": "staging", "watch": "30s", "bake": "20s", "sign_off": "none"},
             {"name": "production"},
         ]
+    workloads = furnish(seed, spec, environments, d.metrics, d.bad_release)
     return Drawn(
         name="plan",
         spec=spec,
@@ -385,6 +378,7 @@ def draw(seed: int) -> Drawn:
         arms=arms,
         checks=tuple(d.checks),
         never=frozenset(d.never),
+        workloads=workloads,
         corrected=_corrected(d, spec),
     )
 

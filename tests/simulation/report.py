@@ -35,7 +35,7 @@ def explain(result: Result) -> Iterator[str]:
         yield f"journal of {name}"
         records = simulation.store._runs[name].events
         yield from ("  " + line(record) for record in records)
-    yield "violated"
+    yield "violated" if result.violations else "nothing was violated"
     yield from ("  " + violation for violation in result.violations)
 
 

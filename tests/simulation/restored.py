@@ -1,5 +1,6 @@
 """Invariants of the way back: after ``rolled_back`` everything stands as it did before, but for what is listed."""
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,9 @@ def everything_is_back(simulation: "Simulation", story: Story) -> Complaints:
         stands = _stands(simulation, story, target)
         if target.startswith("flag:"):
             yield from _flag_is_back(simulation, story, target, before[0], stands)
-        elif stands != before[0]:
+        elif before[0] not in (stands, _at_the_end(simulation, story, target)) and not _is_at_the_wall(
+            simulation, story, target
+        ):
             yield f"rolled back, but {target} stands at {stands!r}; it was {before[0]!r} and no exception names it"
 
 
@@ -43,7 +46,7 @@ def _changes(simulation: "Simulation", target: str) -> list[Change]:
     return [change for change in simulation.world.log.changes if change.target == target]
 
 
-def _family(simulation: "Simulation", story: Story) -> set[str]:
+def family_of(simulation: "Simulation", story: Story) -> set[str]:
     """The run and those whose targets it took over."""
     found, runs = {story.run}, {run: simulation.store._runs[run].events[0].event for run in simulation.runs}
     before: Any = runs[story.run]
@@ -56,7 +59,7 @@ def _family(simulation: "Simulation", story: Story) -> set[str]:
 def _before(simulation: "Simulation", story: Story, target: str) -> tuple[Any] | None:
     """What was observed before the first touch (what can't be seen: the world's value before it). None if only
     actions of a rollback touched it: that stays as they left it."""
-    family = _family(simulation, story)
+    family = family_of(simulation, story)
     forward = {
         record.event.effect.id
         for run in family
@@ -88,9 +91,28 @@ def _as_in_the_world(target: str, seen: Any) -> Any:
 
 def _stands(simulation: "Simulation", story: Story, target: str) -> Any:
     """After the run's own last change; what others did afterwards is theirs."""
-    family = _family(simulation, story)
+    family = family_of(simulation, story)
     own = [change for change in _changes(simulation, target) if change.run in family]
     return own[-1].after
+
+
+def _at_the_end(simulation: "Simulation", story: Story, target: str) -> Any:
+    """Where it stood when the run ended, whoever left it there: somebody else may have taken it back."""
+    end = simulation.durable_at[(story.run, next(story.of(ev.RunEnded)).seq)]
+    return [change.after for change in _changes(simulation, target) if change.at <= end][-1]
+
+
+def _is_at_the_wall(simulation: "Simulation", story: Story, target: str) -> bool:
+    """Whether it stands as it did when a point of no return was passed, or begun: what came before that stays."""
+    walls = [simulation.durable_at[(story.run, one.seq)] for one in story.of(ev.PointOfNoReturnPassed)]
+    back = story.whole_rollback
+    assert back is not None
+    assert isinstance(back.event, ev.RollbackStarted)
+    if back.event.no_return is not None:
+        effects = list(story.of(ev.EffectRequested))
+        walls.append(simulation.durable_at[(story.run, effects[back.event.no_return[1] - 1].seq)])
+    then = [change.after for change in _changes(simulation, target) if walls and change.at <= walls[-1]]
+    return bool(then) and then[-1] == _at_the_end(simulation, story, target)
 
 
 def _flag_is_back(simulation: "Simulation", story: Story, target: str, before: Any, stands: Any) -> Complaints:
@@ -117,6 +139,7 @@ def last_touched_goes_first(simulation: "Simulation", story: Story) -> Complaint
         return
     touched: dict[str, int] = {}
     newest: dict[str, int] = {}
+    places: set[tuple[str, str]] = set()
     exposure = {node.target for node in back.event.nodes if node.kind == "exposure"}  # type: ignore[attr-defined]
     for record in story.records:
         event = record.event
@@ -128,10 +151,14 @@ def last_touched_goes_first(simulation: "Simulation", story: Story) -> Complaint
             continue
         effect = event.effect
         if effect.node is None and record.seq < back.seq:
+            is_scaling = effect.walk is None and effect.target_kind == "workload"
+            if is_scaling and (effect.target, effect.stage) in places:
+                continue  # it keeps the place of its stage
+            places.add((effect.target, effect.stage))
             touched[effect.target] = record.seq
         elif record.seq < back.seq:
             continue  # of a partial rollback before
-        elif str(effect.node).startswith("undo:") and effect.attempt == 1 and effect.target in touched:
+        elif effect.node == f"undo:{effect.target}" and effect.attempt == 1 and effect.target in touched:
             place = f"{effect.environment}/{effect.stage}"
             if touched[effect.target] > newest.get(place, touched[effect.target]):
                 yield f"{effect.target} goes back after what was touched before it (seq {record.seq})"
@@ -139,6 +166,34 @@ def last_touched_goes_first(simulation: "Simulation", story: Story) -> Complaint
             late = [flag for flag in exposure if touched.get(str(flag), 0) > touched[effect.target]]
             if late:
                 yield f"{effect.target} goes back before {late} did (seq {record.seq})"
+
+
+def what_a_rollback_asks_for_is_done(_: "Simulation", story: Story) -> Complaints:
+    """Its ``before`` and ``after``, each action once. People may give an action up."""
+    back = story.whole_rollback
+    if back is None or any(story.of(ev.TargetResolved)):
+        return
+    done: Counter[str] = Counter()
+    nodes: dict[str, str] = {}  # effect -> node
+    for record in story.between(back.seq, len(story.records) + 1):
+        event = record.event
+        if isinstance(event, ev.EffectRequested) and event.effect.node is not None:
+            nodes[event.effect.id] = event.effect.node
+        elif isinstance(event, ev.EffectFinished) and event.state == "done":
+            done[nodes.get(event.effect, "")] += 1
+        elif isinstance(event, ev.ActFinished):
+            done[event.walk] += 1
+        elif isinstance(event, ev.NodeFinished) and event.result == "done" and event.node.startswith("rollback."):
+            wanted = _rollback_section(story, event.node)
+            if done[event.node] != wanted:
+                yield f"{event.node} is done with {done[event.node]} of {wanted} actions (seq {record.seq})"
+
+
+def _rollback_section(story: Story, node: str) -> int:
+    """How many actions the plan has there: ``rollback.before:production/queue`` is of a stage."""
+    part, _, place = node.removeprefix("rollback.").partition(":")
+    stage = next((one for one in story.plan["stages"] if one["name"] == place.partition("/")[2]), story.plan)
+    return len(stage["rollback"][part])
 
 
 def the_world_agrees(simulation: "Simulation", story: Story) -> Complaints:
@@ -149,4 +204,4 @@ def the_world_agrees(simulation: "Simulation", story: Story) -> Complaints:
             yield f"flag {environment}/{key} was written by nobody"
 
 
-RULES = (everything_is_back, last_touched_goes_first, the_world_agrees)
+RULES = (everything_is_back, last_touched_goes_first, what_a_rollback_asks_for_is_done, the_world_agrees)

@@ -2,7 +2,8 @@
 
 A crash ends every task of a life at once, without grace, and nothing of that life may write or act any more: its door
 to the store never answers again. After a downtime a new service opens on the same store. When the faults are over, a
-dutiful operator answers whatever waits; every run must then end within a bound.
+dutiful operator answers whatever waits; every run must then end within a bound. In some seeds several controllers share
+the store, see :mod:`tests.simulation.controllers`.
 """
 
 import asyncio
@@ -19,13 +20,32 @@ import structlog
 
 from flags.model import Version
 from orchestrator import service as service_module
-from orchestrator.core.events import EffectRequested, Event, RunEnded, TargetObserved
-from orchestrator.errors import RolloutError, StoreError
-from orchestrator.journal.memory import MemoryStore
-from orchestrator.ports import Answer, Batch, FlagRecord, FlagWrite, NewRun, Recorded, RunRow
+from orchestrator.core.events import (
+    EffectFinished,
+    EffectRequested,
+    Event,
+    RunEnded,
+    TargetObserved,
+    TargetResolved,
+)
+from orchestrator.errors import RolloutError, StoreError, Temporary
+from orchestrator.journal.memory import MemoryReplica, MemoryStore
+from orchestrator.ports import Answer, Batch, FlagRecord, FlagWrite, Member, NewRun, Recorded, RunRow
 from orchestrator.service import Service
+from orchestrator.sharing import Sharing
 from stages.flag_spec import to_document
 from stages.values import Json
+from tests.simulation.controllers import (
+    FreezesAtEffects,
+    MemberStore,
+    Seat,
+    Watch,
+    controllers_of,
+    freeze,
+    is_fenced,
+    member_of,
+    store_is_away,
+)
 from tests.simulation.faults import Fault, Faults, draw_faults
 from tests.simulation.loop import Deadlock, Life, Livelock, OutOfTime, StandsStill, simulate
 from tests.simulation.plans import Drawn, draw
@@ -79,6 +99,7 @@ class LifeStore:
     async def _enter(self, what: str, *, writes: bool = False) -> str | None:
         if writes:
             await asyncio.sleep(0.002)
+        await self._life.thawed()
         if self._life.is_dead:
             await asyncio.get_running_loop().create_future()
         if self._faults.lasts(Fault.STORE) or (writes and self._faults.strikes(Fault.STORE)):
@@ -167,6 +188,7 @@ class LifeStore:
         place = await self._enter(what, writes=True)
         before = await self._store.get(write.document.environment, write.document.key)
         record = await self._store.write(write, at)
+        self._simulation.note_write(write.effect)
         self._simulation.world.note_flag(before, record)
         await self._leave(place, what)
         return record
@@ -193,11 +215,19 @@ class Simulation:
     def __post_init__(self) -> None:
         self.world = SimulatedWorld(self.drawn, self.faults, self.store)
         self.world.may_perform = self._may_perform
-        self.service: Service | None = None
-        self.life: Life | None = None
+        self.world.note_write = self.note_write
         self.random = Random(f"simulation/{self.seed}")
+        count = controllers_of(self.seed)
+        draws = [self.random, *(Random(f"simulation/{self.seed}/{number}") for number in range(1, count))]
+        self.seats = [Seat(number, draw) for number, draw in enumerate(draws)]
+        self.thawed_at = 0.0  # the newest time at which a frozen controller went on
+        self._whom = Random(f"whom/{self.seed}")  # of several controllers is asked, or dies
+        if self.is_shared:
+            self.world.before_call = FreezesAtEffects(self).strike
         self._observed: set[tuple[str, str]] = set()
         self._requested: set[str] = set()
+        self._under_way: dict[tuple[str, str], str] = {}  # (run, target) -> effect
+        self._over: set[str] = set()  # effects that have an outcome, or that a person resolved
         self._ended: set[str] = set()
         self._claims: dict[str, str] = {}
         self._names = 0
@@ -228,6 +258,8 @@ class Simulation:
                     self._observed.add((record.run, record.event.target))
                 case EffectRequested():
                     self._note_request(record, record.event)
+                case EffectFinished() | TargetResolved():
+                    self._over.add(self._under_way.pop((record.run, record.event.target), ""))
                 case RunEnded():
                     self._ended.add(record.run)
                 case _:
@@ -236,6 +268,7 @@ class Simulation:
     def _note_request(self, record: Recorded, event: EffectRequested) -> None:
         effect = event.effect
         self._requested.add(effect.id)
+        self._under_way[(record.run, effect.target)] = effect.id
         inherited = {one.id for one in self._started(record.run).inherited}
         if (record.run, effect.target) not in self._observed and effect.target not in inherited:
             self.violations.append(f"{effect.id} was asked for before {effect.target} was observed")
@@ -250,7 +283,18 @@ class Simulation:
             return f"{effect.id} was performed though no intent of it is durable"
         if scene.run in self._ended:
             return f"{effect.id} was performed after the end of {scene.run}"
+        if self.is_shared and is_fenced(self, scene.run, scene.epoch):
+            return f"{effect.id} was performed by a controller that had lost {scene.run}"
         return None
+
+    def note_write(self, effect: str | None) -> None:
+        """Something is changed in the name of *effect*."""
+        if effect in self._over:
+            self.violations.append(f"{effect} changes something though it is over")
+
+    @property
+    def is_shared(self) -> bool:
+        return len(self.seats) > 1
 
     @property
     def all_ended(self) -> bool:
@@ -267,30 +311,32 @@ class Simulation:
 
     async def main(self) -> None:
         await self._furnish()
-        keeper = asyncio.create_task(self._keep())
+        keepers = [asyncio.create_task(self._keep(seat)) for seat in self.seats]
         others = [asyncio.create_task(work) for work in self._troubles()]
         try:
             await self._run_operators()
         finally:
             self.over = True
-            for task in (keeper, *others):
+            for task in (*keepers, *others):
                 task.cancel()
-            await asyncio.gather(keeper, *others, return_exceptions=True)
-            if self.life is not None:
-                await self.life.bury()
+            await asyncio.gather(*keepers, *others, return_exceptions=True)
+            for seat in self.seats:
+                if seat.life is not None:
+                    await seat.life.bury()
 
     async def _furnish(self) -> None:
         for (environment, key), value in self.drawn.flags.items():
             write = FlagWrite(to_document(value, key, environment), None, "team", "as it was")
             self.world.note_flag(None, await self.store.write(write, self.world.clock.now()))
 
-    async def _keep(self) -> None:
+    async def _keep(self, seat: Seat) -> None:
         """One life after the other."""
         number = 0
         while not self.over:
             number += 1
-            self.life = life = Life(number)
-            opening = life.start(self._open(life))
+            seat.life = life = Life(number)
+            life.name = f"life {number}" + (f" of controller {seat.number}" if self.is_shared else "")
+            opening = life.start(self._open(life, seat))
             await self._done_or_dead(opening, life)
             if not life.is_dead and opening.done():
                 if opening.exception() is not None:
@@ -298,23 +344,30 @@ class Simulation:
                     await life.bury()
                     await asyncio.sleep(STORE_RETRY_SECONDS)
                     continue
-                self.service = opening.result()
+                seat.service = opening.result()
             await life.dead.wait()
             self.deaths.append(self.now)
-            self.lives.append(f"{self.now:.3f} s: life {number} ended {life.cause}")
-            self.service = None
+            self.lives.append(f"{self.now:.3f} s: {life.name} ended {life.cause}")
+            seat.service = None
             await life.bury()
-            await asyncio.sleep(self.random.choice((0.5, 3.0, 3.0, 40.0, 400.0)))
+            await asyncio.sleep(seat.random.choice((0.5, 3.0, 3.0, 40.0, 400.0)))
 
     def _note_failed_opening(self, problem: BaseException | None) -> None:
         if not isinstance(problem, StoreError):
             text = "".join(traceback.format_exception(problem)) if problem else ""
             self.violations.append(f"a controller could not open: {text}")
 
-    async def _open(self, life: Life) -> Service:
-        door = LifeStore(self.store, life, self)
+    async def _open(self, life: Life, seat: Seat) -> Service:
+        me = Member(member_of(seat.number, life), "")
+        replica = MemoryReplica(self.store, me, self.world.clock.monotonic) if self.is_shared else None
+        door = LifeStore(replica or self.store, life, self)
         world = self.world.open(door)
-        service = Service(door, world.flags, world)  # type: ignore[arg-type]  # the board, made there
+        sharing = None
+        if replica is not None:
+            member = MemberStore(replica, store_is_away(self), life)
+            sharing = Sharing(member, door, world.clock, world.clock.monotonic)
+            life.look = sharing.may_act
+        service = Service(door, world.flags, world, sharing=sharing)  # type: ignore[arg-type]  # the board, made there
         await service.open()
         return service
 
@@ -329,9 +382,25 @@ class Simulation:
         return asyncio.get_running_loop().time()
 
     async def call(self, work: Callable[[Service], Awaitable[T]]) -> T:
-        """Ask the living controller. Raises ``Gone`` if there is none or it dies over it."""
-        life, service = self.life, self.service
-        if life is None or service is None or life.is_dead:
+        """Ask the living controller; of several another one, if the first can't act. Raises ``Gone`` if there is none
+        or it dies over it."""
+        if not self.is_shared:
+            return await self._ask(self.seats[0], work)
+        for seat in self._whom.sample(self.seats, len(self.seats)):
+            try:
+                return await self._ask(seat, work)
+            except (Gone, Temporary):
+                continue
+        raise Gone
+
+    def crash(self, cause: str) -> None:
+        life = (self._whom.choice(self.seats) if self.is_shared else self.seats[0]).life
+        if life is not None:
+            life.die(cause)
+
+    async def _ask(self, seat: Seat, work: Callable[[Service], Awaitable[T]]) -> T:
+        life, service = seat.life, seat.service
+        if life is None or service is None or life.is_dead or life.is_frozen:
             raise Gone
 
         async def ask() -> T:
@@ -351,6 +420,9 @@ class Simulation:
         for kind, work in operators.TROUBLES.items():
             if kind in self.faults.kinds:
                 yield work(self)
+        if self.is_shared:
+            yield freeze(self)
+            yield Watch(self).run()
 
     async def _run_operators(self) -> None:
         from tests.simulation import operators
@@ -364,7 +436,7 @@ def _overheard(simulation: Simulation) -> Iterator[None]:
 
     def hear(_: Any, name: str, event: MutableMapping[str, Any]) -> str:
         what = event.get("event", "")
-        if name == "exception" or what in ("run.lost", "run.crashed"):
+        if name == "exception" or what == "run.crashed" or (what == "run.lost" and not simulation.is_shared):
             trace = traceback.format_exc() if sys.exc_info()[0] is not None else str(event)
             simulation.violations.append(f"{what}: {trace}")
         raise structlog.DropEvent

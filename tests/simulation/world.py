@@ -1,8 +1,9 @@
 """The world that the controller acts on, with a memory of its own: what it was asked, what it answered, what it became.
 
 Flags are real (the project's own board and adapter over the store in memory). Databases, commands, HTTP endpoints,
-checks, Prometheus and chat are drawn here. Each follows what the real adapters promise; each try can be struck by the
-seed's faults, and the controller can be made to die before, in and after it.
+checks, Prometheus and chat are drawn here, clusters in :mod:`tests.simulation.cluster`. Each follows what the real
+adapters promise; each try can be struck by the seed's faults, and the controller can be made to die before, in and
+after it.
 """
 
 import asyncio
@@ -25,9 +26,11 @@ from stages.criteria.base import NOTHING_WANTED, Count, Counting, Measurement, M
 from stages.effects import AnyObservation, CallHttp, ObserveCommand, ObserveSql, RunCommand, RunSql, SetFlag
 from stages.flag_spec import percentage_of, to_value
 from stages.notify import Channel
+from tests.simulation.cluster import Cluster, ClusterPerformer
 from tests.simulation.faults import Fate, Fault, Faults
 from tests.simulation.loop import LIFE, START
 from tests.simulation.plans import Drawn, arms_of
+from tests.simulation.workloads import LOAD_LASTS_SECONDS, worker_load
 
 INITIAL = "v1"  # what every command's target stands at before anybody sets it
 GOOD, BETWEEN, BAD = 0.01, 0.07, 0.5
@@ -49,6 +52,7 @@ class SimulatedClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+        await _thawed()
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Change:
-    """One thing that changed: *kind* is flag, command, http or sql."""
+    """One thing that changed: *kind* is flag, command, http, sql or workload."""
 
     at: float
     wall: float
@@ -84,6 +88,7 @@ class Log:
     tries: list[tuple[float, str, str]] = field(default_factory=list)  # at, effect, what became of it
     ran: dict[str, int] = field(default_factory=dict)  # effect -> how often it was really carried out
     delivered: list[str] = field(default_factory=list)
+    ended: set[str] = field(default_factory=set)  # effects that were void, and what was left of them taken away
     violations: list[str] = field(default_factory=list)
 
 
@@ -100,23 +105,41 @@ class SimulatedWorld:
         self.http_keys: set[str] = set()
         self.kill_switch = MemoryKillSwitch()
         self.may_perform: Callable[[Effect, Scene], str | None] = lambda effect, scene: None
+        self.note_write: Callable[[str | None], None] = lambda effect: None
+        self.before_call: Callable[[], None] = lambda: None  # at the last moment at which nothing is sent yet
         self._levels: dict[tuple[str, str], list[tuple[float, float]]] = {}  # flag -> (virtual time, percentage)
+        self.cluster = Cluster(drawn.workloads, self)
 
     def open(self, flags: Any) -> World:
         """The world as one life of the controller sees it; *flags* is that life's door to the store's flags."""
         board = FlagBoard(flags, self.kill_switch)
         set_flag = _Dying(FlagPerformer(board, self.clock), self)
         sql, command, http = _Sql(self), _Command(self), _Http(self)
+        cluster = ClusterPerformer(self.cluster)
         clock: Clock = self.clock
+        changing = ("scale_workload", "set_image", "restart_workload", "set_version")
+        looking = ("observe_replicas", "observe_image", "observe_version")
         return World(
             clock=clock,
-            performers={"set_flag": set_flag, "run_sql": sql, "run_command": command, "call_http": http},
-            observers={"observe_flag": set_flag, "observe_sql": sql, "observe_command": command},
+            performers={
+                "set_flag": set_flag,
+                "run_sql": sql,
+                "run_command": command,
+                "call_http": http,
+                **dict.fromkeys(changing, cluster),
+            },
+            observers={
+                "observe_flag": set_flag,
+                "observe_sql": sql,
+                "observe_command": command,
+                **dict.fromkeys(looking, cluster),
+            },
             asker=self,
             measurer=self,
             messenger=self,
             flags=board,
             kill_switch=self.kill_switch,
+            endings={"run_command": command},
         )
 
     @property
@@ -125,6 +148,7 @@ class SimulatedWorld:
 
     async def pass_time(self) -> None:
         await asyncio.sleep(self.faults.latency())
+        await _thawed()
 
     def changed(self, kind: str, target: str, before: Any, after: Any, effect: str | None, run: str | None) -> None:
         self.log.changes.append(Change(self.now, self.clock.now(), kind, target, before, after, effect, run))
@@ -136,8 +160,11 @@ class SimulatedWorld:
         old = to_value(before.document) if before is not None else None
         target = f"flag:{document.environment}/{document.key}"
         self.changed("flag", target, old, to_value(document), after.effect, after.run)
-        levels = self._levels.setdefault((document.environment, document.key), [])
-        levels.append((self.now, percentage_of(to_value(document))))
+        self.note_level(document.environment, document.key, percentage_of(to_value(document)))
+
+    def note_level(self, environment: str, key: str, percentage: float) -> None:
+        """Of a flag; or of a version, by the name of its Deployment."""
+        self._levels.setdefault((environment, key), []).append((self.now, percentage))
 
     def level_at(self, environment: str, key: str, at: float) -> float:
         found = 0.0
@@ -157,7 +184,8 @@ class SimulatedWorld:
         if isinstance(source, Compare):
             return self._uncounted(source.name, scene.environment, at, true_at)
         measurement = self._measurement(query, scene.environment, at, true_at)
-        self.log.asked.append(Asked(self.now, at, scene.environment, query, _verdict(measurement)))
+        if not query.startswith("load_"):  # which nobody judges
+            self.log.asked.append(Asked(self.now, at, scene.environment, query, _verdict(measurement)))
         return measurement
 
     def _measurement(self, query: str, environment: str, at: float, true_at: float) -> Measurement:
@@ -220,6 +248,8 @@ class SimulatedWorld:
         return choices[int(roll * len(choices))]
 
     def _value(self, query: str, environment: str, at: float) -> float:
+        if query.startswith("load_"):
+            return worker_load(_share(self.faults.seed, query, environment, at // LOAD_LASTS_SECONDS))
         if query.startswith("queue_"):
             return 5.0 if self.level_at(environment, query.removeprefix("queue_"), at - 20.0) > 0 else 0.0
         metric = self.drawn.metrics[query]
@@ -256,6 +286,7 @@ class SimulatedWorld:
     async def tried(self, effect: Effect, scene: Scene, work: Callable[[], Any]) -> Outcome | None:
         """One try of *work* under the seed's fate. None: it was carried out and its outcome is known."""
         place = self.begin(effect, scene)
+        self.before_call()
         await self.pass_time()
         fate = self.faults.fate()
         self.log.tries.append((self.now, effect.id, fate.value))
@@ -266,6 +297,10 @@ class SimulatedWorld:
         if place == "before":
             await self.die(f"before {effect.id}")
         if fate is not Fate.UNKNOWN_NOT_DONE:
+            complaint = self.may_perform(effect, scene)
+            if complaint is not None:
+                self.log.violations.append(complaint)
+            self.note_write(effect.id)
             work()
             self.log.ran[effect.id] = self.log.ran.get(effect.id, 0) + 1
         if place == "middle":
@@ -282,12 +317,20 @@ class SimulatedWorld:
         complaint = self.may_perform(effect, scene)
         if complaint is not None:
             self.log.violations.append(complaint)
+        if effect.id in self.log.ended:
+            self.log.violations.append(f"{effect.id} is performed after what was left of it was taken away")
         return self.faults.crash(Fault.CRASH_EFFECT, ("before", "middle", "after"))
 
     async def die(self, cause: str) -> None:
         life = LIFE.get()
         assert life is not None, "effects are performed by a controller"
         await life.die_here(cause)
+
+
+async def _thawed() -> None:
+    life = LIFE.get()
+    if life is not None:
+        await life.thawed()
 
 
 def _exposures(name: str, events: float, level: float, canary_rate: float) -> Iterator[Count]:
@@ -329,6 +372,7 @@ class _Dying:
         place = self._world.begin(effect, scene)
         if place == "before":
             await self._world.die(f"before {effect.id}")
+        self._world.before_call()
         outcome = await self._inner.perform(effect, scene, resumed)
         self._world.log.tries.append((self._world.now, effect.id, outcome.state.value))
         if place is not None:
@@ -417,6 +461,15 @@ class _Command:
         self._world.texts[place] = rest[0] if word == "set" and rest else INITIAL
         name = f"command:{scene.environment}/{target}"
         self._world.changed("command", name, before, self._world.texts[place], effect.id, scene.run)
+
+    async def end(self, effect: Effect, scene: Scene) -> None:
+        """As the Job of a command is taken away: the cluster may be, and the controller may die meanwhile."""
+        self._world.log.ended.add(effect.id)
+        if self._world.faults.crash(Fault.CRASH_EFFECT, ("end",)) is not None:
+            await self._world.die(f"ending {effect.id}")
+        await self._world.pass_time()
+        if self._world.faults.strikes(Fault.TEMPORARY):
+            raise Temporary("the cluster is away")
 
     async def observe(self, observation: AnyObservation, scene: Scene) -> Seen:
         assert isinstance(observation, ObserveCommand)
