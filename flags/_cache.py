@@ -27,6 +27,12 @@ from flags.errors import FlagError
 from flags.feed import Feed, FeedVersion, InvalidFeed
 from flags.snapshot import Snapshot
 
+try:
+    import fcntl
+except ImportError:  # a system without file locks
+    fcntl = None  # type: ignore[assignment]
+
+_HAS_LOCKS = fcntl is not None
 log = logging.getLogger("flags.client")
 
 MOST_BYTES: Final = 64 * 1024 * 1024
@@ -110,16 +116,14 @@ class Cache:
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
-        try:
-            from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
-        except ImportError:  # a system without file locks
+        if not _HAS_LOCKS:
             yield
             return
         lock = os.open(self.path.with_name(self.path.name + ".lock"), os.O_RDWR | os.O_CREAT, 0o600)
         try:
             for turn in range(_TURNS):  # not for ever: whoever has the lock may have been stopped
                 try:
-                    flock(lock, LOCK_EX | LOCK_NB)
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
                     if turn == _TURNS - 1:
@@ -128,7 +132,7 @@ class Cache:
             try:
                 yield
             finally:
-                flock(lock, LOCK_UN)  # closing alone would leave it with a child that was forked meanwhile
+                fcntl.flock(lock, fcntl.LOCK_UN)  # closing alone would leave it with a child that was forked meanwhile
         finally:
             os.close(lock)
 

@@ -11,6 +11,7 @@ the socket, which ends a read that would block.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import io
 import os
@@ -42,6 +43,10 @@ FEED_PATH: Final = "/flags/v1/feed"
 STREAM_PATH: Final = "/flags/v1/stream"
 EVENT: Final = b"feed"
 """The name of the event whose data is a whole feed."""
+
+codecs.lookup("idna")
+"""What every look-up of a server's name imports. Were it left to the thread, a child that is forked in the midst of the
+import could look up no name for the rest of its life."""
 
 _READ_BYTES: Final = 65536
 _LONGEST_RETRY_AFTER_SECONDS: Final = 300.0

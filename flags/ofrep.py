@@ -231,11 +231,22 @@ def _parsed(body: object) -> object:
     try:
         parsed: object = json.loads(raw, parse_constant=_no_json)
     except (ValueError, RecursionError) as problem:
-        reason = "it is nested too deeply" if isinstance(problem, RecursionError) else str(problem)
-        raise _Refused(ErrorCode.PARSE_ERROR, f"the body is not JSON: {reason}") from None
+        raise _Refused(ErrorCode.PARSE_ERROR, f"the body is not JSON: {_reason(problem)}") from None
     if parsed is None:
         raise _Refused(ErrorCode.PARSE_ERROR, "the body must be a JSON object such as {}, got null")
     return parsed
+
+
+def _reason(problem: Exception) -> str:
+    match problem:
+        case RecursionError():
+            return "it is nested too deeply"
+        case UnicodeDecodeError():
+            return "it is not UTF-8 text"
+        case json.JSONDecodeError():
+            return str(problem)
+        case _:  # Python's own words are for its programmers
+            return "a number is no number of JSON, or has more digits than are read"
 
 
 def _no_json(constant: str) -> NoReturn:

@@ -1,6 +1,7 @@
 """The flags of a store as they stand now: written through, held in memory, compiled for those who evaluate.
 
-Everybody in this process writes flags here, so that what is served is current the moment a write is durable.
+Everybody in this process writes flags here, so that what is served is current the moment a write is durable. What other
+controllers of a shared store write is caught up with.
 """
 
 import asyncio
@@ -51,6 +52,7 @@ class FlagBoard:
         self._kill_switch = kill_switch
         self._seen = seen
         self._generation = Version(0, 0)
+        self._newest = Version(0, 0)  # up to which everything that was written is known here
         self._documents: dict[str, dict[str, FlagDocument]] = {}
         self._standings: dict[str, Standing] = {}
         self._moved = asyncio.Event()
@@ -58,10 +60,33 @@ class FlagBoard:
         self.listeners: list[Callable[[str, str], None]] = []
 
     async def load(self) -> None:
+        given = await self._store.version()
         for record in await self._store.all():
             self._note(record)
+        self._note_generation(given.generation)
+        self._newest = given
+
+    async def catch_up(self) -> None:
+        """Takes over what others wrote since, as if it had been written here. Raises ``StoreError``."""
         given = await self._store.version()
-        self._generation = Version(given.generation, 0)
+        if given == self._newest:
+            return
+        if given < self._newest:
+            await self.begin_anew_if_restored()
+            given = await self._store.version()
+        news = [record for record in await self._store.all() if self._note(record)]
+        self._note_generation(given.generation)
+        self._newest = given
+        if self._seen is not None:
+            self._seen.note(given)
+        for record in news:
+            self._tell(record)
+
+    def _note_generation(self, generation: int) -> None:
+        if generation > self._generation.generation:
+            self._generation = Version(generation, 0)
+            self._standings.clear()
+            self._wake()
 
     async def begin_anew_if_restored(self) -> None:
         """A store that gave out newer versions before than it knows of was set back, from a backup or a copy. Its flags
@@ -89,25 +114,34 @@ class FlagBoard:
 
     async def new_generation(self) -> int:
         generation = await self._store.new_generation()
-        self._generation = Version(generation, 0)
+        self._note_generation(generation)
         return generation
 
     async def write(self, write: FlagWrite, at: float) -> FlagRecord:
         record = await self._store.write(write, at)
         self._note(record)
+        version = record.document.version
+        if version == Version(self._newest.generation, self._newest.number + 1):
+            self._newest = version  # nobody else wrote between
         if self._seen is not None:
-            self._seen.note(record.document.version)
-        for listener in self.listeners:
-            listener(record.document.environment, record.document.key)
+            self._seen.note(version)
+        self._tell(record)
         return record
 
-    def _note(self, record: FlagRecord) -> None:
+    def _tell(self, record: FlagRecord) -> None:
+        for listener in self.listeners:
+            listener(record.document.environment, record.document.key)
+
+    def _note(self, record: FlagRecord) -> bool:
+        """Whether it is news."""
         document = record.document
         known = self._documents.setdefault(document.environment, {})
-        if document.key not in known or known[document.key].version < document.version:
-            known[document.key] = document
-            self._standings.pop(document.environment, None)
-            self._wake()
+        if document.key in known and known[document.key].version >= document.version:
+            return False
+        known[document.key] = document
+        self._standings.pop(document.environment, None)
+        self._wake()
+        return True
 
     def standing(self, environment: str) -> Standing:
         """What is answered now. Made anew only after a write, or when the kill switch was moved."""

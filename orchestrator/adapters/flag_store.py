@@ -9,7 +9,7 @@ from typing import Any
 from flags.errors import InvalidFlag
 from flags.model import FlagDocument
 from orchestrator.core.effect import Effect, EffectState, Outcome
-from orchestrator.errors import Conflict, StoreError, Temporary
+from orchestrator.errors import Conflict, Fenced, StoreError, Temporary
 from orchestrator.ports import Clock, FlagRecord, FlagStore, FlagWrite, Scene, Seen
 from stages.effects import AnyObservation, ObserveFlag, SetFlag
 from stages.flag_spec import ABSENT, to_document, to_value
@@ -33,7 +33,7 @@ class FlagPerformer:
             return Outcome(state=EffectState.REFUSED, detail=str(problem))
         try:
             return await self._bring_about(wanted, effect, scene)
-        except (StoreError, Temporary) as problem:
+        except (StoreError, Temporary, Fenced) as problem:
             return Outcome(state=EffectState.TEMPORARY, detail=str(problem))
 
     async def _bring_about(self, wanted: FlagDocument, effect: Effect, scene: Scene) -> Outcome:
@@ -102,4 +102,5 @@ def _write(record: FlagRecord | None, wanted: FlagDocument, effect: Effect, scen
         reason=effect.label,
         run=scene.run,
         effect=effect.id,
+        epoch=scene.epoch or None,
     )

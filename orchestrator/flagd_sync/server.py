@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from orchestrator.api.credentials import Credentials
+from orchestrator.api.tls import Certificates
 from orchestrator.api.tokens import TokenStore
 from orchestrator.errors import RolloutError, UsageError
 
@@ -46,9 +48,9 @@ async def serving_flagd(
     service: Service,
     host: str = "127.0.0.1",
     port: int = DEFAULT_PORT,
-    tokens: TokenStore | None = None,
+    tokens: TokenStore | Credentials | None = None,
     *,
-    certificate: Certificate | None = None,
+    certificate: Certificate | Certificates | None = None,
     most_streams: int = MOST_STREAMS,
 ) -> AsyncIterator[int]:
     """Serves while the body runs, and gives the port (0 asks for any free one).
@@ -68,9 +70,13 @@ async def serving_flagd(
 
     address = _address(host, port)
     is_loopback = ipaddress.ip_address(address.partition("%")[0]).is_loopback
-    if not is_loopback and not tokens:
-        raise UsageError("serving flagd beyond loopback needs --token-file, or everybody could read the flags")
-    sync = FlagSync(service, tokens or TokenStore(), is_loopback, most_streams)
+    credentials = tokens if isinstance(tokens, Credentials) else Credentials(tokens)
+    if not is_loopback and not await credentials.has_any():
+        raise UsageError(
+            "serving flagd beyond loopback needs tokens, or everybody could read the flags: give --token-file, or make "
+            "one with `rollout token create` first"
+        )
+    sync = FlagSync(service, credentials, is_loopback, most_streams)
     server = grpc.aio.server(options=_OPTIONS)
     server.add_generic_rpc_handlers((sync.handlers(),))
     listen = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
@@ -78,8 +84,7 @@ async def serving_flagd(
         if certificate is None:
             bound = server.add_insecure_port(listen)
         else:
-            credentials = grpc.ssl_server_credentials([(certificate.key, certificate.chain)])
-            bound = server.add_secure_port(listen, credentials)
+            bound = server.add_secure_port(listen, _credentials(grpc, certificate))
     except RuntimeError:
         remedy = "" if certificate is None else "; look whether the certificate and its key are PEM and fit"
         raise RolloutError(f"can't serve flagd on {host}:{port}{remedy}") from None
@@ -88,6 +93,18 @@ async def serving_flagd(
         yield bound
     finally:
         await server.stop(None)  # streams have no end of their own; clients connect again
+
+
+def _credentials(grpc: Any, certificate: Certificate | Certificates) -> Any:
+    """With the certificate that is the newest when a client comes, if it is read from files."""
+    if not isinstance(certificate, Certificates):
+        return grpc.ssl_server_credentials([(certificate.key, certificate.chain)])
+
+    def shown() -> Any:
+        pair = certificate.current()
+        return grpc.ssl_server_certificate_configuration([(pair.key, pair.chain)])
+
+    return grpc.dynamic_ssl_server_credentials(shown(), shown, require_client_authentication=False)
 
 
 def _address(host: str, port: int) -> str:

@@ -8,9 +8,9 @@ gone without a word is found by gRPC's keepalive.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
+from urllib.parse import unquote
 
 import grpc
 import structlog
@@ -18,10 +18,11 @@ from grpc import StatusCode
 
 from flags.errors import FlagError
 from flags.feed import FeedVersion
+from orchestrator.api.credentials import Credentials, Identity
+from orchestrator.api.errors import Refusal, TooManyRequests, Unauthorized, failure_of
 from orchestrator.api.flag_routes import DEFAULT_ENVIRONMENT, MadeOnce
 from orchestrator.api.flagd import flagd_text
 from orchestrator.api.limits import MIB, Places
-from orchestrator.api.tokens import Token, TokenStore
 from orchestrator.errors import RolloutError
 from orchestrator.flagd_sync.messages import BadMessage, response, selector_of
 
@@ -56,15 +57,13 @@ class FlagSync:
     def __init__(
         self,
         service: Service,
-        tokens: TokenStore,
+        credentials: Credentials,
         listen_is_loopback: bool,
         most_streams: int,
-        now: Callable[[], float] = time.time,
     ) -> None:
         self._service = service
-        self._tokens = tokens
+        self._credentials = credentials
         self._listen_is_loopback = listen_is_loopback
-        self._now = now
         self._messages = MadeOnce(_message)
         self.streams = Places(most_streams)
 
@@ -84,10 +83,10 @@ class FlagSync:
         return await self._answered(self._fetch(request, context), context)
 
     async def _fetch(self, request: bytes, context: Context) -> bytes:
-        return await self._messages.of(self._service.standing(self._environment(request, context)))
+        return await self._messages.of(self._service.standing((await self._asked(request, context))[0]))
 
     async def _follow(self, request: bytes, context: Context) -> None:
-        environment = self._environment(request, context)
+        environment, identity = await self._asked(request, context)
         if self.streams.are_gone:
             sentence = f"{self.streams.taken} streams are open; come again later, or call FetchAllFlags"
             raise Rejected(StatusCode.RESOURCE_EXHAUSTED, sentence)
@@ -96,6 +95,8 @@ class FlagSync:
             sent: FeedVersion | None = None
             while True:
                 standing = await self._service.changed(environment, sent)
+                if identity is not None and sent is not None and not await self._credentials.holds(identity):
+                    raise Rejected(StatusCode.UNAUTHENTICATED, "this token no longer holds")
                 await context.write(await self._messages.of(standing))
                 sent = standing.feed.version
         finally:
@@ -116,30 +117,40 @@ class FlagSync:
 
     # --- who asks, and for what -----------------------------------------------------------------------------------
 
-    def _environment(self, request: bytes, context: Context) -> str:
-        """The selector's, else the token's own, else production. Raises `Rejected`."""
+    async def _asked(self, request: bytes, context: Context) -> tuple[str, Identity | None]:
+        """Which environment: the selector's, else the token's own, else production. Raises `Rejected`."""
         metadata = {str(name): value for name, value in context.invocation_metadata() or ()}
-        token = self._token(metadata.get("authorization"))
+        identity = await self._identity(metadata.get("authorization"), context)
         try:
             selector = str(metadata.get(SELECTOR) or selector_of(request))
         except BadMessage as problem:
             raise Rejected(StatusCode.INVALID_ARGUMENT, f"the request can't be read: {problem}") from None
-        own = token.environment if token is not None else None
-        return _named(selector) or own or DEFAULT_ENVIRONMENT
+        own = identity.environment if identity is not None else None
+        return _named(selector) or own or DEFAULT_ENVIRONMENT, identity
 
-    def _token(self, authorization: object) -> Token | None:
-        """One that is sent must be right, also where none is needed."""
+    async def _identity(self, authorization: object, context: Context) -> Identity | None:
+        """A token that is sent must be right, also where none is needed."""
         if authorization is None:
             if self._listen_is_loopback:
                 return None
             raise Rejected(StatusCode.UNAUTHENTICATED, "a token is needed: send metadata `authorization: Bearer TOKEN`")
         scheme, _, secret = str(authorization).partition(" ")
-        token = self._tokens.find(secret.strip()) if scheme.lower() == "bearer" else None
-        if token is None:
-            raise Rejected(StatusCode.UNAUTHENTICATED, "this token is not known to this server")
-        if token.has_expired(self._now()):
-            raise Rejected(StatusCode.UNAUTHENTICATED, f"the token of {token.name} has expired: ask for a new one")
-        return token
+        try:
+            if scheme.lower() != "bearer":
+                raise Unauthorized("the metadata `authorization` must be `Bearer TOKEN`")
+            return await self._credentials.identify(secret.strip(), peer_in(context.peer()))
+        except TooManyRequests as problem:
+            raise Rejected(StatusCode.RESOURCE_EXHAUSTED, str(problem)) from None
+        except Unauthorized as problem:
+            scope = {"method": "gRPC", "path": f"/{SERVICE}", "client": (peer_in(context.peer()), 0)}
+            self._credentials.audit.refused(Refusal.of(failure_of(problem), scope))
+            raise Rejected(StatusCode.UNAUTHENTICATED, str(problem)) from None
+
+
+def peer_in(peer: str) -> str:
+    """The address in what gRPC says of a peer: ``ipv4:127.0.0.1:4711``, ``ipv6:%5B::1%5D:4711``."""
+    address = unquote(peer.partition(":")[2]).rpartition(":")[0]
+    return address.strip("[]")
 
 
 def _message(standing: Standing) -> bytes:

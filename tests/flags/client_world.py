@@ -194,12 +194,15 @@ class Handler(BaseHTTPRequestHandler):
 
 @dataclass
 class Network:
-    """Carries bytes between clients and a port, until it is parted: then nothing moves, and no connection ends."""
+    """Carries bytes between clients and a port, until it is parted: then what either side sends is lost, new
+    connections lead nowhere, and nobody is told. What was open then stays dead for good, as when a router forgot it.
+    """
 
     target: int
-    parted: threading.Event = field(default_factory=threading.Event)
     port: int = 0
-    _sockets: list[socket.socket] = field(default_factory=list)
+    _parted: threading.Event = field(default_factory=threading.Event)
+    _partings: int = 0
+    _sockets: set[socket.socket] = field(default_factory=set)
 
     @property
     def url(self) -> str:
@@ -212,42 +215,49 @@ class Network:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for one in (self._listener, *self._sockets):
+        for one in (self._listener, *self._sockets.copy()):
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
             one.close()
 
+    def part(self) -> None:
+        self._parted.set()
+        self._partings += 1
+
     def heal(self) -> None:
-        """What was open before is lost, as after a long partition."""
-        for one in self._sockets:
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-        self.parted.clear()
+        self._parted.clear()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self._listener.accept()
-                self._sockets.append(near)
-                if self.parted.is_set():
-                    continue  # accepted by a kernel that is reached by nobody
-                try:
-                    far = socket.create_connection(("127.0.0.1", self.target))
-                except ConnectionRefusedError:
-                    near.shutdown(socket.SHUT_RDWR)
-                    continue
-                self._sockets.append(far)
-                for one, other in ((near, far), (far, near)):
-                    threading.Thread(target=self._carry, args=(one, other), daemon=True).start()
+                self._sockets.add(near)
+                self._connect(near)
 
-    def _carry(self, one: socket.socket, other: socket.socket) -> None:
+    def _connect(self, near: socket.socket) -> None:
+        age = self._partings
+        far = None
+        if not self._parted.is_set():
+            try:
+                far = socket.create_connection(("127.0.0.1", self.target))
+            except ConnectionRefusedError:
+                near.shutdown(socket.SHUT_RDWR)
+            else:
+                self._sockets.add(far)
+                threading.Thread(target=self._carry, args=(far, near, age), daemon=True).start()
+        threading.Thread(target=self._carry, args=(near, far, age), daemon=True).start()
+
+    def _carry(self, one: socket.socket, other: socket.socket | None, age: int) -> None:
+        """Until *one* ends; that too is told to *other* only as long as the two are connected."""
         with contextlib.suppress(OSError):
             while data := one.recv(65536):
-                if self.parted.is_set():
-                    return
-                other.sendall(data)
-            if not self.parted.is_set():
+                if other is not None and age == self._partings:
+                    other.sendall(data)
+        with contextlib.suppress(OSError):
+            if other is not None and age == self._partings:
                 other.shutdown(socket.SHUT_RDWR)
+        self._sockets.discard(one)
+        one.close()
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -79,6 +80,17 @@ print("done", flush=True)
 """
 
 
+IMPORTING = """
+import sys
+from flags.client import FlagClient
+known = set(sys.modules)
+with FlagClient(sys.argv[1], mode=sys.argv[2], cache=sys.argv[3]) as client:
+    assert client.wait_until_ready(20)
+assert sys.modules.keys() <= known, sys.modules.keys() - known
+print("done", flush=True)
+"""
+
+
 @pytest.fixture
 def server() -> Iterator[FeedServer]:
     with FeedServer() as made:
@@ -106,5 +118,17 @@ def test_children_of_a_fork_are_fed_each_by_a_connection_of_its_own(server: Feed
 @pytest.mark.parametrize("text", (EXECUTING, CLOSED, WITHOUT_END))
 def test_a_program_ends_as_it_should(server: FeedServer, text: str) -> None:
     with program(text, server.url) as running:
+        out, errors = running.communicate(timeout=60)
+        assert (running.returncode, out, errors) == (0, "done\n", "")
+
+
+@pytest.mark.parametrize("mode", ("stream", "poll"))
+def test_the_thread_imports_nothing_that_a_fork_could_leave_half_imported(
+    server: FeedServer, tmp_path: Path, mode: str
+) -> None:
+    """As the codec was that every look-up of a name needs: a child then found no server for the rest of its life."""
+    with program(
+        IMPORTING, server.url.replace("127.0.0.1", "localhost"), mode, str(tmp_path / "flags.json")
+    ) as running:
         out, errors = running.communicate(timeout=60)
         assert (running.returncode, out, errors) == (0, "done\n", "")

@@ -424,7 +424,7 @@ def test_fifty_clients_answer_through_restarts_a_partition_and_an_old_snapshot_a
             server.start()
             until(lambda: all(client.status().connected for client in clients))
 
-            network.parted.set()
+            network.part()
             server.show(feed_of(100, revision=1))
             until(lambda: not any(client.status().connected for client in clients))
             assert all(client.is_on("new-api", USER) for client in clients)

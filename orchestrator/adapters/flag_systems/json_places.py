@@ -1,5 +1,6 @@
 """Where a value stands in the text of a JSON document, so that it alone can be replaced."""
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from json import JSONDecoder
@@ -20,9 +21,9 @@ def span_of(text: str, path: Path) -> Span:
     return at, _DECODER.raw_decode(text, at)[1]
 
 
-def replaced(text: str, changes: Mapping[Path, str]) -> str:
-    """*text* with the values at these paths put as the given JSON, and every other character as it was."""
-    spans: Iterable[tuple[Span, str]] = ((span_of(text, path), new) for path, new in changes.items())
+def replaced(text: str, changes: Mapping[Path, Any]) -> str:
+    """*text* with other values at these paths, and every other character as it was."""
+    spans: Iterable[tuple[Span, str]] = ((span_of(text, path), json.dumps(new)) for path, new in changes.items())
     for (start, end), new in sorted(spans, reverse=True):
         text = text[:start] + new + text[end:]
     return text

@@ -3,10 +3,16 @@
 In another system: look; as wanted is done, by whoever; as it was when the core last saw it, or between the two by our
 own writes, is written, one write at a time, with a look before each and after the last; anything else was changed by
 somebody else, and is refused. A lost answer is no reason to write again: the next try begins with a look.
+
+Where a write of ours fences off what was sent before it, every way back and whatever an earlier life of the controller
+may have begun write at least once, also where all is as wanted: nothing that is still on its way can undo it later.
 """
+
+from dataclasses import dataclass
 
 from orchestrator.adapters.flag_systems.port import FlagSystem, Moved, Sight, Wish
 from orchestrator.adapters.flag_systems.systems import FlagSystems
+from orchestrator.adapters.kubernetes.marks import Author
 from orchestrator.core.effect import Effect, EffectState, Outcome
 from orchestrator.errors import Permanent, RolloutError, Temporary
 from orchestrator.ports import Performer, Scene, Seen
@@ -26,7 +32,6 @@ class PlacedFlagPerformer:
         self._redactor = systems.http.secrets.redactor
 
     async def perform(self, effect: Effect, scene: Scene, resumed: bool) -> Outcome:
-        """*resumed* makes no difference: it always looks first."""
         operation = effect.operation
         assert isinstance(operation, SetFlag), f"{operation.op} is not for the flag adapter"
         place = place_of(scene.flags, operation.key)
@@ -36,7 +41,10 @@ class PlacedFlagPerformer:
             system = self._systems.open(place.system, scene)
         except RolloutError as problem:
             return Outcome(state=EffectState.REFUSED, detail=str(problem))
-        outcome = await _bring_about(system, operation, effect.before, scene)
+        author = Author(effect.id, scene.run, scene.epoch)
+        has_to_write = system.is_fenced and (resumed or effect.node is not None)
+        async with self._systems.turn(place.system):
+            outcome = await _bring_about(system, operation, _Attempt(effect.before, author, has_to_write))
         return outcome.model_copy(update={"detail": self._redactor.redact(outcome.detail)})
 
     async def observe(self, observation: AnyObservation, scene: Scene) -> Seen:
@@ -54,19 +62,30 @@ class PlacedFlagPerformer:
         return Seen(value=sight.value, changed_by=await system.changed_by(observation.key))
 
 
-async def _bring_about(system: FlagSystem, operation: SetFlag, before: Json, scene: Scene) -> Outcome:
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One try of an effect. *before*: as the core last saw the flag."""
+
+    before: Json
+    author: Author
+    has_to_write: bool
+
+
+async def _bring_about(system: FlagSystem, operation: SetFlag, attempt: _Attempt) -> Outcome:
     written = 0
     try:
         wish = Wish.of(operation.value, system.kind)
         for _ in range(LOOKS):
             sight = await system.look(operation.key)
-            if system.is_reached(sight, wish):
+            is_reached = system.is_reached(sight, wish)
+            if is_reached and (written or not attempt.has_to_write):
                 return _done(operation, system, sight, written)
-            _check_origin(operation, system, wish)
-            if before is not None and not sight.stands_at(before) and not system.is_between(sight, before, wish):
-                return await _changed(operation, system, sight)
+            if not is_reached:
+                _check_origin(operation, system, wish)
+                if not _is_as_left(system, sight, wish, attempt.before):
+                    return await _changed(operation, system, sight)
             try:
-                await system.step(operation.key, sight, wish, scene.run)
+                await system.step(operation.key, sight, wish, attempt.author)
                 written += 1
             except Moved:
                 continue
@@ -78,6 +97,10 @@ async def _bring_about(system: FlagSystem, operation: SetFlag, before: Json, sce
         return Outcome(state=EffectState.REFUSED, detail=f"{problem}{_in_part(written)}")
     detail = f"others keep writing flag {operation.key} in {system.kind}{_in_part(written)}"
     return Outcome(state=EffectState.TEMPORARY, detail=detail)
+
+
+def _is_as_left(system: FlagSystem, sight: Sight, wish: Wish, before: Json) -> bool:
+    return before is None or sight.stands_at(before) or system.is_between(sight, before, wish)
 
 
 def _check_origin(operation: SetFlag, system: FlagSystem, wish: Wish) -> None:

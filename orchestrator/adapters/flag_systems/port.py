@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from flags.errors import InvalidFlag
 from flags.model import FlagDocument, FlagState
+from orchestrator.adapters.kubernetes.marks import Author
 from orchestrator.errors import Permanent
 from stages.flag_spec import to_document, to_value
 from stages.values import Json
@@ -71,6 +72,7 @@ class FlagSystem(Protocol):
 
     kind: str
     mark: str  # the parameter that every value of it has
+    is_fenced: bool  # whether what was sent before a write of ours is refused if it arrives after it
 
     async def look(self, key: str) -> Sight:
         """Also raises ``Permanent``, naming what is there, for a flag that is not there or is no plain percentage."""
@@ -82,8 +84,10 @@ class FlagSystem(Protocol):
         """Whether it stands where our own writes pass on the way from *before*, one done and the next one not."""
         ...
 
-    async def step(self, key: str, sight: Sight, wish: Wish, run: str) -> None:
-        """The next single write on the way from *sight* to *wish*. Raises ``Moved`` if *sight* is no longer so."""
+    async def step(self, key: str, sight: Sight, wish: Wish, author: Author) -> None:
+        """The next single write on the way from *sight* to *wish*; one that *is_fenced* writes also where they are the
+        same. Raises ``Moved`` if *sight* is no longer so.
+        """
         ...
 
     async def changed_by(self, key: str) -> str | None:

@@ -19,6 +19,7 @@ from urllib.parse import quote
 from orchestrator.adapters.flag_systems.port import Moved, Sight, Wish
 from orchestrator.adapters.http import PUT_OFF, excerpt
 from orchestrator.adapters.http_client import HttpClient, Reply, Unreadable, server_of
+from orchestrator.adapters.kubernetes.marks import Author
 from orchestrator.errors import Permanent, RolloutError, Temporary
 from stages.checks import HttpRequest
 from stages.flag_systems import UnleashSystem
@@ -52,6 +53,7 @@ class UnleashFlags:
 
     kind = "Unleash"
     mark = "strategy"
+    is_fenced = False
 
     def __init__(self, http: HttpClient, system: UnleashSystem, directory: str | None = None) -> None:
         assert system.environment is not None, "placed in an environment of the plan"
@@ -134,11 +136,11 @@ class UnleashFlags:
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
-    async def step(self, key: str, sight: Sight, wish: Wish, run: str) -> None:
+    async def step(self, key: str, sight: Sight, wish: Wish, author: Author) -> None:
         if not wish.enabled and sight.enabled:
             await self._call("POST", f"{self._path(key)}/off", "switch it off", key)
         elif not self._has_rollout(sight, wish):
-            await self._set_rollout(key, sight.detail, wish, run)
+            await self._set_rollout(key, sight.detail, wish, author.run)
         else:
             await self._call("POST", f"{self._path(key)}/on", "switch it on", key)
 
