@@ -1,5 +1,5 @@
 # `make` alone lists what there is. Everything a target needs is put into .venv by `make setup`, which every target calls first;
-# nothing outside this folder and the user's cache folder (~/.cache/staged-rollout, for a Prometheus binary) is changed.
+# nothing outside this folder and the user's cache folder (~/.cache/staged-rollout, for Prometheus and the control plane of Kubernetes) is changed.
 
 PYTHON ?=
 VENV   := .venv
@@ -11,11 +11,13 @@ ARGS   ?=
 WORKERS ?= 4# of pytest; many tests wait for processes, so more than there are processors
 SEEDS  ?= 2000
 FROM   ?= 0
+STORE  ?= sqlite
 N      ?= 100
+times  = $(if $(filter command environment,$(word 1,$(origin N))),$(N),$(1))# N where somebody said one
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test lint types bench simulate kill-migrations format lock
+.PHONY: help setup demo cluster test lint types bench rehearse simulate mutants kill-migrations failpoints kill power-cuts takeover hostile fuzz manifests format lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,12 +28,16 @@ setup: $(STAMP) ## make .venv with everything the other targets need (quick when
 demo: $(STAMP) ## watch a good release go through and a bad one come back by itself (under 4 minutes)
 	@$(BIN)/python -m examples.demo $(ARGS)
 
+cluster: $(STAMP) ## run a real control plane of Kubernetes to try things on (built the first time)
+	@$(BIN)/python -m tests.support.cluster
+
 test: $(STAMP) ## run the whole test suite (ARGS="-k word" for a part)
-	@$(BIN)/python -m compileall -q $(CODE)# hundreds of processes are started, also where Python is told to keep no bytecode
+	@# hundreds of processes are started, also where Python is told to keep no bytecode
+	@$(BIN)/python -m compileall -q $(CODE)
 	@$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP) ## check style, formatting and the layering contracts
-	@$(BIN)/ruff check $(CODE) .ci/provide/node .ci/provide/prometheus
+	@$(BIN)/ruff check $(CODE) .ci/provide
 	@$(BIN)/ruff format --check $(CODE)
 	@$(BIN)/lint-imports --no-logo
 
@@ -41,11 +47,38 @@ types: $(STAMP) ## check types (mypy, strict)
 bench: $(STAMP) ## run every benchmark, ours and the peers' alternately
 	@$(BIN)/python -m benchmarks all $(ARGS)
 
+rehearse: $(STAMP) ## rehearse every example, a plan with everything in it and 40 drawn ones, in every scenario
+	@$(PYTEST) -n 2 tests/rehearse/whole.py $(ARGS)
+
 simulate: $(STAMP) ## run SEEDS=n simulated rollouts, beginning with seed FROM=m
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --from $(FROM) $(ARGS)
 
+mutants: $(STAMP) ## put each deliberate bug into the code and see the simulation catch it
+	@$(PYTEST) -v -n 2 tests/simulation/test_mutants.py $(ARGS)
+
 kill-migrations: $(STAMP) ## kill the controller at N=100 random moments of migration plans
 	@$(BIN)/python -m tests.migrations.kill --times $(N) $(ARGS)
+
+failpoints: $(STAMP) ## kill the controller at each named place of its code, N=20 times each, and check every promise
+	@$(BIN)/python -m tests.faults.points --times $(call times,20) $(ARGS)
+
+kill: $(STAMP) ## kill -9 at N=1000 random moments (STORE=postgresql: three controllers on one store), and check every promise
+	@$(BIN)/python -m tests.faults.kill --times $(call times,1000) --store $(STORE) $(ARGS)
+
+power-cuts: $(STAMP) ## cut the power N=200 times under the SQLite store, and look for what was acknowledged
+	@$(BIN)/python -m tests.faults.power --times $(call times,200) $(ARGS)
+
+takeover: $(STAMP) ## measure how long runs stand still when their controller dies or freezes
+	@$(BIN)/python -m benchmarks takeover $(ARGS)
+
+hostile: $(STAMP) ## write docs/hostile.md, what is answered to hostile input, from its table
+	@$(BIN)/python -m tests.hostile
+
+fuzz: $(STAMP) ## N=10000 made-up requests to every route of the server, and as many made-up plans
+	@$(BIN)/python -m tests.fuzz --times $(call times,10000) $(ARGS)
+
+manifests: $(STAMP) ## make the custom resource definitions in manifests/base from the models again
+	@$(BIN)/python -m orchestrator.crd manifests/base
 
 format: $(STAMP) ## format the code and apply the safe fixes of the linter
 	@$(BIN)/ruff check --fix-only $(CODE)

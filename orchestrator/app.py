@@ -3,28 +3,40 @@
 ``build`` makes a controller that acts; ``read_only`` the reading half of one, for commands while none runs.
 """
 
+import asyncio
+import hashlib
 import os
+import secrets
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import NotFound, RolloutError, StoreError, UsageError
+from orchestrator import failpoints
+from orchestrator.errors import NotFound, Permanent, RolloutError, StoreError, UsageError
 from orchestrator.flag_board import FlagBoard
-from orchestrator.ports import FlagStore, World
+from orchestrator.metrics import Meter
+from orchestrator.metrics.metered import MeteredJournal, metered
+from orchestrator.ports import Clock, FlagStore, Journal, Member, World
 from orchestrator.reading import Reading
 from orchestrator.service import Service
+from orchestrator.sharing import Sharing
+from orchestrator.token_port import TokenStorage
 
 if TYPE_CHECKING:
+    from orchestrator.adapters.kubernetes.client import Clusters
     from orchestrator.adapters.lint import Linted
     from orchestrator.adapters.lint.plan import DialectOf
-    from orchestrator.adapters.prometheus import PrometheusClient
-    from orchestrator.adapters.secrets import Secrets
+    from orchestrator.adapters.process import Tether
+    from orchestrator.adapters.secrets import Keeper, SecretPolicy, Secrets
     from orchestrator.adapters.sources import SourceReader
     from orchestrator.backtest import Progress, Result
-    from orchestrator.journal.sqlite import ReadingStore, SqliteStore
-    from orchestrator.rehearsal import Finding
+    from orchestrator.cluster_port import Objects
+    from orchestrator.journal import ReadingStore, Store
+    from orchestrator.signing import Signer
+    from orchestrator.survey import Finding
     from stages.load import LoadedPlan
     from stages.plan import StagedRollout
     from stages.problems import Problem
@@ -33,27 +45,25 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 8040
 KILL_SWITCH_FILE = "kill-switch.json"
 SEEN_FILE = "flags-seen"
-
-
-def state_directory() -> Path:
-    """``ROLLOUT_STATE_DIR``, or ``staged-rollout`` under the user's state directory."""
-    if own := os.environ.get("ROLLOUT_STATE_DIR"):
-        return Path(own)
-    base = os.environ.get("XDG_STATE_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "state") / "staged-rollout"
+STORE_ID_FILE = "store-id"
+FETCH_SECONDS, FETCH_BYTES = 5.0, 256 * 1024
+PLAN_VARIABLES = "PLAN_*"
+PLAN_FOLDERS, USUAL_PLAN_FOLDERS = "ROLLOUT_PLAN_FOLDERS", "/etc/staged-rollout-plans"
+"""Of plans from a cluster, whose authors are not who runs the controller: the environment variables that they may refer
+to, and the folders in which their secrets and certificates lie."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where a controller keeps what it must not lose."""
+    """Where a controller keeps what it must not lose; *in_cluster*: whether its plans come from a cluster, and from
+    which *namespace* of it (None: the context's, or the pod's own); *address*: the URL at which other controllers of a
+    shared store reach this one."""
 
     store: str
     state_dir: Path
-
-    @classmethod
-    def from_environment(cls) -> "Settings":
-        directory = state_directory()
-        return cls(os.environ.get("ROLLOUT_STORE") or f"sqlite:///{directory.absolute()}/rollout.db", directory)
+    in_cluster: bool = False
+    namespace: str | None = None
+    address: str = ""
 
     def prepare(self) -> None:
         try:
@@ -63,54 +73,127 @@ class Settings:
 
 
 class Controller:
-    """A service with its world around it."""
+    """A service with its world around it. *outside*: what it holds open there."""
 
-    def __init__(self, service: Service, store: "SqliteStore", prometheus: "PrometheusClient") -> None:
+    def __init__(self, service: Service, store: "Store", outside: AsyncExitStack) -> None:
         self.service = service
+        self.tokens: TokenStorage = store.tokens
         self._store = store
-        self._prometheus = prometheus
+        self._outside = outside
 
     async def close(self, grace_seconds: float = 10.0) -> None:
         await self.service.close(grace_seconds)
-        await self._prometheus.close()
+        await self._outside.aclose()
         await self._store.close()
 
 
 async def build(settings: Settings) -> Controller:
     """A controller on its store, with every unfinished run taken up. Raises ``StoreError``."""
+    from orchestrator.adapters.process import Tether
     from orchestrator.journal import open_store
 
+    failpoints.arm(os.environ.get(failpoints.VARIABLE, ""))
     settings.prepare()
-    store = open_store(settings.store)
+    me = Member(f"{socket.gethostname()}-{secrets.token_hex(3)}", settings.address)
+    store = open_store(settings.store, me)
+    outside, meter, tether = AsyncExitStack(), Meter(), Tether()
     try:
-        reader = _reader(settings)
-        world = _world(settings, store, reader)
+        world = _world(settings, store, outside, meter, tether)
         assert isinstance(world.flags, FlagBoard)
         await world.flags.begin_anew_if_restored()
-        service = Service(store, world.flags, world)
+        journal = MeteredJournal(store, meter, world.clock)
+        sharing = _sharing(settings, store, journal, world.clock)
+        tether.until = sharing.until if sharing is not None else None
+        service = Service(journal, world.flags, metered(world, meter), meter, sharing)
         await service.open()
     except BaseException:
+        await outside.aclose()
         await store.close()
         raise
-    return Controller(service, store, reader.prometheus)
+    return Controller(service, store, outside)
 
 
-def _reader(settings: Settings) -> "SourceReader":
+def waking_loop() -> asyncio.AbstractEventLoop:
+    """The event loop of a process that is a controller: it notices that it was frozen before it does anything."""
+    from orchestrator.adapters.waking import WakingLoop
+
+    return WakingLoop()
+
+
+def _sharing(settings: Settings, store: "Store", journal: Journal, clock: Clock) -> Sharing | None:
+    """None on a store that is this controller's alone. The lease is looked at after each wait of the event loop, for
+    the process may have been frozen in it."""
+    from orchestrator.journal import is_shared
+
+    if not is_shared(settings.store):
+        return None
+    from orchestrator.adapters.http_client import HttpClient
+    from orchestrator.adapters.peers import HttpPeers
+    from orchestrator.adapters.secrets import Secrets
+    from orchestrator.adapters.supervisor import boottime
+    from orchestrator.adapters.waking import after_waits
+    from orchestrator.journal.postgresql import PostgresStore
+
+    assert isinstance(store, PostgresStore)
+    sharing = Sharing(store, journal, clock, boottime, HttpPeers(HttpClient(Secrets())))
+    after_waits(sharing.may_act)
+    return sharing
+
+
+async def fetch(url: str) -> bytes:
+    """What an address has that the server's owner named, within bounds. Raises ``Temporary`` or ``Permanent``."""
+    from orchestrator.adapters.http_client import HttpClient
+    from orchestrator.adapters.secrets import Secrets
+    from stages.checks import HttpRequest
+
+    reply = await HttpClient(Secrets()).request(HttpRequest(url=url, timeout=FETCH_SECONDS), max_bytes=FETCH_BYTES)
+    if reply.status != 200:
+        raise Permanent(f"{url} answered {reply.status}")
+    return reply.body
+
+
+def _signer() -> "Signer | None":
+    """Of the heads that leave the house, where this controller was given a key."""
+    from orchestrator.signing import VARIABLE, Signer
+
+    file = os.environ.get(VARIABLE)
+    return Signer.read(Path(file)) if file else None
+
+
+def _reader(
+    settings: Settings, keeper: "Keeper", clusters: "Clusters", tether: "Tether | None" = None
+) -> "SourceReader":
     from orchestrator.adapters.clock import SystemClock
     from orchestrator.adapters.http_client import HttpClient
-    from orchestrator.adapters.process import ProcessRunner
+    from orchestrator.adapters.kubernetes.command_runner import JobRunner
+    from orchestrator.adapters.process import PlacedRunner, ProcessRunner
     from orchestrator.adapters.prometheus import PrometheusClient
     from orchestrator.adapters.secrets import Secrets
     from orchestrator.adapters.sources import SourceReader
     from orchestrator.adapters.sql import SqlReader
 
-    secrets = Secrets()
+    secrets = Secrets(_policy(settings), cluster=keeper)
     http = HttpClient(secrets)
-    runner = ProcessRunner(settings.state_dir, secrets)
-    return SourceReader(http, PrometheusClient(http), runner, SqlReader(secrets), SystemClock())
+    clock = SystemClock()
+    processes = ProcessRunner(settings.state_dir, secrets, tether=tether)
+    runner = PlacedRunner(processes, JobRunner(clusters, secrets, clock))
+    return SourceReader(http, PrometheusClient(http), runner, SqlReader(secrets), clock)
 
 
-def _world(settings: Settings, store: FlagStore, reader: "SourceReader") -> World:
+def _policy(settings: Settings) -> "SecretPolicy | None":
+    from orchestrator.adapters.secrets import SecretPolicy
+
+    if not settings.in_cluster:
+        return None
+    folders = os.environ.get(PLAN_FOLDERS) or USUAL_PLAN_FOLDERS
+    return SecretPolicy((PLAN_VARIABLES,), tuple(Path(folder) for folder in folders.split(os.pathsep) if folder))
+
+
+def _world(
+    settings: Settings, store: FlagStore, outside: AsyncExitStack, meter: Meter, tether: "Tether | None" = None
+) -> World:
+    """*outside* closes what the world holds open; *meter* counts its requests to API servers; *tether* says until when
+    commands may run."""
     from orchestrator.adapters.alembic import AlembicPerformer
     from orchestrator.adapters.check import CheckAsker
     from orchestrator.adapters.command import CommandPerformer
@@ -118,23 +201,35 @@ def _world(settings: Settings, store: FlagStore, reader: "SourceReader") -> Worl
     from orchestrator.adapters.flag_systems.performer import PlacedFlagPerformer
     from orchestrator.adapters.flag_systems.systems import FlagSystems
     from orchestrator.adapters.http import HttpPerformer
+    from orchestrator.adapters.kubernetes.client import Clusters
+    from orchestrator.adapters.kubernetes.command_runner import JobRunner
+    from orchestrator.adapters.kubernetes.performer import ClusterPerformer
+    from orchestrator.adapters.kubernetes.review import ClusterReview
+    from orchestrator.adapters.kubernetes.secrets import ClusterSecrets
     from orchestrator.adapters.measure import SourceMeasurer
     from orchestrator.adapters.notify import WebhookMessenger
-    from orchestrator.adapters.process import ProcessRunner
+    from orchestrator.adapters.process import PlacedRunner, ProcessRunner
     from orchestrator.adapters.sql import SqlPerformer
     from orchestrator.adapters.sql.backfill import BackfillPerformer
     from orchestrator.adapters.sql.migrators import MigratorLock
     from orchestrator.journal.kill_switch import FileKillSwitch
     from orchestrator.journal.seen import SeenFile
+    from stages.cluster import Kubernetes
 
+    clusters = Clusters(heard=meter.requested)
+    keeper = ClusterSecrets(clusters, Kubernetes(namespace=settings.namespace))
+    reader = _reader(settings, keeper, clusters, tether)
+    for close in (clusters.close, keeper.close, reader.prometheus.close):  # the last one first
+        outside.push_async_callback(close)
     kill_switch = FileKillSwitch(settings.state_dir / KILL_SWITCH_FILE)
     board = FlagBoard(store, kill_switch, SeenFile(settings.state_dir / SEEN_FILE))
-    flags = PlacedFlagPerformer(FlagPerformer(board, reader.clock), FlagSystems(reader.http))
+    flags = PlacedFlagPerformer(FlagPerformer(board, reader.clock), FlagSystems(reader.http, clusters))
     sql = SqlPerformer(reader.http.secrets)
     backfill = BackfillPerformer(reader.http.secrets)
-    runner = ProcessRunner(settings.state_dir, reader.http.secrets)
-    commands, alembic = CommandPerformer(runner), AlembicPerformer(runner, MigratorLock(reader.http.secrets))
-    http = HttpPerformer(reader.http)
+    processes = ProcessRunner(settings.state_dir, reader.http.secrets, tether=tether)
+    commands = CommandPerformer(PlacedRunner(processes, JobRunner(clusters, reader.http.secrets, reader.clock)))
+    alembic = AlembicPerformer(processes, MigratorLock(reader.http.secrets))
+    http, cluster = HttpPerformer(reader.http), ClusterPerformer(clusters, reader.clock)
     return World(
         clock=reader.clock,
         performers={
@@ -144,6 +239,12 @@ def _world(settings: Settings, store: FlagStore, reader: "SourceReader") -> Worl
             "run_command": commands,
             "run_alembic": alembic,
             "call_http": http,
+            "scale_workload": cluster,
+            "set_image": cluster,
+            "restart_workload": cluster,
+            "set_version": cluster,
+            "apply_manifest": cluster,
+            "run_job": cluster,
         },
         observers={
             "observe_flag": flags,
@@ -152,16 +253,82 @@ def _world(settings: Settings, store: FlagStore, reader: "SourceReader") -> Worl
             "observe_command": commands,
             "observe_probe": commands,
             "observe_alembic": alembic,
+            "observe_replicas": cluster,
+            "observe_image": cluster,
+            "observe_version": cluster,
+            "observe_manifest": cluster,
         },
         asker=CheckAsker(reader),
         measurer=SourceMeasurer(reader),
-        messenger=WebhookMessenger(reader.http, reader.clock),
+        messenger=WebhookMessenger(reader.http, reader.clock, _signer()),
         flags=board,
         kill_switch=kill_switch,
         secrets=reader.http.secrets,
         migration_text=alembic,
         sql_lint=_lint_generated,
+        cluster=ClusterReview(clusters),
+        endings={"run_command": commands, "run_job": cluster},
     )
+
+
+@asynccontextmanager
+async def driven_by_cluster(controller: Controller, settings: Settings) -> AsyncIterator[str]:
+    """The objects of a namespace drive *controller* while the body runs: yields its name.
+
+    Raises ``Permanent`` if it is not known where the cluster is. One that is away is waited for.
+    """
+    from orchestrator.cluster.controller import ClusterController
+    from orchestrator.cluster.lease import Holder
+    from orchestrator.cluster.limits import ACCOUNTS, IMAGES, CommandPolicy
+
+    commands = CommandPolicy(_listed(IMAGES), _listed(ACCOUNTS))
+    sharing = controller.service.sharing
+    name = sharing.me.name if sharing is not None else f"{socket.gethostname()}/{os.getpid()}"
+    me = Holder(name, _store_id(settings))
+    async with cluster_objects(None, settings.namespace, controller.service.meter) as objects:
+        driver = ClusterController(controller.service, objects, lint_plan, me, commands)
+        work = asyncio.create_task(driver.run(), name="cluster")
+        try:
+            yield objects.namespace
+        finally:
+            work.cancel()
+            await asyncio.gather(work, return_exceptions=True)
+
+
+def _listed(variable: str) -> tuple[str, ...]:
+    """Of a variable of the controller: words, with blanks or commas between them."""
+    return tuple(os.environ.get(variable, "").replace(",", " ").split())
+
+
+@asynccontextmanager
+async def cluster_objects(
+    context: str | None, namespace: str | None, meter: Meter | None = None
+) -> "AsyncIterator[Objects]":
+    """The objects of a namespace of a cluster that the kubeconfig names. Raises ``Permanent`` if it names none."""
+    from orchestrator.adapters.kubernetes.client import Clusters
+    from orchestrator.adapters.kubernetes.objects import ClusterObjects
+    from stages.cluster import Kubernetes
+
+    clusters = Clusters(heard=meter.requested if meter is not None else None)
+    try:
+        yield ClusterObjects(await clusters.open(Kubernetes(context=context, namespace=namespace)))
+    finally:
+        await clusters.close()
+
+
+def _store_id(settings: Settings) -> str:
+    """What tells this controller's state from every other's, for good; the same for all that share a store."""
+    from orchestrator.journal import is_shared, shown
+
+    if is_shared(settings.store):
+        return hashlib.sha256(shown(settings.store).encode()).hexdigest()[:16]
+    path = settings.state_dir / STORE_ID_FILE
+    try:
+        if not path.exists():
+            path.write_text(secrets.token_hex(8))
+        return path.read_text().strip()
+    except OSError as error:
+        raise StoreError(f"{path} can't be written: {error.strerror}") from error
 
 
 def lint_plan(plan: "LoadedPlan", plan_file: str, directory: str | None) -> "Linted":
@@ -205,24 +372,24 @@ def _lint_generated(
     return errors, warnings
 
 
-async def rehearse_plan(settings: Settings, plan: "LoadedPlan", directory: str) -> "list[Finding]":
+async def survey_plan(settings: Settings, plan: "LoadedPlan", directory: str) -> "list[Finding]":
     """The plan held against the world, without a controller: beside one it reads the same store."""
     from orchestrator.journal import open_reading
     from orchestrator.journal.memory import MemoryStore
-    from orchestrator.rehearsal import lint_migrators, rehearse
+    from orchestrator.survey import lint_migrators, survey
 
     settings.prepare()
     try:
-        store: SqliteStore | ReadingStore | MemoryStore = open_reading(settings.store)
+        store: ReadingStore | MemoryStore = open_reading(settings.store)
     except NotFound:
         store = MemoryStore()  # nothing was ever run here: there are no flags either
-    reader = _reader(settings)
+    outside = AsyncExitStack()
     try:
-        program, world = plan.to_program(directory), _world(settings, store, reader)
+        program, world = plan.to_program(directory), _world(settings, store, outside, Meter())
         linted = await lint_migrators(plan.documents, plan.files, program, world)
-        return [*await rehearse(program, world), *linted]
+        return [*await survey(program, world), *linted]
     finally:
-        await reader.prometheus.close()
+        await outside.aclose()
         await store.close()
 
 

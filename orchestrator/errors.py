@@ -69,6 +69,10 @@ class StoreHeld(StoreError):
     """Another controller holds the store."""
 
 
+class Tampered(RolloutError):
+    """A journal is not what was written."""
+
+
 class Temporary(RolloutError):
     """It did not work now and may work later."""
 

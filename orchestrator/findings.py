@@ -1,4 +1,4 @@
-"""What a rehearsal found, each in one sentence."""
+"""What a survey found, each in one sentence."""
 
 from dataclasses import dataclass
 from enum import StrEnum

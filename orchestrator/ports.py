@@ -4,14 +4,16 @@ All times are seconds since the epoch (UTC) as floats unless a name ends in ``_s
 that waits is a coroutine. Errors are those of :mod:`orchestrator.errors`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from flags.model import FlagDocument, Version
+from orchestrator.cluster_facts import ClusterReader
 from orchestrator.core.effect import Effect, Notice, Outcome
 from orchestrator.core.events import Event
 from stages.checks import Check, Source, Standing
+from stages.command_pod import CommandPod
 from stages.criteria.base import NOTHING_WANTED, Measurement, Wanted
 from stages.effects import AnyObservation, ObserveAlembic
 from stages.flag_spec import FlagSpec
@@ -19,7 +21,7 @@ from stages.notify import Channel
 from stages.plan import StagedRollout
 from stages.problems import Problem
 from stages.step import Program
-from stages.values import Json, TextOrSecret
+from stages.values import Json, SecretRef, TextOrSecret
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,7 +82,10 @@ class NewRun:
 
 @dataclass(frozen=True, slots=True)
 class FlagWrite:
-    """Write *document* if the stored one has the *expected* version (None: there is none). The store numbers it."""
+    """Write *document* if the stored one has the *expected* version (None: there is none). The store numbers it.
+
+    With an *epoch* only if it is still that of the *run*, so that who lost a run writes none of its flags.
+    """
 
     document: FlagDocument
     expected: Version | None
@@ -88,6 +93,7 @@ class FlagWrite:
     reason: str
     run: str | None = None
     effect: str | None = None
+    epoch: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +159,82 @@ class Journal(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Member:
+    """One of the controllers that share a store. ``address`` is its URL for the others: they pass commands on to it."""
+
+    name: str
+    address: str
+
+
+class Membership(Protocol):
+    """Which of the controllers of a store acts for which run, from the view of one of them (*me*).
+
+    A controller has a lease, which it keeps by renewing it; it has claims on runs as long as its lease holds. All times
+    are the store's own, so clocks of machines don't matter. A run is free if nobody has claimed it, or the lease of who
+    has lapsed. A journal that is shared starts runs as claimed by *me*, and its ``take`` raises ``Fenced`` for a run
+    that *me* has not claimed.
+    """
+
+    me: Member
+
+    async def renew(self, lease_seconds: float) -> None:
+        """Extends the lease, or begins one. Raises ``Fenced`` if it had lapsed and a claim of it was taken since: then
+        everything is to be dropped, and a new lease begun by ``leave`` first.
+        """
+        ...
+
+    async def claim(self, most: int) -> list[str]:
+        """Claims up to so many free runs that are active or unsettled, oldest first. Who acted for them before is
+        fenced from now on. Raises ``Fenced`` if our lease has lapsed."""
+        ...
+
+    async def owner(self, run: str) -> Member | None:
+        """Who acts for it; None if it is free."""
+        ...
+
+    async def members(self) -> list[Member]:
+        """Those whose lease holds, by name."""
+        ...
+
+    async def leave(self) -> None:
+        """Gives all claims and the lease up, so that others need not wait for it to lapse."""
+        ...
+
+    async def switch(self) -> str | None:
+        """The kill switch as one of the controllers put it here, see ``KillSwitch.merge``; None if none did yet."""
+        ...
+
+    async def put_switch(self, text: str, before: str | None) -> bool:
+        """Puts it here if it is still as it was *before*; whether it was."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A request that is passed on to another controller. *path* is that of the URL, encoded, with its query."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PassedAnswer:
+    status: int
+    headers: Mapping[str, str]  # names in lower case
+    body: bytes
+
+
+class Peers(Protocol):
+    """The other controllers of a store."""
+
+    async def ask(self, member: Member, passed: Passed) -> PassedAnswer:
+        """Any status is an answer. Raises ``Temporary`` if none comes."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class FlagRecord:
     """A stored flag and who wrote it last. ``run`` and ``effect`` are set if a run did."""
 
@@ -184,7 +266,8 @@ class FlagStore(Protocol):
     async def all(self, environment: str | None = None) -> list[FlagRecord]: ...
 
     async def write(self, write: FlagWrite, at: float) -> FlagRecord:
-        """Raises ``Conflict`` if the version is not the expected one. Its version is never below an earlier one."""
+        """Raises ``Conflict`` if the version is not the expected one, ``Fenced`` if the run has another epoch. Its
+        version is never below an earlier one."""
         ...
 
     async def history(self, environment: str, key: str, limit: int = 50) -> list[FlagRecord]: ...
@@ -217,6 +300,14 @@ class KillSwitch(Protocol):
         """Lifts the latch of an environment, or for one flag of it only."""
         ...
 
+    def merge(self, text: str | None) -> str | None:
+        """Adds what another switch of the same store holds, and says what both hold now, as text for that one.
+
+        What either has latched is latched, but for latches that one of them lifted. Whoever merges what, in whatever
+        order: all come to the same position with the same revision.
+        """
+        ...
+
 
 # --- the world --------------------------------------------------------------------------------------------------------
 
@@ -229,15 +320,18 @@ class Scene:
     environment: str
     stage: str = ""
     effect_id: str = ""
+    epoch: int = 0  # of the controller's hold on the run; who has an older one may change nothing any more
     directory: str | None = None  # the plan's own, on the machine it was submitted from
     files: Mapping[str, str] = field(default_factory=dict)  # what travelled with the plan
     command_dir: str | None = None
     command_vars: Mapping[str, TextOrSecret] = field(default_factory=dict)
     command_timeout_seconds: float = 300.0
+    command_pod: CommandPod | None = None  # where commands run that the plan has an image for
     database: TextOrSecret | None = None
     databases: Mapping[str, TextOrSecret] = field(default_factory=dict)  # source name -> database
     prometheus: Mapping[str, Json] = field(default_factory=dict)  # source name -> settings; "" is the default
     flags: Mapping[str, FlagSpec] = field(default_factory=dict)  # the plan's, each with the system that it is in
+    head: str = ""  # of the journal, SEQ:HASH, where something is told to people: it leaves the house with it
 
 
 def scene_of(program: Program, environment: str, *, run: str = "", stage: str = "", effect_id: str = "") -> Scene:
@@ -253,6 +347,7 @@ def scene_of(program: Program, environment: str, *, run: str = "", stage: str = 
         command_dir=entry.site.command_dir,
         command_vars=entry.site.command_vars,
         command_timeout_seconds=entry.site.command_timeout_seconds,
+        command_pod=entry.site.command_pod,
         database=entry.site.database,
         databases=entry.databases,
         prometheus=entry.prometheus,
@@ -275,18 +370,33 @@ class Seen:
     changed_by: str | None = None
 
 
+UNWANTED = "nobody wants it any more"
+"""The message with which an effect under way is cancelled when a rollback makes it void."""
+
+
 class Performer(Protocol):
     """Performs one family of operations and looks at its targets."""
 
     async def perform(self, effect: Effect, scene: Scene, resumed: bool) -> Outcome:
         """One try. *resumed*: it may have been begun by an earlier life of the controller, so look first.
 
-        Never raises for what the world does: that is an ``Outcome``. Cancelling it stops what can be stopped.
+        Never raises for what the world does: that is an ``Outcome``. Cancelling it stops what can be stopped. What goes
+        on without the controller is ended only if it is cancelled as ``UNWANTED``, not when the controller goes down.
         """
         ...
 
     async def observe(self, observation: AnyObservation, scene: Scene) -> Seen:
         """Raises ``Temporary`` or ``Permanent`` if it can't be seen."""
+        ...
+
+
+class Ending(Protocol):
+    """A performer of what goes on without the controller."""
+
+    async def end(self, effect: Effect, scene: Scene) -> None:
+        """End what earlier tries of *effect*, which nobody wants any more, left running. Nothing of it is under way
+        here. Within seconds. Raises ``Temporary`` or ``Permanent`` if it can't.
+        """
         ...
 
 
@@ -336,6 +446,10 @@ class Messenger(Protocol):
 
 
 class SecretSource(Protocol):
+    async def prepare(self, references: Iterable[SecretRef]) -> None:
+        """To be called with what will be resolved, before that. Raises nothing: ``resolve`` says what is missing."""
+        ...
+
     def resolve(self, value: TextOrSecret, directory: str | None = None) -> str:
         """The text itself, or what the reference leads to; relative files are relative to *directory*. Raises
         ``Permanent``, which names the reference.
@@ -382,3 +496,5 @@ class World:
     secrets: SecretSource | None = None
     migration_text: MigrationText | None = None
     sql_lint: SqlLint | None = None
+    cluster: ClusterReader | None = None
+    endings: Mapping[str, Ending] = field(default_factory=dict)  # by operation

@@ -7,6 +7,7 @@ from typing import Any
 
 from flags.feed import FeedVersion
 from flags.snapshot import Snapshot
+from orchestrator.audit import line
 from orchestrator.core import evidence as ev
 from orchestrator.core.events import to_json
 from orchestrator.core.fold import fold
@@ -49,13 +50,13 @@ class Reading:
             raise NotFound(f"there is no run {run}")
         return fold((record.event, record.at) for record in records), await self.journal.evidence(run)
 
-    def _has_controller(self, run: str) -> bool:
+    async def _has_controller(self, run: str) -> bool:
         return False
 
     async def status(self, run: str) -> dict[str, Any]:
         state, evidence = await self._state(run)
         now = self.clock.now()
-        return status(state, ev.from_text(evidence), now, has_controller=self._has_controller(run))
+        return status(state, ev.from_text(evidence), now, has_controller=await self._has_controller(run))
 
     async def list(self, active: bool | None = None, limit: int = 100) -> Entries:
         return [_listed(row) for row in await self.journal.rows(active, limit)]
@@ -64,6 +65,12 @@ class Reading:
         if await self.journal.row(run) is None:
             raise NotFound(f"there is no run {run}")
         return [shown(record) for record in await self.journal.read(run, after, limit)]
+
+    async def journal_lines(self, run: str, after: int = 0, limit: int | None = None) -> Sequence[str]:
+        """The entries as they were written, each a line of JSON that can be verified (``audit.py``)."""
+        if await self.journal.row(run) is None:
+            raise NotFound(f"there is no run {run}")
+        return [line(record) for record in await self.journal.read(run, after, limit)]
 
     async def resolve_name(self, text: str) -> str:
         """The run that *text* means: its name, a unique beginning of it, or a plan's newest run."""

@@ -18,6 +18,7 @@ from typing import Any
 
 import structlog
 
+from orchestrator import failpoints
 from orchestrator.core import asks as ask_rules
 from orchestrator.core import evidence as ev
 from orchestrator.core.afterwards import is_settled
@@ -29,19 +30,19 @@ from orchestrator.core.effect import Effect, EffectState, Notice, Outcome
 from orchestrator.core.events import Event, NoticeDelivered
 from orchestrator.core.fold import apply, fold
 from orchestrator.core.moment import Moment
-from orchestrator.core.outcomes import outcome_events
+from orchestrator.core.outcomes import outcome_events, was_changed_elsewhere
 from orchestrator.core.questions import questions
 from orchestrator.core.state import Outstanding, State
 from orchestrator.core.timing import accumulate
 from orchestrator.core.view import summary
 from orchestrator.core.wanted import scopes
 from orchestrator.errors import Conflict, Fenced, Permanent, RolloutError, StoreError, Temporary
-from orchestrator.ports import Answer, Batch, Journal, Recorded, Scene, World, scene_of
+from orchestrator.failpoints import Point, reach
+from orchestrator.ports import UNWANTED, Answer, Batch, Ending, Journal, Recorded, Scene, World, scene_of
 from orchestrator.run_time import RunTime
 from stages.checks import Source, Standing
 from stages.criteria.base import Judgement, Measurement, MeasurementState, Verdict
 from stages.criteria.judging import judge, wanted
-from stages.effects import SetFlag
 
 log = structlog.get_logger()
 
@@ -51,6 +52,7 @@ LONGEST_SLEEP_SECONDS = 15.0
 MOST_ROUNDS = 1000  # of decide in one turn; more means that two rules undo each other
 MOST_DELIVERY_TRIES = 10
 DELIVERY_BACKOFF_LONGEST_SECONDS = 300.0
+_NOT_WANTED = Outcome(state=EffectState.UNKNOWN, detail="not wanted any more")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,12 @@ class _Tasks:
         self.running[key] = task
         task.add_done_callback(lambda done: self.running.pop(key, None) if self.running.get(key) is done else None)
 
+    def has(self, key: str) -> bool:
+        """Whether it is still under way. One that has handed its result in is not, also if the loop did not drop it
+        yet: what is to be asked anew after it must not wait for the next reason to look."""
+        task = self.running.get(key)
+        return task is not None and not task.done()
+
     async def cancel_all(self) -> None:
         tasks = list(self.running.values())
         for task in tasks:
@@ -111,9 +119,11 @@ class Runner:
         self.world = world
         self.epoch = epoch
         self.state: State = fold((record.event, record.at) for record in records)
+        self._head = records[-1].hash  # of the newest event
         self.evidence = ev.from_text(evidence)
         self.time = RunTime(world.clock, self.state.at)
         self.listeners: list[Callable[[Sequence[Recorded]], None]] = []
+        self.may_act: Callable[[], bool] = lambda: True  # asked before anything is done in the world
         self._inbox: asyncio.Queue[_Performed | _Noted | _Delivered | _Commanded] = asyncio.Queue()
         self._wake = asyncio.Event()
         self._tasks = _Tasks()
@@ -154,6 +164,10 @@ class Runner:
             self.evidence = ev.note_killed(self.evidence, environments)
             self._wake.set()
 
+    @property
+    def is_closing(self) -> bool:
+        return self._closing
+
     async def close(self, grace_seconds: float = 0.0) -> None:
         """Stop acting. What is under way may finish within the grace; the rest is taken up by the next life."""
         self._closing = True
@@ -162,6 +176,16 @@ class Runner:
         if effects and grace_seconds > 0:
             await asyncio.wait(effects, timeout=grace_seconds)
         await self._tasks.cancel_all()
+
+    def let_go(self) -> None:
+        """Stop acting at once, for another may have the run: nothing that is not sent yet is sent any more."""
+        self._closing = True
+        self._wake.set()
+        for task in list(self._tasks.running.values()):
+            task.cancel()
+
+    def _goes_on(self) -> bool:
+        return not self._closing and self.may_act()
 
     def _effect_ids(self) -> set[str]:
         return {entry.effect.id for entry in self.state.outstanding.values()}
@@ -175,6 +199,8 @@ class Runner:
                 await self._take_inbox()
                 await self._decide()
                 if is_settled(self.state) and self._inbox.empty():
+                    break
+                if not self._goes_on():
                     break
                 self._start_effects()
                 self._start_asks()
@@ -255,12 +281,24 @@ class Runner:
             release=state.ended,
             answer=answer,
         )
+        failpoints.before(events)
         recorded = await self._write(batch, keep)
-        self.state = state
+        failpoints.after(events)
+        before, self.state = self.state, state
+        self._head = recorded[-1].hash if recorded else self._head
+        self._end_resolved(before)
         self._asked_for.update(entry.effect.id for entry in state.outstanding.values() if entry.since == at)
         for listener in self.listeners:
             listener(recorded)
         return recorded
+
+    def _end_resolved(self, before: State) -> None:
+        """A person took a target as it is: what still works on it would change it behind the run's back."""
+        wanted = self._effect_ids()
+        for entry in before.outstanding.values():
+            task = self._tasks.running.get(entry.effect.id)
+            if task is not None and entry.effect.id not in wanted:
+                task.cancel(UNWANTED)
 
     async def _write(self, batch: Batch, keep: bool) -> list[Recorded]:
         while True:
@@ -316,6 +354,7 @@ class Runner:
             return
         if not item.answer.done():
             item.answer.set_result(known)
+            reach(Point.COMMAND_ANSWERED)
 
     async def _known_answer(self, command: Command) -> dict[str, Any] | None:
         if command.key is None:
@@ -332,7 +371,9 @@ class Runner:
             "accepted": True,
             "seq": self.state.seq + len(events),
         }
+        reach(Point.COMMAND_BEFORE)
         await self._append(events, Answer(command.key, body) if command.key is not None else None, keep=False)
+        reach(Point.COMMAND_AFTER)
         return body
 
     async def _take_outcome(self, effect: Effect, outcome: Outcome) -> None:
@@ -344,16 +385,12 @@ class Runner:
             self._uncertain.add(effect.id)
         else:
             self._uncertain.discard(effect.id)
-        events, retry = outcome_events(entry, outcome)
+        events, retry = outcome_events(entry, outcome, forward=self.state.forward)
         if retry:
             count = self.evidence.retries[effect.id].count if effect.id in self.evidence.retries else 0
             delay = outcome.retry_after_seconds or backoff_seconds(count + 1)
             self.evidence = ev.note_retry(self.evidence, effect.id, self.time.now() + delay)
-        if (
-            outcome.state is EffectState.REFUSED
-            and outcome.observed is not None
-            and isinstance(effect.operation, SetFlag)
-        ):
+        if was_changed_elsewhere(effect, outcome):
             seen = ev.SeenAt(self.time.now(), outcome.observed, changed_by=outcome.changed_by)
             self.evidence = ev.note_seen(self.evidence, effect.target, seen)
         if events:
@@ -375,7 +412,8 @@ class Runner:
     # --- what is started ------------------------------------------------------------------------------------------
 
     def scene(self, environment: str, stage: str = "", effect_id: str = "") -> Scene:
-        return scene_of(self.state.program, environment, run=self.run, stage=stage, effect_id=effect_id)
+        scene = scene_of(self.state.program, environment, run=self.run, stage=stage, effect_id=effect_id)
+        return replace(scene, epoch=self.epoch)
 
     def _start_effects(self) -> None:
         now = self.time.now()
@@ -396,17 +434,38 @@ class Runner:
     def _settle_void(self, entry: Outstanding, task: "asyncio.Task[None] | None") -> None:
         """Nobody wants it any more: what is under way is cut short (or, at a stop, awaited); the rest never begins."""
         if task is not None:
-            if self.state.stop_requested is None:
-                task.cancel()
+            if self.state.stop_requested is None and not task.cancelling():  # who is ending something is left to it
+                task.cancel(UNWANTED)
             return
-        cancelled = Outcome(state=EffectState.UNKNOWN, detail="not wanted any more")
-        self._inbox.put_nowait(_Performed(entry.effect, cancelled))
+        ending, key = self.world.endings.get(entry.effect.operation.op), f"end:{entry.effect.id}"
+        if key in self._tasks.running:
+            return
+        if ending is not None and self.state.stop_requested is None:
+            self._tasks.start(key, self._end(entry.effect, ending))
+            return
+        self._inbox.put_nowait(_Performed(entry.effect, _NOT_WANTED))
+
+    async def _end(self, effect: Effect, ending: Ending) -> None:
+        """What an earlier try, or an earlier life, left running must not go on beneath the way back."""
+        try:
+            reach(Point.CALL_ENDING)
+            await ending.end(effect, self.scene(effect.environment, effect.stage, effect.id))
+        except RolloutError as error:
+            log.warning("effect.not_ended", run=self.run, effect=effect.id, error=str(error))
+        except Exception:  # an adapter's bug must not end the run
+            log.exception("effect.crashed", run=self.run, effect=effect.id)
+        self._unread.add(effect.id)
+        self._hand_in(_Performed(effect, _NOT_WANTED))
 
     async def _perform(self, effect: Effect, resumed: bool) -> None:
         performer = self.world.performers[effect.operation.op]
         scene = self.scene(effect.environment, effect.stage, effect.id)
+        if not self.may_act():
+            return
         try:
+            reach(Point.CALL_BEFORE)
             outcome = await performer.perform(effect, scene, resumed)
+            reach(Point.CALL_AFTER)
         except asyncio.CancelledError:
             if self._closing:
                 raise
@@ -424,7 +483,7 @@ class Runner:
     def _start_asks(self) -> None:
         now = self.time.now()
         for ask in ask_rules.asks(Moment(self.state, self.evidence, now)):
-            if ask.key not in self._tasks.running:
+            if not self._tasks.has(ask.key):
                 self._tasks.start(ask.key, self._ask(ask))
 
     async def _ask(self, ask: Ask) -> None:
@@ -497,8 +556,13 @@ class Runner:
     async def _deliver(self, notice: Notice) -> None:
         channel = self.state.program.notify.channels[notice.channel]
         failure: RolloutError | None = None
+        if not self.may_act():
+            return
         try:
-            await self.world.messenger.deliver(notice, channel, self.scene(self.state.cursor.environment))
+            reach(Point.MESSAGE_SENDING)
+            scene = replace(self.scene(self.state.cursor.environment), head=f"{self.state.seq}:{self._head}")
+            await self.world.messenger.deliver(notice, channel, scene)
+            reach(Point.MESSAGE_SENT)
         except RolloutError as error:
             failure = error
         except Exception as error:
@@ -519,6 +583,7 @@ class Runner:
         asked = frozenset(one.key for scope in scopes(moment) for one in questions(scope))
         self.evidence = ev.prune(self.evidence, asked, frozenset(self._effect_ids()))
         try:
+            reach(Point.CHECKPOINT_BEFORE)
             await self.journal.save_evidence(self.run, self.epoch, ev.to_text(self.evidence))
         except StoreError as error:
             log.warning("checkpoint.unwritable", run=self.run, error=str(error))

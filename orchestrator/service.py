@@ -1,6 +1,7 @@
 """Many runs: starting them, taking them up again, commands, reading, flags. What the API and the command line talk to.
 
 Each unfinished run has a ``Runner`` in a task of its own. A run that was lost to another controller (fenced) is let go.
+Where several controllers share the store, ``sharing`` says which runs are this one's; all of them answer for all runs.
 """
 
 import asyncio
@@ -8,34 +9,52 @@ import getpass
 import hashlib
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
+from weakref import WeakValueDictionary
 
 import structlog
 
 from flags.model import FlagDocument
 from orchestrator.core import evidence as ev
 from orchestrator.core.commands import Actor, Command
-from orchestrator.core.events import InheritedTarget, PlanDocument, RunStarted
+from orchestrator.core.events import InheritedTarget, Origin, PlanDocument, RunStarted
 from orchestrator.core.fold import begin
+from orchestrator.core.moment import Moment
 from orchestrator.core.phases import CommandName, Phase
 from orchestrator.core.returns import targets_to_return
 from orchestrator.core.state import State
 from orchestrator.core.view import status, summary
-from orchestrator.errors import Conflict, Fenced, Forbidden, NotFound, Refused, RolloutError, StoreError, TargetBusy
+from orchestrator.errors import (
+    Conflict,
+    Fenced,
+    Forbidden,
+    NotFound,
+    Refused,
+    RolloutError,
+    StoreError,
+    TargetBusy,
+    Temporary,
+)
+from orchestrator.failpoints import Point, reach
 from orchestrator.flag_board import FlagBoard
+from orchestrator.metrics import Counts, Meter, RunNow
+from orchestrator.others import Others
 from orchestrator.ports import (
     FlagRecord,
     FlagWrite,
     Journal,
+    Member,
     NewRun,
     Recorded,
+    RunRow,
     World,
 )
 from orchestrator.reading import EVERYWHERE, Entries, Kill, Reading, killed, latched, shown
-from orchestrator.rehearsal import Finding, Level, lint_migrators, missing_secrets, rehearse
 from orchestrator.runner import Runner
+from orchestrator.sharing import MOVES_SECONDS, Sharing
+from orchestrator.survey import Finding, Level, lint_migrators, missing_secrets, secrets_of, survey
 from stages.compile import compile_plan
 from stages.flag_spec import ABSENT, FlagChange, change_value, percentage_of, to_document, to_value
 from stages.plan import StagedRollout
@@ -49,6 +68,7 @@ CRASHED_LONGEST_SECONDS = 60.0
 SUPERSEDE_WAIT_SECONDS = 60.0
 FLAG_WRITES = 5  # tries, when others write between our look and our write
 FOLLOW_QUEUE = 10_000
+FOLLOW_POLL_SECONDS = 1.0  # for the journal of a run that another controller walks
 MOST_COUNTED = 1_000_000
 ROLES = ("viewer", "operator", "approver", "admin")
 
@@ -58,7 +78,10 @@ Findings = list[Finding]
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A plan as handed in: read, expanded and checked on the submitter's side."""
+    """A plan as handed in: read, expanded and checked on the submitter's side.
+
+    With an *origin* it has a run of its own, whose name follows from *key*: started once, however often it is asked.
+    """
 
     plan: str
     digest: str
@@ -67,15 +90,8 @@ class Submission:
     directory: str | None = None
     supersede: str | None = None
     reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """``runs`` by phase, ``events`` of all of them, and the effects ``outstanding`` in this controller."""
-
-    runs: Mapping[str, int]
-    events: int
-    outstanding: int
+    origin: Origin | None = None
+    key: str | None = None
 
 
 def local_actor() -> Actor:
@@ -91,35 +107,62 @@ def _require(actor: Actor, role: str, what: str) -> None:
 class Service(Reading):
     """The controller: it acts. ``open`` takes up what is unfinished; ``close`` hands it to the next one."""
 
-    def __init__(self, journal: Journal, board: FlagBoard, world: World) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        board: FlagBoard,
+        world: World,
+        meter: Meter | None = None,
+        sharing: Sharing | None = None,
+    ) -> None:
+        """*sharing*: how the store is shared with other controllers; None if it is this one's alone."""
         super().__init__(journal, board, world.clock, world.kill_switch)
         self.world = world
+        self.sharing = sharing
+        self._others = Others(sharing.membership, journal, board, world.kill_switch, world.clock) if sharing else None
+        self._others_watch: asyncio.Task[None] | None = None
+        self._is_closed = False
+        self.meter = meter or Meter()
         self._runners: dict[str, Runner] = {}
         self._work: dict[str, asyncio.Task[None]] = {}
         self._starting = asyncio.Lock()
-        self._taking_up = asyncio.Lock()
+        self._taking_up: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # of each run, while in use
         self._followers: dict[str, list[asyncio.Queue[Recorded | None]]] = {}
         self._kill_watch: asyncio.Task[None] | None = None
         self._idle = asyncio.Event()
         self._crashes: dict[str, int] = {}
         self._again: dict[str, asyncio.Task[None]] = {}
+        self.listeners: list[Callable[[str], None]] = []  # told the name of each run whose journal grew
         board.listeners.append(self._flag_changed)
 
     # --- life -----------------------------------------------------------------------------------------------------
 
     async def open(self) -> None:
         await self.board.load()
-        for row in await self.journal.rows():
-            if row.active or not row.summary.get("settled", True):
-                await self._take_up(row.run)
+        if self.sharing is not None and self._others is not None:
+            await self._others.share_switch()
+            await self.sharing.open(self)
+            self._others_watch = asyncio.create_task(self._others.watch(), name="other controllers")
+        else:
+            for row in await self.journal.rows():
+                if _is_unfinished(row):
+                    await self._take_up(row.run)
         self._kill_watch = asyncio.create_task(self._watch_kill_switch(), name="kill switch")
         self._note_idle()
 
     async def close(self, grace_seconds: float = 10.0) -> None:
-        for task in (*self._again.values(), *filter(None, (self._kill_watch,))):
+        if not self._is_closed:
+            reach(Point.SHUTDOWN_BEGUN)
+        self._is_closed = True
+        for task in (*self._again.values(), *filter(None, (self._kill_watch, self._others_watch))):
             task.cancel()
+        if self.sharing is not None:
+            await self.sharing.stop_finding()
         await asyncio.gather(*(runner.close(grace_seconds) for runner in self._runners.values()))
         await asyncio.gather(*self._work.values(), return_exceptions=True)
+        reach(Point.SHUTDOWN_LET_GO)
+        if self.sharing is not None:
+            await self.sharing.close()
         for queues in self._followers.values():
             for queue in queues:
                 queue.put_nowait(None)
@@ -136,8 +179,12 @@ class Service(Reading):
         """For monitoring. The journals' events are counted by the runs' rows, without reading them."""
         rows = await self.journal.rows(limit=MOST_COUNTED)
         phases = Counter(str(row.summary.get("phase")) for row in rows)
-        outstanding = sum(len(runner.state.outstanding) for runner in self._runners.values())
-        return Counts(phases, sum(row.rev for row in rows), outstanding)
+        return Counts(phases, sum(row.rev for row in rows))
+
+    def walked(self) -> Iterator[RunNow]:
+        """Every run that this controller walks, as it stands now. For monitoring."""
+        for runner in list(self._runners.values()):
+            yield RunNow(Moment(runner.state, runner.evidence, runner.time.now()), runner.unwritable is not None)
 
     async def until_idle(self) -> None:
         """Returns when no run is unfinished any more."""
@@ -150,27 +197,82 @@ class Service(Reading):
             self._idle.set()
 
     async def _take_up(self, run: str) -> Runner:
-        """The run's runner, made if there is none. One at a time: two lives of a run would fence each other."""
-        async with self._taking_up:
+        """The run's runner, made if there is none. Once: two lives of a run would fence each other."""
+        async with self._taking_up.setdefault(run, asyncio.Lock()):
             return self._runners.get(run) or await self._made(run)
 
     async def _made(self, run: str) -> Runner:
-        epoch = await self.journal.take(run)
+        epoch = await self._epoch_of(run)
+        reach(Point.RUN_TAKEN)
         records = await self.journal.read(run)
+        if self.world.secrets is not None and isinstance(first := records[0].event, RunStarted):
+            await self.world.secrets.prepare(one for _, one in secrets_of(first.documents))
         runner = Runner(self.journal, self.world, records, epoch, await self.journal.evidence(run))
         runner.listeners.append(lambda recorded: self._publish(run, recorded))
         runner.set_killed(self._killed(runner.state))
+        if self.sharing is not None:
+            runner.may_act = self.sharing.may_act
         self._runners[run] = runner
         self._work[run] = asyncio.create_task(self._run(runner), name=f"run {run}")
         self._note_idle()
         return runner
+
+    async def _epoch_of(self, run: str) -> int:
+        """A new one. Of a run that is over and that nobody has claimed, the one that it has: all that anybody still
+        writes there is the answer to a command, and of two who write at once one is refused."""
+        row = await self.journal.row(run)
+        if self.sharing is not None and row is not None and not _is_unfinished(row):
+            owner = await self.sharing.owner(run)
+            if owner is None or owner.name != self.sharing.me.name:
+                return row.epoch
+        return await self.journal.take(run)
+
+    # --- sharing the store with other controllers -----------------------------------------------------------------
+
+    def in_hand(self) -> frozenset[str]:
+        return frozenset((*self._runners, *self._again))
+
+    async def take_up(self, run: str) -> None:
+        await self._take_up(run)
+
+    def let_go(self) -> None:
+        for runner in self._runners.values():
+            runner.let_go()
+
+    async def elsewhere(self, run: str) -> Member | None:
+        """The other controller that acts for a run; None if this one does, or nobody has to. Raises ``Temporary`` if
+        nobody does yet."""
+        if self.sharing is None or run in self._runners:
+            return None
+        owner = await self.sharing.elsewhere(run)
+        row = await self.journal.row(run)
+        if row is None or not _is_unfinished(row):
+            return None
+        if owner is None:
+            raise Temporary(f"no controller acts for {run} now; one takes it up within seconds", MOVES_SECONDS)
+        return owner
+
+    def _must_be_here(self, run: str, row: RunRow) -> None:
+        if self.sharing is not None and row.active and run not in self._runners:
+            raise Temporary(f"this controller does not act for {run} now; ask again", MOVES_SECONDS)
+
+    async def _active_states(self) -> Sequence[State]:
+        """Of every active run, whoever walks it."""
+        here = [runner.state for runner in self._runners.values() if not runner.state.ended]
+        if self._others is None:
+            return here
+        rows = [row for row in await self.journal.rows(active=True, limit=MOST_COUNTED) if row.run not in self._runners]
+        return [*here, *await self._others.states(rows)]
 
     async def _run(self, runner: Runner) -> None:
         try:
             await runner.work()
         except (Fenced, Conflict) as error:
             log.warning("run.lost", run=runner.run, error=str(error))
-        except Exception:
+        except Exception as error:
+            if runner.is_closing and isinstance(error, StoreError):
+                log.warning("run.unwritten", run=runner.run, error=str(error))  # the next life looks what became of it
+                return
             log.exception("run.crashed", run=runner.run)
             self._crashes[runner.run] = self._crashes.get(runner.run, 0) + 1
             self._again[runner.run] = asyncio.create_task(self._take_up_again(runner.run), name=f"again {runner.run}")
@@ -190,8 +292,8 @@ class Service(Reading):
         finally:
             self._again.pop(run, None)
 
-    def _has_controller(self, run: str) -> bool:
-        return run in self._runners
+    async def _has_controller(self, run: str) -> bool:
+        return run in self._runners or (self.sharing is not None and await self.sharing.owner(run) is not None)
 
     async def _state(self, run: str) -> tuple[State, str | None]:
         runner = self._runners.get(run)
@@ -202,23 +304,46 @@ class Service(Reading):
     async def status(self, run: str) -> dict[str, Any]:
         runner = self._runners.get(run)
         if runner is None:
-            return await super().status(run)
-        return {**status(runner.state, runner.evidence, runner.time.now()), "store_error": runner.unwritable}
+            shown = await super().status(run)
+        else:
+            shown = {**status(runner.state, runner.evidence, runner.time.now()), "store_error": runner.unwritable}
+        if self.sharing is None:
+            return shown
+        owner = self.sharing.me if runner is not None else await self.sharing.owner(run)
+        return {**shown, "controller": owner.name if owner is not None else None}
 
     # --- starting -------------------------------------------------------------------------------------------------
 
     async def start(self, submission: Submission, actor: Actor) -> tuple[str, bool]:
         """The run's name, and whether it was started now (an active run of the same plan is attached to)."""
         _require(actor, "operator", "starting a run")
+        if self.sharing is not None:
+            self.sharing.must_act()
         async with self._starting:
             if submission.supersede is not None:
-                self._require_secrets(submission)
+                await self._require_secrets(submission)
                 return await self._supersede(submission, actor), True
-            attached = await self._attached(submission)
-            if attached is not None:
-                return attached, False
-            self._require_secrets(submission)
-            return await self._begin(_started(submission, actor)), True
+            known = await self._known(submission)
+            if known is not None:
+                return known, False
+            await self._require_secrets(submission)
+            try:
+                return await self._begin(_started(submission, actor)), True
+            except (Conflict, TargetBusy):
+                known = await self._known(submission)  # another controller started it between
+                if known is None:
+                    raise
+                return known, False
+
+    async def _known(self, submission: Submission) -> str | None:
+        """The run that a plan has already: by its key, else an active run of the same plan."""
+        if submission.key is None:
+            return await self._attached(submission)
+        name = new_name(submission.plan, submission.key)
+        row = await self.journal.row(name)
+        if row is not None and row.summary.get("origin") != _dumped(submission.origin):
+            raise Conflict(f"{name} is the name of another run already")
+        return None if row is None else name
 
     async def lint(self, submission: Submission) -> Findings:
         """What the rules warn of in the SQL that a plan's own migrator would run, which is asked, and takes seconds.
@@ -227,7 +352,7 @@ class Service(Reading):
         """
         documents = [(one.environment, StagedRollout.model_validate(one.plan)) for one in submission.documents]
         program = compile_plan(documents, submission.digest, submission.files, submission.directory)
-        if await self._attached(submission) is not None:
+        if await self._known(submission) is not None:
             return []
         found = await lint_migrators(documents, submission.files, program, self.world)
         errors = [Problem(one.where, 0, 0, "", one.sentence) for one in found if one.level is Level.ERROR]
@@ -240,31 +365,35 @@ class Service(Reading):
         same = (row.run for row in rows if (row.plan, row.digest) == (submission.plan, submission.digest))
         return next(same, None)
 
-    def _require_secrets(self, submission: Submission) -> None:
+    async def _require_secrets(self, submission: Submission) -> None:
         """Nothing is started that would find out half-way that it can't log in."""
         if self.world.secrets is None:
             return
+        await self.world.secrets.prepare(one for _, one in secrets_of(submission.documents))
         problems = missing_secrets(submission.documents, self.world.secrets, submission.directory)
         if problems:
             raise InvalidPlan(problems)
 
-    async def rehearse(self, program: Program) -> Findings:
-        """What the plan would meet: its targets in other runs' hands, and what ``rehearsal`` finds."""
+    async def survey(self, program: Program) -> Findings:
+        """What the plan would meet: its targets in other runs' hands, and what :mod:`orchestrator.survey` finds."""
         claims = program.claims()
         found = []
-        for row in await self.journal.rows(active=True):
-            runner = self._runners.get(row.run)
-            if runner is None or (row.plan, row.digest) == (program.name, program.digest):
+        for state in await self._active_states():
+            if (state.program.name, state.program.digest) == (program.name, program.digest):
                 continue
-            shared = sorted(claims.keys() & runner.state.program.claims().keys())
-            found += [Finding(Level.ERROR, claims[claim], f"the active run {row.run} holds it") for claim in shared]
-        return found + await rehearse(program, self.world)
+            shared = sorted(claims.keys() & state.program.claims().keys())
+            found += [Finding(Level.ERROR, claims[claim], f"the active run {state.run} holds it") for claim in shared]
+        return found + await survey(program, self.world)
 
     async def _begin(self, started: RunStarted, inherits_from: str | None = None) -> str:
         state = begin(started, self.clock.now())
         new = NewRun(started.run, started.plan, started.digest, state.program.claims(), inherits_from)
         row = {**summary(state), "settled": False}
+        reach(Point.RUN_CREATING)
         await self.journal.start(new, 1, self.clock.now(), [started], row)
+        reach(Point.RUN_CREATED)
+        if self.sharing is not None:
+            self.sharing.note_started(started.run)
         await self._take_up(started.run)
         return started.run
 
@@ -272,6 +401,8 @@ class Service(Reading):
         """A corrected plan takes over targets and their values before; the old run ends ``stopped``."""
         old = await self.resolve_name(str(submission.supersede))
         runner = self._runners.get(old)
+        if runner is None and (row := await self.journal.row(old)) is not None:
+            self._must_be_here(old, row)
         if runner is None or runner.state.ended:
             raise Refused(f"{old} has ended; only an active run can be superseded. Start the plan as it is")
         if runner.state.phase is Phase.ROLLING_BACK and not _exposure_is_back(runner.state):
@@ -291,12 +422,10 @@ class Service(Reading):
     async def _refuse_foreign_targets(self, started: RunStarted, old: str) -> None:
         """Before the old run is stopped: nothing of the new plan may belong to a third one."""
         claims = begin(started, self.clock.now()).program.claims()
-        for row in await self.journal.rows(active=True):
-            if row.run == old or row.run not in self._runners:
-                continue
-            shared = claims.keys() & self._runners[row.run].state.program.claims().keys()
-            if shared:
-                raise TargetBusy(f"{row.run} holds {claims[min(shared)]}; nothing was stopped")
+        for state in await self._active_states():
+            shared = claims.keys() & state.program.claims().keys()
+            if state.run != old and shared:
+                raise TargetBusy(f"{state.run} holds {claims[min(shared)]}; nothing was stopped")
 
     async def _ended(self, runner: Runner) -> None:
         done = asyncio.Event()
@@ -335,8 +464,14 @@ class Service(Reading):
     # --- commands -------------------------------------------------------------------------------------------------
 
     async def command(self, run: str, command: Command, actor: Actor) -> dict[str, Any]:
-        if await self.journal.row(run) is None:
+        with self.meter.commanded(command.command):
+            return await self._command(run, command, actor)
+
+    async def _command(self, run: str, command: Command, actor: Actor) -> dict[str, Any]:
+        row = await self.journal.row(run)
+        if row is None:
             raise NotFound(f"there is no run {run}")
+        self._must_be_here(run, row)
         runner = self._runners.get(run)
         ended = runner is None or runner.state.ended
         if ended and command.command is CommandName.ROLLBACK:
@@ -354,6 +489,9 @@ class Service(Reading):
     # --- following ------------------------------------------------------------------------------------------------
 
     def _publish(self, run: str, recorded: Sequence[Recorded]) -> None:
+        self.meter.recorded(record.event for record in recorded)
+        for listener in self.listeners:
+            listener(run)
         for queue in self._followers.get(run, []):
             entries: Sequence[Recorded | None] = recorded or [None]
             for entry in entries:
@@ -370,8 +508,13 @@ class Service(Reading):
                     after = entry["seq"]
                     yield entry
                 row = await self.journal.row(run)
-                if run not in self._runners or row is None or not row.active:
+                if row is None or not row.active or self._is_closed:
                     return
+                if run not in self._runners:
+                    if self.sharing is None:
+                        return
+                    await self.clock.sleep(FOLLOW_POLL_SECONDS)
+                    continue
                 async for entry in self._live(queue, after):
                     after = entry["seq"]
                     yield entry
@@ -398,12 +541,10 @@ class Service(Reading):
 
     async def _holders(self) -> Mapping[str, tuple[str, bool]]:
         found: dict[str, tuple[str, bool]] = {}
-        for runner in self._runners.values():
-            if runner.state.ended:
-                continue
-            pinned = {pin.flag for pin in runner.state.pins.values()}
-            for target in runner.state.program.claims():
-                found[target] = (runner.run, target in pinned)
+        for state in await self._active_states():
+            pinned = {pin.flag for pin in state.pins.values()}
+            for target in state.program.claims():
+                found[target] = (state.run, target in pinned)
         return found
 
     async def set_flag(
@@ -458,6 +599,8 @@ class Service(Reading):
         for latch in latches:
             self.kill_switch.disable_all(latch)
         self._spread_kill()
+        if self._others is not None:
+            await self._others.share_switch_now()
         return killed(asked, latches)
 
     async def lift(
@@ -476,6 +619,8 @@ class Service(Reading):
         if confirm:
             self.kill_switch.lift(where, actor.name, reason, self.clock.now(), key)
             self._spread_kill()
+            if self._others is not None:
+                await self._others.share_switch_now()
         return {"environment": where, "flag": key, "lifted": confirm, "would_return": returns}
 
     def latches(self) -> Entries:
@@ -505,6 +650,10 @@ class Service(Reading):
                 log.warning("kill_switch.unreadable", error=str(error))
 
 
+def _is_unfinished(row: RunRow) -> bool:
+    return row.active or not row.summary.get("settled", True)
+
+
 def new_name(plan: str, key: str | None = None) -> str:
     """``<plan>-<short id>``. With an idempotency *key* the same one each time."""
     return f"{plan}-{hashlib.sha256(key.encode()).hexdigest()[:6] if key is not None else secrets.token_hex(3)}"
@@ -514,14 +663,19 @@ def _started(submission: Submission, actor: Actor, supersedes: str | None = None
     return RunStarted(
         by=actor.name,
         reason=submission.reason,
-        run=new_name(submission.plan),
+        run=new_name(submission.plan, submission.key),
         plan=submission.plan,
         digest=submission.digest,
         documents=submission.documents,
         files=dict(submission.files),
         directory=submission.directory,
         supersedes=supersedes,
+        origin=submission.origin,
     )
+
+
+def _dumped(origin: Origin | None) -> dict[str, Any] | None:
+    return origin.model_dump(mode="json") if origin is not None else None
 
 
 def _exposure_is_back(state: State) -> bool:
@@ -542,8 +696,10 @@ def _inherited(state: State, *, reverse: bool = False) -> tuple[InheritedTarget,
             existed=entry.target.existed,
             environment=entry.environment,
             stage=entry.stage,
+            also=tuple(stage for stage in entry.stages if stage != entry.stage),
             undo=entry.touch.undo,
             touched_at=entry.target.first_touch.at if entry.target.touched else None,
+            cut_short=entry.target.cut_short,
         )
         for entry in returns
     )

@@ -3,17 +3,22 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
 import structlog
 
+from tests.support.cluster import Cluster, is_built, provide_programs
 from tests.support.metrics_app import MetricsApp
 from tests.support.ports import free_port as find_free_port
 from tests.support.postgres import PostgresServer
 from tests.support.process import ROOT, Rollout, rollout_in
+from tests.support.shared_cluster import shared_cluster
+from tests.support.stores import PostgresSchema, schema_in
 
 MARKERS = {
+    "kubernetes_programs": "cluster",
     "node_with_modules": "npm",
     "postgres_server": "postgres",
     "prometheus_binary": "prometheus",
@@ -27,7 +32,9 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-LONG = ("simulation", "slow", "acceptance", "postgres")
+NUMBERS = count(1)
+LONG = ("simulation", "slow", "acceptance", "cluster", "postgres")
+BUILD_TIMEOUT_SECONDS = 3600
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -37,11 +44,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for fixture, marker in MARKERS.items():
             if fixture in getattr(item, "fixturenames", ()):
                 item.add_marker(marker)
+    allow_for_building(items)
     ranks: dict[Path, int] = {}
     for item in items:
         rank = next((rank for rank, marker in enumerate(LONG) if item.get_closest_marker(marker)), len(LONG))
         ranks[item.path] = min(rank, ranks.get(item.path, rank))
     items.sort(key=lambda item: ranks[item.path])
+
+
+def allow_for_building(items: list[pytest.Item]) -> None:
+    """The first test that needs a control plane may have to wait until it is built."""
+    waiting = [item for item in items if item.get_closest_marker("cluster")]
+    if waiting and not is_built():
+        for item in waiting:
+            item.add_marker(pytest.mark.timeout(BUILD_TIMEOUT_SECONDS))
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +76,37 @@ def prometheus_binary() -> Path:
 
 
 @pytest.fixture(scope="session")
+def kubernetes_programs() -> Path:
+    """The folder of a real control plane's programs, built the first time. Skips where they can't be built; in
+    continuous integration (CI=true) fails.
+    """
+    try:
+        return provide_programs()
+    except RuntimeError as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(error))
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def control_plane(kubernetes_programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """One real control plane for all tests and all workers. A test that stops its API server has a ControlPlane of its
+    own.
+    """
+    of_worker = tmp_path_factory.getbasetemp()
+    of_run = of_worker.parent if "PYTEST_XDIST_WORKER" in os.environ else of_worker
+    with shared_cluster(of_run / "cluster", kubernetes_programs) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster_namespace(control_plane: Cluster) -> Iterator[str]:
+    """The name of a namespace of the test's own."""
+    with control_plane.namespace() as name:
+        yield name
+
+
+@pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """One PostgreSQL for all tests. A test that stops it must start it again, or better have a server of its own."""
     with PostgresServer() as server:
@@ -71,6 +118,20 @@ def postgres_dsn(postgres_server: PostgresServer) -> Iterator[str]:
     """`postgresql://...` of an empty database of the test's own."""
     with postgres_server.database() as dsn:
         yield dsn
+
+
+@pytest.fixture(scope="session")
+def postgres_stores(postgres_server: PostgresServer) -> Iterator[str]:
+    """The DSN of the database in which the stores of all tests are."""
+    with postgres_server.database() as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def postgres_schema(postgres_stores: str) -> Iterator[PostgresSchema]:
+    """Where a store of the test's own can be."""
+    with schema_in(postgres_stores, f"store_{next(NUMBERS)}") as schema:
+        yield schema
 
 
 @pytest.fixture

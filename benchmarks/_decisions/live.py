@@ -134,10 +134,7 @@ def _past_of(traffic: Traffic, trace: int) -> tuple[Past, ...]:
     """The hours before, and the minutes of the last one, by band and outcome; all drawn keys were the control."""
     if traffic.hours_bad is None or traffic.hours_total is None:
         raise ValueError("a gate by flag needs the hours before")
-    minutes = [
-        counts[trace, :BEFORE].reshape(BEFORE // _MINUTE, _MINUTE, -1).sum(axis=1)
-        for counts in (traffic.bad, traffic.total)
-    ]
+    minutes = _minutes_of(traffic, trace)
     spans = (
         (before.HOURS, 3600.0, traffic.hours_bad[trace], traffic.hours_total[trace]),
         (before.MINUTES, 60.0, minutes[0], minutes[1]),
@@ -152,7 +149,24 @@ def _past_of(traffic: Traffic, trace: int) -> tuple[Past, ...]:
     return tuple(past)
 
 
-def by_selectors(fault: Fault, trace: int, alpha: float, warmup_seconds: float) -> Gate:
+def _minutes_of(traffic: Traffic, trace: int) -> list[Numbers]:
+    """Bad and all of the hour before: (minutes, groups)."""
+    return [
+        counts[trace, :BEFORE].reshape(BEFORE // _MINUTE, _MINUTE, -1).sum(axis=1)
+        for counts in (traffic.bad, traffic.total)
+    ]
+
+
+def past_of_series(traffic: Traffic, trace: int) -> tuple[Past, ...]:
+    """The minutes of the last hour, by series of the control."""
+    past = []
+    for name, counts in zip((before.MINUTES_BAD, before.MINUTES_TOTAL), _minutes_of(traffic, trace), strict=True):
+        for back, row in enumerate(counts[::-1]):
+            past += [Past(name, (str(series), ""), STEP_AT - 60.0 * back, float(one)) for series, one in enumerate(row)]
+    return tuple(past)
+
+
+def by_selectors(fault: Fault, trace: int, alpha: float, warmup_seconds: float, past: tuple[Past, ...] = ()) -> Gate:
     arms = fault.arms
     counts = np.stack(
         (
@@ -161,7 +175,7 @@ def by_selectors(fault: Fault, trace: int, alpha: float, warmup_seconds: float) 
         ),
         axis=1,
     )
-    return Gate(BY_SELECTORS, setting_of(BY_SELECTORS, 5.0, alpha, warmup_seconds), counts, ())
+    return Gate(BY_SELECTORS, setting_of(BY_SELECTORS, 5.0, alpha, warmup_seconds), counts, past)
 
 
 @dataclass(frozen=True, slots=True)

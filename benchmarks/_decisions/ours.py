@@ -3,9 +3,9 @@
 Nothing is worked out here but what a gate is given: counts of each look, of what came before the step, and when. A look
 sees what was scraped one scrape ago, so everything is known 15 s later than to the peers' rules.
 
-A gate knows its arms in one of two ways. *By selectors* of counters it has the two arms and, where series are told
-apart by pod, how much the control's pods differed in the hour before. *By flag* it has the exposure counters: what
-share of bad events the canary's keys had, hour by hour of the day before, and in what bunches bad events came.
+A gate knows its arms in one of two ways. *By selectors* of counters it has the two arms and what the control's series
+tell of the hour before: in what bunches bad events came and, where series are pods, how much these differed. *By flag*
+it has the exposure counters: as well what share of bad events the canary's keys had, hour by hour of the day before.
 """
 
 from dataclasses import dataclass
@@ -76,7 +76,7 @@ def advanced_at(paths: Paths, setup: Setup) -> Numbers:
 
 
 def paths_of(traffic: Traffic, setup: Setup = Setup()) -> Paths:
-    """Each look counts the interval since the one before; those within the warm-up of a step are not evidence."""
+    """Each look counts the interval since the one before."""
     arms = traffic.arms()
     gate = _Gate(traffic, setup)
     known = evidence.nothing_yet((traffic.traces,))
@@ -86,11 +86,17 @@ def paths_of(traffic: Traffic, setup: Setup = Setup()) -> Paths:
         if tick and traffic.canary_groups[tick] != traffic.canary_groups[tick - 1]:
             since = tick
             setting = _at_step(setting, tick * TICK_SECONDS)
-        if (tick - since) * TICK_SECONDS >= setup.warmup_seconds:
-            interval = Interval(tick * TICK_SECONDS, (tick + 1) * TICK_SECONDS, is_warmup=False)
-            known = gate.fed(evidence.in_step(known, setting, interval), arms, tick, interval)
+        interval = _interval(tick, since, setup)
+        known = gate.fed(evidence.in_step(known, setting, interval), arms, tick, interval)
         gate.write(known, found, tick)
     return found
+
+
+def _interval(tick: int, since: int, setup: Setup) -> Interval:
+    """*since*: the tick at which the step began."""
+    settled = since * TICK_SECONDS + setup.warmup_seconds
+    from_, to = tick * TICK_SECONDS, (tick + 1) * TICK_SECONDS
+    return Interval(from_, to, is_warmup=from_ < settled, ends_warmup=from_ < settled <= to)
 
 
 def _at_step(setting: Setting, since: float) -> Setting:
@@ -104,7 +110,7 @@ class _Gate:
         self._setup = setup
         self._canaries = int(traffic.canary_groups[0])
         self._controls = traffic.bad.shape[2] - self._canaries
-        self._before = spread_before(traffic) if setup.by_flag else Spread.begin((traffic.traces,))
+        self._before = spread_before(traffic)
         self._processes = _processes(traffic, setup) if traffic.pods else None
         self._bounds = _bounds(traffic, setup, self._before) if setup.by_flag else None
 

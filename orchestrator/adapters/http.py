@@ -3,12 +3,15 @@
 What became of it is told by whether it can have arrived. One that never left, or that the server put off (429), changed
 nothing. A clean 4xx is a refusal. Everything else that is not an expected status (no answer, 5xx) may have been carried
 out: it is unknown, or tried again if the plan calls the request idempotent. The effect's id travels along as
-``Idempotency-Key``, so that a server that keeps such keys carries it out once in any case.
+``Idempotency-Key``, so that a server that keeps such keys carries it out once in any case; and the epoch of the
+controller's hold on the run as ``X-Rollout-Epoch``: a server that remembers the highest of a run can refuse what is
+sent by a controller that has lost it.
 """
 
 from orchestrator.adapters.http_client import HttpClient, NoAnswer, Reply, Unreachable, Unreadable, server_of
 from orchestrator.core.effect import Effect, EffectState, Outcome
 from orchestrator.errors import Permanent, RolloutError
+from orchestrator.failpoints import Point, reach
 from orchestrator.ports import Scene, Seen
 from stages.effects import AnyObservation, CallHttp
 
@@ -33,9 +36,11 @@ class HttpPerformer:
         return outcome.model_copy(update={"detail": self._client.secrets.redactor.redact(outcome.detail)})
 
     async def _send(self, operation: CallHttp, effect: Effect, scene: Scene) -> Outcome:
-        headers = {"Idempotency-Key": effect.id, "X-Rollout-Run": scene.run}
+        headers = {"Idempotency-Key": effect.id, "X-Rollout-Run": scene.run, "X-Rollout-Epoch": str(scene.epoch)}
         try:
+            reach(Point.HTTP_SENDING)
             reply = await self._client.request(operation.request, headers=headers, directory=scene.directory)
+            reach(Point.HTTP_ANSWERED)
         except Unreachable as problem:
             return Outcome(state=EffectState.TEMPORARY, detail=f"nothing was sent: {problem}")
         except NoAnswer as problem:

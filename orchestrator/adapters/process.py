@@ -2,7 +2,8 @@
 
 What the supervisor promises is said in :mod:`orchestrator.adapters.supervisor`. An effect's command holds a lock named
 after the effect's id while any process of it lives. So a later life of the controller knows whether the earlier one's
-command is gone, and ends it first if it is not.
+command is gone, and ends it first if it is not. A controller on another machine sees no such lock: for its sake the
+supervisor is told how long our lease holds, and ends the command when it hears of no renewal.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +23,7 @@ from orchestrator.adapters import supervisor
 from orchestrator.adapters.bundle import Bundles, normal
 from orchestrator.adapters.secrets import Redactor, Secrets
 from orchestrator.errors import Permanent, Temporary
+from orchestrator.failpoints import Point, reach
 from orchestrator.ports import Scene
 from stages.effects import RunCommand
 from stages.values import SecretRef, TextOrSecret
@@ -29,6 +31,7 @@ from stages.values import SecretRef, TextOrSecret
 TAIL_BYTES = 16 * 1024
 READ_BYTES = 4 * 1024 * 1024
 GRACE_SECONDS = 5.0
+LEASE_TOLD_SECONDS = 0.5  # between two looks at whether the lease was renewed
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 INHERITED = ("PATH", "HOME", "LANG", "TZ")
 
@@ -73,6 +76,61 @@ class CommandRunner(Protocol):
         ...
 
 
+class EffectRunner(CommandRunner, Protocol):
+    def takes_up(self, scene: Scene) -> bool:
+        """Whether ``run_once`` takes up what an earlier try began, so that it tells what became of it."""
+        ...
+
+    async def run_once(self, operation: RunCommand, scene: Scene) -> CommandResult:
+        """Run the command of the effect ``scene.effect_id``. Raises also ``StillRunning``, or ``Temporary`` where what
+        was begun goes on.
+        """
+        ...
+
+    async def end_earlier(self, scene: Scene) -> bool:
+        """End what an earlier try of ``scene.effect_id`` left running. Whether it is gone for sure."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedRunner:
+    """Implements ``EffectRunner``: by Jobs where the plan names an image, by processes where it does not."""
+
+    processes: EffectRunner
+    jobs: EffectRunner
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        scene: Scene,
+        dir: str | None,  # noqa: A002 -- the plan's word
+        vars: Mapping[str, TextOrSecret],  # noqa: A002 -- the plan's word
+        timeout_seconds: float,
+        script: str | None = None,
+    ) -> CommandResult:
+        return await self._for(scene).run(argv, scene, dir, vars, timeout_seconds, script)
+
+    def takes_up(self, scene: Scene) -> bool:
+        return self._for(scene).takes_up(scene)
+
+    async def run_once(self, operation: RunCommand, scene: Scene) -> CommandResult:
+        return await self._for(scene).run_once(operation, scene)
+
+    async def end_earlier(self, scene: Scene) -> bool:
+        return await self._for(scene).end_earlier(scene)
+
+    def _for(self, scene: Scene) -> EffectRunner:
+        return self.processes if scene.command_pod is None else self.jobs
+
+
+@dataclass(slots=True)
+class Tether:
+    """Until when this controller may act, by ``supervisor.boottime``. None: for as long as it lives, since nobody else
+    can."""
+
+    until: Callable[[], float] | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class _Order:
     """What the supervisor is told."""
@@ -95,6 +153,7 @@ class ProcessRunner:
         secrets: Secrets,
         own: Mapping[str, str] | None = None,
         grace_seconds: float = GRACE_SECONDS,
+        tether: Tether | None = None,
     ) -> None:
         """*own* is the controller's environment, of which only ``INHERITED`` is passed on."""
         self._locks = state_dir / "locks"
@@ -103,6 +162,7 @@ class ProcessRunner:
         self._secrets = secrets
         self._own = os.environ if own is None else own
         self._grace_seconds = grace_seconds
+        self._tether = tether or Tether()
 
     async def run(
         self,
@@ -126,11 +186,15 @@ class ProcessRunner:
         order = await asyncio.to_thread(self._prepare, operation, scene)
         return await self._supervise(replace(order, lock=self._lock(scene)))
 
+    def takes_up(self, scene: Scene) -> bool:
+        return False
+
     async def end_earlier(self, scene: Scene) -> bool:
         """Wait for the end of what an earlier try of ``scene.effect_id`` left running; end it if it goes on.
 
         Its own supervisor ends it when its controller is gone. Whether it is gone for sure.
         """
+        reach(Point.PROCESS_ENDING_EARLIER)
         lock = self._lock(scene)
         if await self._is_free(lock, self._grace_seconds + supervisor.KILL_SECONDS):
             return True
@@ -165,7 +229,7 @@ class ProcessRunner:
         plain = {name: self._secrets.resolve(value, scene.directory) for name, value in given.items()}
         secrets = [plain[name] for name, value in given.items() if isinstance(value, SecretRef)]
         bundle = self._bundles.place(scene.files)
-        env = {**self._inherited(), **plain, **_words_about(scene)}
+        env = {**self._inherited(), **plain, **words_about(scene)}
         argv = (
             ("sh", "-eu", str(self._script(script)), *operation.argv)
             if script is not None
@@ -191,12 +255,14 @@ class ProcessRunner:
     async def _supervise(self, order: _Order) -> CommandResult:
         process = await _start_supervisor()
         try:
+            reach(Point.PROCESS_STARTED)
             async with asyncio.timeout(self._patience_seconds(order)):
                 answer = await self._ask(process, order)
         except TimeoutError:
             answer = {}
         finally:
             await self._release(process)
+        reach(Point.PROCESS_ENDED)
         return _result(answer, order, self._secrets.redactor)
 
     def _patience_seconds(self, order: _Order) -> float:
@@ -206,6 +272,7 @@ class ProcessRunner:
     async def _ask(self, process: asyncio.subprocess.Process, order: _Order) -> dict[str, Any]:
         assert process.stdin is not None
         assert process.stdout is not None
+        until = self._until()
         words = {
             "argv": order.argv,
             "cwd": order.cwd,
@@ -214,16 +281,33 @@ class ProcessRunner:
             "grace_seconds": self._grace_seconds,
             "keep_bytes": order.tail_bytes + order.margin_bytes,
             "lock": str(order.lock) if order.lock else None,
+            "until": until,
         }
         with contextlib.suppress(ConnectionError):  # then it says nothing, which is an answer too
             process.stdin.write(json.dumps(words).encode() + b"\n")
             await process.stdin.drain()
-        said = await process.stdout.read()
+            reach(Point.PROCESS_ORDERED)
+        telling = asyncio.create_task(self._tell_of_renewals(process.stdin, until))
+        try:
+            said = await process.stdout.read()
+        finally:
+            telling.cancel()
         try:
             answer = json.loads(said)
         except ValueError:
             return {}
         return answer if isinstance(answer, dict) else {}
+
+    def _until(self) -> float | None:
+        return self._tether.until() if self._tether.until is not None else None
+
+    async def _tell_of_renewals(self, control: asyncio.StreamWriter, told: float | None) -> None:
+        while told is not None:
+            await asyncio.sleep(LEASE_TOLD_SECONDS)
+            until = self._until()
+            if until is not None and until != told:
+                control.write(json.dumps({"until": until}).encode() + b"\n")
+                told = until
 
     async def _release(self, process: asyncio.subprocess.Process) -> None:
         """Let the supervisor go: it ends the command if that still runs. Waits for that, within bounds."""
@@ -255,7 +339,7 @@ async def _start_supervisor() -> asyncio.subprocess.Process:
         raise Temporary(f"no process can be started: {problem.strerror}; nothing was run") from problem
 
 
-def _words_about(scene: Scene) -> dict[str, str]:
+def words_about(scene: Scene) -> dict[str, str]:
     return {
         "ROLLOUT_RUN": scene.run,
         "ROLLOUT_ENVIRONMENT": scene.environment,
@@ -309,12 +393,12 @@ def _result(answer: Mapping[str, Any], order: _Order, redactor: Redactor) -> Com
         raise CommandLost(f"{order.argv[0]} could not be ended and may still run")
     return CommandResult(
         exit_code=answer["exit_code"],
-        stdout=_tail(redactor.redact(answer["stdout"]), order.tail_bytes),
-        stderr=_tail(redactor.redact(answer["stderr"]), order.tail_bytes),
+        stdout=tail(redactor.redact(answer["stdout"]), order.tail_bytes),
+        stderr=tail(redactor.redact(answer["stderr"]), order.tail_bytes),
         duration_seconds=answer["duration_seconds"],
         timed_out=answer["timed_out"],
     )
 
 
-def _tail(text: str, length: int) -> str:
+def tail(text: str, length: int) -> str:
     return text.encode()[-length:].decode("utf-8", "ignore")

@@ -7,9 +7,10 @@ world said: no secret in an event, a log, a page or an error.
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import quote, unquote, urlsplit
 
 from orchestrator.errors import Permanent
@@ -73,33 +74,53 @@ def _passwords(secret: str) -> set[str]:
     return {password, unquote(password)} if password else set()
 
 
+class Keeper(Protocol):
+    """Secrets that are kept elsewhere."""
+
+    async def prepare(self, references: Iterable[SecretRef]) -> None: ...
+
+    def get(self, reference: str) -> str: ...
+
+
 class Secrets:
-    """Resolves ``TextOrSecret``. Every refusal is ``Permanent`` and names the reference, never the value."""
+    """Resolves ``TextOrSecret``. A refusal names the reference, never the value; it is ``Permanent``, unless *cluster*,
+    which keeps the secrets of Kubernetes, is out of reach."""
 
     def __init__(
         self,
         policy: SecretPolicy | None = None,
         redactor: Redactor | None = None,
         environ: Mapping[str, str] | None = None,
+        cluster: Keeper | None = None,
     ) -> None:
         self.policy = policy or SecretPolicy()
         self.redactor = redactor or Redactor()
         self._environ = os.environ if environ is None else environ
+        self._cluster = cluster
+
+    async def prepare(self, references: Iterable[SecretRef]) -> None:
+        """To be called with what will be resolved, before that: some secrets take time to be read."""
+        if self._cluster is not None:
+            await self._cluster.prepare(references)
 
     def resolve(self, value: TextOrSecret, directory: str | None = None) -> str:
         """The text itself, or what the reference leads to. *directory* is what relative files are relative to."""
         if isinstance(value, str):
             return value
-        if value.secret is not None:
-            raise Permanent(
-                f"the secret {value.secret} is in Kubernetes, which this controller does not read yet; "
-                "refer to it with env or file"
-            )
-        found = self._from_env(value.env) if value.env is not None else self._from_file(value, directory)
+        found = self._found(value, directory)
         if not found:
             raise Permanent(f"the secret at {value} is empty where the controller runs")
         self.redactor.add(found)
         return found
+
+    def _found(self, reference: SecretRef, directory: str | None) -> str:
+        if reference.env is not None:
+            return self._from_env(reference.env)
+        if reference.secret is None:
+            return self._from_file(reference, directory)
+        if self._cluster is None:
+            raise Permanent(f"the secret {reference.secret} is in Kubernetes, which is not asked here")
+        return self._cluster.get(reference.secret)
 
     def environment_variable(self, name: str) -> str | None:
         """A variable of the controller's own environment (None: not set), if plans may ask for it."""

@@ -91,9 +91,10 @@ class SourceReader:
         timeout_seconds = source.timeout or scene.command_timeout_seconds
         argv = source.command or ()
         done = await self.runner.run(argv, scene, source.dir, source.vars, timeout_seconds, script=source.script)
-        if done.timed_out:
-            raise CannotTell(f"the {source.kind} took longer than {format_duration(timeout_seconds)}")
         last_line = (done.stderr.strip() or done.stdout.strip()).rpartition("\n")[2]
+        if done.timed_out:
+            said = f": {brief(last_line)}" if last_line else ""
+            raise CannotTell(f"the {source.kind} took longer than {format_duration(timeout_seconds)}{said}")
         return Found(
             "the output",
             text=done.stdout,

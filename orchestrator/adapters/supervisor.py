@@ -9,9 +9,12 @@ kept, so that it never blocks on its output. The supervisor ends the group (TERM
 - the order's time is over,
 - the control pipe ends, or the supervisor is told to end (on Linux also by the kernel, when the controller's thread
   that started it ends),
+- the lease of its controller has lapsed: the order says until when it holds (``until``, by ``boottime``), and each
+  line on the control pipe says so anew. So a controller that is frozen, with its end of the pipe open, leaves nothing
+  running for another one to meet,
 - the command itself has ended and left others of its group behind.
 
-In the first two cases everything else that descends from the command is ended as well, also what left its group: on
+In the first three cases everything else that descends from the command is ended as well, also what left its group: on
 Linux orphans are handed to the supervisor. In the last, what left the group (a daemon) is left alone. If the
 supervisor is killed, the kernel kills the command.
 
@@ -41,6 +44,7 @@ from typing import Any
 POLL_SECONDS = 0.05
 DRAIN_SECONDS = 1.0  # for what a command left behind in its group to finish writing
 KILL_SECONDS = 3.0  # for the kernel to end what was killed
+LAPSE_GRACE_SECONDS = 1.5  # from the lapse of the lease to KILL; another controller may act three seconds after it
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -49,6 +53,12 @@ _HINTS = {
     errno.EACCES: "it must be executable, on a file system that allows it",
     errno.ENOENT: "it, or the interpreter that its first line names, is missing",
 }
+
+
+def boottime() -> float:
+    """Seconds that also pass while the machine sleeps; where the system has no such clock, the monotonic one's. Leases
+    are told by it as well."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def take_lock(path: Path, *, create: bool = True) -> int | None:
@@ -150,6 +160,8 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._exit_code: int | None = None
         self._told_to_end = False
+        self._until: float | None = order.get("until")
+        self._said = bytearray()  # on the control pipe, since the last whole line
         self._duration_seconds = 0.0
         self.timed_out = False
         self._pid = 0
@@ -160,8 +172,8 @@ class Supervisor:
 
     def run(self) -> dict[str, Any]:
         deadline = self._started + self._order["timeout_seconds"]
-        while not (self._has_ended() or self._told_to_end or self.timed_out):
-            self._look(max(deadline - time.monotonic(), 0.0))
+        while not (self._has_ended() or self._told_to_end or self.timed_out or self._has_lapsed()):
+            self._look(min(max(deadline - time.monotonic(), 0.0), self._left_seconds()))
             self.timed_out = time.monotonic() >= deadline and not self._has_ended()
         forced = not self._has_ended()
         if not forced:
@@ -217,10 +229,30 @@ class Supervisor:
         for key, _ in self._selector.select(min(wait_seconds, 60.0)):
             if isinstance(key.data, Tail):
                 self._read(key.fileobj, key.data)
-            elif not _drain(key.fd) and key.data == "control":
-                self._told_to_end = True
-                self._selector.unregister(key.fileobj)
+            elif key.data == "control":
+                self._hear(key)
+            else:
+                _drain(key.fd)
         self._reap()
+
+    def _hear(self, key: selectors.SelectorKey) -> None:
+        """The controller is there, and may have renewed its lease; or its end of the pipe is closed."""
+        said = os.read(key.fd, 4096)
+        if not said:
+            self._told_to_end = True
+            self._selector.unregister(key.fileobj)
+        *lines, rest = (self._said + said).split(b"\n")
+        self._said = bytearray(rest)
+        for line in lines:
+            with contextlib.suppress(ValueError, KeyError):
+                self._until = float(json.loads(line)["until"])
+
+    def _left_seconds(self) -> float:
+        """Of the lease; for ever where there is none."""
+        return max(self._until - boottime(), 0.0) if self._until is not None else float("inf")
+
+    def _has_lapsed(self) -> bool:
+        return self._left_seconds() <= 0.0
 
     def _read(self, pipe: Any, tail: Tail) -> bool:
         """Whether there may be more."""
@@ -280,7 +312,8 @@ class Supervisor:
 
     def _end(self, *, everything: bool) -> bool:
         """End the group, and with *everything* all descendants. Whether they are gone."""
-        steps = ((signal.SIGTERM, self._order["grace_seconds"]), (signal.SIGKILL, KILL_SECONDS))
+        grace_seconds = min(self._order["grace_seconds"], self._left_seconds() + LAPSE_GRACE_SECONDS)
+        steps = ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, KILL_SECONDS))
         for number, patience_seconds in steps:
             until = time.monotonic() + patience_seconds
             first = True
@@ -350,7 +383,8 @@ def _supervise(order: dict[str, Any]) -> dict[str, Any]:
         return {"not_started": f"the lock file {path} cannot be made: {problem.strerror}"}
     if path and lock is None:
         return {"busy": True}
-    answer: dict[str, Any] = {"not_started": "the controller was gone"} if _control_has_ended() else _run(order, lock)
+    is_gone = _control_has_ended() or (order.get("until") is not None and order["until"] <= boottime())
+    answer: dict[str, Any] = {"not_started": "the controller was gone"} if is_gone else _run(order, lock)
     if path and answer.get("gone", True):
         path.unlink(missing_ok=True)
     return answer

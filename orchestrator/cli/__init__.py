@@ -24,6 +24,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     from orchestrator.cli.parser import make_parser
 
     arguments = make_parser(words[0] if words else None).parse_args(words)
+    if getattr(arguments, "cacert", None):
+        import os
+
+        from orchestrator.cli.settings import CACERT
+
+        os.environ[CACERT] = arguments.cacert  # for this command alone, wherever in it a controller is spoken to
     try:
         code: int = arguments.perform(arguments)
         sys.stdout.flush()

@@ -5,12 +5,17 @@ from argparse import Namespace
 from orchestrator.cli import ask, show
 from orchestrator.cli.client import Json
 from orchestrator.cli.output import show as show_value
+from orchestrator.cli.settings import means_cluster
 from orchestrator.cli.sources import open_client
 
 _ARGUMENTS = ("item", "stage", "flag", "pin", "target", "taken_as", "trigger", "with_schema", "not_applicable")
 
 
 def act(arguments: Namespace) -> int:
+    if means_cluster(arguments):
+        from orchestrator.cli import cluster
+
+        return cluster.act(arguments)
     client = open_client(arguments.server)
     reason = ask.reason(arguments, arguments.command)
     answer = client.command(arguments.run, to_command(arguments, reason))

@@ -8,11 +8,14 @@ an idempotency key, so that whoever sends one again gets the same answer.
 import http.client
 import json
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from orchestrator import errors
-from orchestrator.cli.settings import Address
+from orchestrator.cli.settings import CACERT, Address
+
+if TYPE_CHECKING:
+    import ssl
 
 TIMEOUT_SECONDS = 30.0
 Json = dict[str, Any]
@@ -43,7 +46,7 @@ class Client:
         self._timeout_seconds = timeout_seconds
         parts = urlsplit(address.url)
         self._prefix = parts.path.rstrip("/")
-        _connection(address.url, timeout_seconds)  # refuses what is no address
+        _connection(address, timeout_seconds)  # refuses what is no address
 
     # --- runs ---------------------------------------------------------------------------------------------------------
 
@@ -69,6 +72,14 @@ class Client:
     def history(self, run: str, after: int = 0) -> list[Json]:
         path = f"/api/v1/runs/{quote(run, safe='')}/events?after={after}"
         return _items(self.request("GET", path), "events")
+
+    def journal(self, run: str, after: int = 0) -> list[str]:
+        """Up to a thousand lines."""
+        path = f"/api/v1/runs/{quote(run, safe='')}/journal?after={after}"
+        status, received = self._send("GET", path)
+        if status != http.client.OK:
+            _answer(status, received, self.address.url)
+        return received.decode().splitlines()
 
     # --- flags --------------------------------------------------------------------------------------------------------
 
@@ -105,6 +116,25 @@ class Client:
         answer: Json = self.request("DELETE", "/feature-flags/disable-all", body)
         return answer
 
+    # --- tokens -------------------------------------------------------------------------------------------------------
+
+    def create_token(self, wanted: Json) -> Json:
+        """*wanted*: ``name``, ``role``, ``groups``, ``expires``, ``environment``. The answer has its ``secret``."""
+        made: Json = self.request("POST", "/api/v1/tokens", wanted)
+        return made
+
+    def tokens(self) -> list[Json]:
+        found: list[Json] = self.request("GET", "/api/v1/tokens")
+        return found
+
+    def revoke_token(self, which: str, reason: str) -> Json:
+        revoked: Json = self.request("DELETE", f"/api/v1/tokens/{quote(which, safe='')}", {"reason": reason})
+        return revoked
+
+    def audit(self, limit: int) -> list[Json]:
+        found: list[Json] = self.request("GET", f"/api/v1/audit?limit={limit}")
+        return found
+
     def is_ready(self) -> bool:
         try:
             self.request("GET", "/readyz")
@@ -116,6 +146,12 @@ class Client:
 
     def request(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
         """The parsed answer. Raises the error that the controller named."""
+        return _answer(*self._send(method, path, body, headers), self.address.url)
+
+    def _send(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, bytes]:
+        """The answer's status and content. Raises ``NoController`` if there is none."""
         sent = {"Accept": "application/json", **(headers or {})}
         if self.address.token:
             sent["Authorization"] = f"Bearer {self.address.token}"
@@ -124,17 +160,16 @@ class Client:
             content = json.dumps(body).encode()
             sent["Content-Type"] = "application/json"
         try:
-            status, received = self._exchange(method, self._prefix + path, content, sent)
+            return self._exchange(method, self._prefix + path, content, sent)
         except TimeoutError:
             raise NoController(
                 f"the controller at {self.address.url} did not answer within {self._timeout_seconds:g} s"
             ) from None
         except (OSError, http.client.HTTPException) as error:
             raise NoController(f"no controller answers at {self.address.url} ({_words(error)})") from None
-        return _answer(status, received, self.address.url)
 
     def _exchange(self, method: str, path: str, content: bytes | None, headers: dict[str, str]) -> tuple[int, bytes]:
-        connection = _connection(self.address.url, self._timeout_seconds)
+        connection = _connection(self.address, self._timeout_seconds)
         try:
             connection.request(method, path, content, {**headers, "Connection": "close"})
             response = connection.getresponse()
@@ -143,15 +178,32 @@ class Client:
             connection.close()
 
 
-def _connection(url: str, timeout_seconds: float) -> http.client.HTTPConnection:
-    parts = urlsplit(url)
+def _connection(address: Address, timeout_seconds: float) -> http.client.HTTPConnection:
+    url, parts = address.url, urlsplit(address.url)
     try:
         host, port = parts.hostname or "", parts.port
     except ValueError:
         raise errors.UsageError(f"{url!r} is no address of a controller; http://HOST:PORT is expected") from None
     if parts.scheme == "https":
-        return http.client.HTTPSConnection(host, port, timeout=timeout_seconds)
+        return http.client.HTTPSConnection(host, port, timeout=timeout_seconds, context=_trust(address))
     return http.client.HTTPConnection(host, port, timeout=timeout_seconds)
+
+
+def _trust(address: Address) -> "ssl.SSLContext":
+    """The system's authorities, or those of ``--cacert``. Of one's own controller on this machine it is the very
+    certificate that it shows, which need not be for the name that it is reached by here."""
+    import ssl
+
+    file = address.certificate or os.environ.get(CACERT) or None
+    try:
+        context = ssl.create_default_context(cafile=file)
+    except (OSError, ssl.SSLError) as error:
+        what = "has no certificate in PEM" if isinstance(error, ssl.SSLError) else f"can't be read: {_words(error)}"
+        raise errors.UsageError(f"the certificates in {file} are not to be had: the file {what}") from None
+    if address.certificate is not None:
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        context.check_hostname = False
+    return context
 
 
 def _query(**named: str | None) -> str:
@@ -192,6 +244,14 @@ def _error(status: int, body: Json, url: str) -> errors.RolloutError:
 
 
 def _words(error: Exception) -> str:
+    reason = getattr(error, "reason", None)  # of TLS
+    if reason == "CERTIFICATE_VERIFY_FAILED":
+        why = getattr(error, "verify_message", "")
+        return f"its certificate is not trusted: {why}; name its authority with --cacert FILE or {CACERT}"
+    if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
+        return "it does not speak TLS; try http://"
+    if isinstance(error, http.client.RemoteDisconnected):
+        return "it hangs up without an answer; if it speaks TLS, https:// is needed"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error) or type(error).__name__

@@ -172,6 +172,8 @@ def _parameter(given: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except ValueError:
         return name, value
+    except RecursionError:
+        raise UsageError(f"--parameter {name}: its value is nested too deeply") from None
 
 
 def _target(given: str) -> tuple[str, list[str]]:

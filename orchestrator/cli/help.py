@@ -6,7 +6,9 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         (
             ("start PLAN", "start a run, or attach to one that is under way, and watch it"),
             ("validate PLAN", "say everything that is wrong with a plan"),
+            ("rehearse PLAN", "walk it forward and back in a simulated world, with all that can go wrong"),
             ("backtest PLAN", "how often its gates would have failed on nothing, by your Prometheus"),
+            ("bundle PLAN", "print it with its files as objects for `kubectl apply`"),
             ("schema", "print the JSON Schema of plans, for editors"),
             ("serve", "run a controller for many runs"),
         ),
@@ -19,6 +21,8 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("watch RUN", "follow it to its end"),
             ("history RUN", "everything that happened, and who asked for it"),
             ("report RUN", "what was planned, what happened, on which evidence"),
+            ("export RUN", "its journal as it was written, for auditors"),
+            ("verify RUN|FILE", "whether a journal is what was written"),
         ),
     ),
     (
@@ -42,10 +46,16 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("flag disable-all, lift", "the kill switch, and back"),
         ),
     ),
+    (
+        "Who may speak to a controller",
+        (
+            ("token create, revoke", "tokens, each with a role"),
+            ("token list, log", "those there are; who made and revoked them, and who was refused"),
+        ),
+    ),
 )
 
 LATER = {
-    "bundle": "Packing a plan with its files",
     "runbook": "Writing the way back down as commands",
     "check": "Running the checks of a file once",
     "freeze": "Freezing all runs",
@@ -54,7 +64,8 @@ LATER = {
 
 EPILOG = """\
 RUN is a run's name, the beginning of one, or the name of a plan (its newest run).
-Commands speak to --server URL or ROLLOUT_SERVER (token in ROLLOUT_TOKEN), else to your own controller on this machine.
+Commands speak to --server URL or ROLLOUT_SERVER (token in ROLLOUT_TOKEN), else to your own controller on this machine;
+with --context NAME, to the API server of a cluster alone, whose StagedRollouts they read and command.
 Without one, `start` runs a controller itself, and what only looks reads the store (ROLLOUT_STORE).
 
 Exit codes: 0 promoted or done, 1 error, 2 invalid plan or usage, 3 rolled back, 4 stopped, 5 rollback failed.

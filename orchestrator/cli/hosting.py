@@ -18,24 +18,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, cast
 
+from orchestrator.cli.access import Access
 from orchestrator.cli.settings import DEFAULT_HOST, DEFAULT_PORT, Address, parse_listen, state_dir, store_url
-from orchestrator.errors import StoreError
+from orchestrator.errors import StoreError, UsageError
+from orchestrator.failpoints import Point, reach
+from orchestrator.token_port import OwnerToken
 
 if TYPE_CHECKING:
-    from orchestrator.api.tokens import TokenStore
-    from orchestrator.app import Controller
+    from orchestrator.api.credentials import Credentials
+    from orchestrator.api.tokens import Token
+    from orchestrator.app import Controller, Settings
 
-GRACE_SECONDS = 10.0
+GRACE_SECONDS = 8.0  # of the ten that a controller has to end in
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
 class Hosted:
-    """*tokens* are those of the token file; the owner's own is not among them."""
-
     controller: "Controller"
     address: Address
-    tokens: "TokenStore"
+    credentials: "Credentials"
+    settings: "Settings"
 
 
 def bind(listen: str | None) -> socket.socket:
@@ -52,50 +55,90 @@ def bind(listen: str | None) -> socket.socket:
 
 
 @contextlib.asynccontextmanager
-async def hosted(bound: socket.socket, token_file: Path | None = None) -> AsyncIterator[Hosted]:
+async def hosted(
+    bound: socket.socket,
+    access: Access | None = None,
+    *,
+    in_cluster: bool = False,
+    namespace: str | None = None,
+    advertise: str | None = None,
+) -> AsyncIterator[Hosted]:
     """Runs a controller while the body runs; it has taken up every unfinished run. Raises ``StoreError``.
 
-    At the end what is under way gets a moment to finish, and runs stay where they are.
+    At the end what is under way gets a moment to finish, and runs stay where they are. *in_cluster*: its plans come
+    from a *namespace* of a cluster. *advertise*: the URL at which other controllers of a shared store reach it.
     """
     from orchestrator.api.app import create_app
-    from orchestrator.api.server import is_loopback, serving, url_of
-    from orchestrator.api.tokens import Token, TokenStore, new_secret
+    from orchestrator.api.server import advertised, is_loopback, serving, url_of
+    from orchestrator.api.tokens import Token, new_secret
     from orchestrator.app import Settings, build
     from orchestrator.cli.snapshots import Keeper
-    from orchestrator.errors import UsageError
     from orchestrator.service import local_actor
 
     with contextlib.closing(bound):
-        tokens = TokenStore.read(token_file) if token_file else TokenStore()
-        if not is_loopback(bound) and not len(tokens):
-            raise UsageError("listening beyond loopback needs --token-file, or everybody could command this controller")
-        secret, owner = new_secret(), local_actor()
-        all_tokens = tokens.plus(Token.of(secret, owner.name, owner.role))
-        controller = await build(Settings(store_url(), state_dir()))
+        access = access or Access()
+        access.check()
+        secret, person = new_secret(), local_actor()
+        owner = Token.of(secret, person.name, person.role)
+        settings = Settings(
+            store_url(), state_dir(), in_cluster, namespace, advertise or advertised(bound, access.scheme)
+        )
+        controller = await build(settings)
         keeper = Keeper(controller.service)
+        credentials = access.credentials(controller.tokens, owner)
         try:
-            address = Address(url_of(bound), secret, os.getpid())
-            app = create_app(controller.service, all_tokens, is_loopback(bound))
-            async with serving(app, bound), keeper.keeping():
+            await _refuse_without_tokens(credentials, is_loopback(bound))
+            await _lend(controller, owner)
+            credentials.begin()
+            address = Address(url_of(bound, access.scheme), secret, os.getpid(), _pinned(access))
+            app = create_app(controller.service, credentials, is_loopback(bound))
+            tls = access.tls.context() if access.tls is not None else None
+            async with serving(app, bound, tls, access.proxies), keeper.keeping():
                 with _noted(address):
-                    yield Hosted(controller, address, tokens)
+                    yield Hosted(controller, address, credentials, settings)
         finally:
+            await credentials.close()
             await controller.service.close(GRACE_SECONDS)
             await keeper.look()  # what was noted while it closed
             await controller.close()
+            reach(Point.SHUTDOWN_CLOSED)
+
+
+def _pinned(access: Access) -> str | None:
+    return str(access.tls.certificate.absolute()) if access.tls is not None else None
+
+
+async def _refuse_without_tokens(credentials: "Credentials", listen_is_loopback: bool) -> None:
+    if listen_is_loopback or await credentials.has_any():
+        return
+    raise UsageError(
+        "listening beyond loopback needs tokens, or nobody could speak to this controller: give --token-file FILE "
+        "or --oidc-issuer URL, or serve on loopback first and make one with `rollout token create NAME --role admin`"
+    )
+
+
+async def _lend(controller: "Controller", owner: "Token") -> None:
+    """So that what this controller passes on for its owner is known to the one that answers it."""
+    sharing = controller.service.sharing
+    if sharing is not None:
+        await controller.tokens.lend(OwnerToken(sharing.me.name, owner.name, owner.role, owner.sha256))
 
 
 @contextlib.contextmanager
 def _noted(address: Address) -> Iterator[None]:
     """``controller.json``: written whole, readable by its owner alone, removed if it is still ours."""
+    reach(Point.HOST_LISTENING)
     path = state_dir() / "controller.json"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     made = path.with_name(f"controller.json.{os.getpid()}")
     text = {"pid": address.pid, "url": address.url, "token": address.token, "started": time.time()}
+    if address.certificate is not None:
+        text["certificate"] = address.certificate
     made.unlink(missing_ok=True)
     with os.fdopen(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         json.dump(text, file)
     made.replace(path)
+    reach(Point.HOST_NOTED)
     try:
         yield
     finally:
@@ -108,6 +151,13 @@ def _pid_in(path: Path) -> int | None:
         return int(json.loads(path.read_text())["pid"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def waking_loop() -> asyncio.AbstractEventLoop:
+    """For a controller that may share its store: see ``app``."""
+    from orchestrator.app import waking_loop as made
+
+    return made()
 
 
 # --- what a controller's process needs --------------------------------------------------------------------------------

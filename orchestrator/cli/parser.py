@@ -85,6 +85,16 @@ def _command(commands: Commands, name: str, perform: str, what: str, details: st
 
 def _with_server(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--server", metavar="URL", help="the controller (else ROLLOUT_SERVER, else your own)")
+    parser.add_argument(
+        "--cacert", metavar="FILE", help="whom to trust with its certificate (else ROLLOUT_CACERT, else the system)"
+    )
+
+
+def _with_cluster(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--context", metavar="NAME", help="a cluster of your kubeconfig in the controller's place: ask its API server"
+    )
+    parser.add_argument("--namespace", metavar="NAME", help="with --context: which one (else the context's)")
 
 
 def _with_output(parser: argparse.ArgumentParser) -> None:
@@ -119,6 +129,7 @@ def _add_beginning(commands: Commands) -> None:
     )  # fmt: skip
     _with_variables(start)
     _with_server(start)
+    _with_cluster(start)
     start.add_argument("--detach", action="store_true", help="leave the run to a controller in the background")
     start.add_argument("--supersede", metavar="RUN", help="take over the targets of this run, which ends")
     start.add_argument("--listen", metavar="HOST:PORT", help="where this controller serves flags and commands")
@@ -135,14 +146,30 @@ def _add_beginning(commands: Commands) -> None:
     _with_variables(validate)
     validate.add_argument("--offline", action="store_true", help="look at the document alone, ask nobody")
     _with_output(validate)
+    _add_rehearse(commands)
     _add_backtest(commands)
+    bundle = _command(
+        commands, "bundle", "bundling.bundle", "Print a plan with its files as objects for `kubectl apply`.",
+        """
+        The StagedRollout, and before it a ConfigMap with the files and variables that the plan names, if it names any.
+        `rollout start PLAN --context NAME` writes them to the cluster itself.
+        """,
+    )  # fmt: skip
+    _with_variables(bundle)
+    bundle.add_argument("--namespace", metavar="NAME", help="where the objects are to be")
+    bundle.add_argument("--created-by", metavar="USER", help="who applies them, as the cluster calls you")
+    bundle.add_argument(
+        "--group", dest="groups", action="append", default=[], metavar="GROUP",
+        help="a group that gives you rights which the plan needs (more than once if several)",
+    )  # fmt: skip
     _command(commands, "schema", "plans.schema", "Print the JSON Schema of plans, which editors complete plans with.")
 
     serve = _command(
         commands, "serve", "serve.serve", "Run a controller until it is told to end (Ctrl-C, SIGTERM).",
         """
         It takes up every run of the store that has not ended. On SIGTERM runs stay where they are, and the next
-        controller goes on. Beyond loopback it listens only if a token file is given.
+        controller goes on. Beyond loopback it listens only if somebody could have a token: one that was made before
+        (`rollout token create`), of a file, or of a provider.
         """,
     )  # fmt: skip
     serve.add_argument("--listen", metavar="HOST:PORT", help="where to serve (127.0.0.1:8040)")
@@ -152,7 +179,69 @@ def _add_beginning(commands: Commands) -> None:
         help="also serve flags to flagd's in-process providers (usual port: 8015)",
     )
     serve.add_argument("--token-file", metavar="FILE", help="JSON list of {name, role, groups, sha256, expires}")
+    _add_oidc(serve)
+    serve.add_argument(
+        "--trust-proxy", metavar="ADDRESS", action="append", default=[],
+        help="a proxy whose X-Forwarded-For and X-Forwarded-Proto are believed, or a network of them (may be repeated)",
+    )  # fmt: skip
+    serve.add_argument(
+        "--requests-per-second", metavar="N", type=float, help="of one token, on average (50); flags are not counted"
+    )
+    serve.add_argument("--tls-cert", metavar="FILE", help="speak TLS: the certificate with its chain, PEM")
+    serve.add_argument("--tls-key", metavar="FILE", help="and its key, PEM; both are read again when they change")
+    serve.add_argument(
+        "--advertise", metavar="URL",
+        help="where other controllers of a shared store reach this one (else by the address that it listens on)",
+    )  # fmt: skip
+    serve.add_argument(
+        "--in-cluster", action="store_true",
+        help="be driven by the StagedRollouts of a namespace (kubeconfig, or the service account of the pod)",
+    )  # fmt: skip
+    serve.add_argument("--namespace", metavar="NAME", help="which one (else the context's, or the pod's own)")
     serve.add_argument("--until-idle", action="store_true", help="end when no run is under way any more")
+
+
+def _add_oidc(serve: Parser) -> None:
+    group = serve.add_argument_group(
+        "sign-in by an OpenID Connect provider", "whose JSON Web Tokens are taken as tokens (docs/security.md)"
+    )
+    group.add_argument("--oidc-issuer", metavar="URL", help="the provider, exactly as it names itself")
+    group.add_argument(
+        "--oidc-audience", metavar="NAME", action="append", default=[],
+        help="which of its tokens are meant for this server (may be repeated)",
+    )  # fmt: skip
+    group.add_argument(
+        "--oidc-role", metavar="VALUE=ROLE", action="append", default=[],
+        help="the role of whoever has VALUE in the claim; * is everybody (may be repeated)",
+    )  # fmt: skip
+    group.add_argument("--oidc-role-claim", metavar="CLAIM", help="where VALUE is looked for (groups)")
+    group.add_argument("--oidc-name-claim", metavar="CLAIM", help="who it is, for the journal (sub)")
+    group.add_argument("--oidc-groups-claim", metavar="CLAIM", help="groups, for approvals (groups)")
+
+
+def _add_rehearse(commands: Commands) -> None:
+    rehearse = _command(
+        commands, "rehearse", "rehearse.rehearse",
+        "Walk a plan in a simulated world, forward and back, with everything that can go wrong on the way.",
+        """
+        No system is touched and none is asked: only the document and its files are read. The way forward is walked
+        once; then, from each of its steps, the way back, gates that fail, triggers, Prometheus, database and store
+        away, the controller killed before and after each change, changes that are refused, and what people may say.
+        Exit code 0 if every scenario ends as promised, 1 if one does not: something does not come back that nobody
+        declared, a run never ends, or it needs a person and nobody is told. The same seed gives the same output.
+        """,
+    )  # fmt: skip
+    _with_variables(rehearse)
+    rehearse.add_argument(
+        "--scenario", dest="scenarios", action="append", default=[], metavar="NAME",
+        help="only this one (may be repeated): back, gate, trigger, prometheus, ... (docs/rehearse.md)",
+    )  # fmt: skip
+    rehearse.add_argument("--environment", metavar="NAME", help="only what begins in this environment of the plan")
+    rehearse.add_argument("--seed", metavar="N", type=int, default=1, help="how long things take is drawn from it (1)")
+    rehearse.add_argument(
+        "--most", metavar="STEPS", type=int, default=1_500_000, help="virtual steps that are walked at most (1,500,000)"
+    )
+    rehearse.add_argument("-o", "--output", choices=(*OUTPUTS, "md"), default="table", help="how to print (table)")
 
 
 def _add_backtest(commands: Commands) -> None:
@@ -180,6 +269,7 @@ def _add_reading(commands: Commands) -> None:
     listed = _command(commands, "list", "reading.list_runs", "Show runs, newest first.")
     listed.add_argument("--active", action="store_true", help="only those that have not ended")
     _with_server(listed)
+    _with_cluster(listed)
     _with_output(listed)
     words = {
         "status": "Show where a run stands, and why nothing moves.",
@@ -191,8 +281,45 @@ def _add_reading(commands: Commands) -> None:
     for name, parser in made.items():
         parser.add_argument("run", metavar="RUN")
         _with_server(parser)
+        if name in ("status", "watch"):
+            _with_cluster(parser)
         if name in ("status", "history"):
             _with_output(parser)
+    exported = _command(
+        commands, "export", "auditing.export", "Print a run's journal as it was written, a line of JSON an entry."
+    )
+    exported.add_argument("run", metavar="RUN")
+    _with_server(exported)
+    verified = _command(
+        commands, "verify", "auditing.verify", "Say whether a run's journal is what was written.",
+        """
+        Every entry bears a hash over itself and the entry before it, so what was changed, left out or put elsewhere is
+        found and named. That the end was cut off, or that all was written anew, is found by what left the house before:
+        --head, or a report of the run.
+        """,
+    )  # fmt: skip
+    verified.add_argument(
+        "run", metavar="RUN|FILE", help="a run, or a file that `rollout export` wrote (- is standard input)"
+    )
+    verified.add_argument(
+        "--head",
+        metavar="SEQ:HASH",
+        action="append",
+        default=[],
+        help="an entry as it is known elsewhere (may be repeated)",
+    )
+    verified.add_argument(
+        "--report",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="a report of the run, of any format, or a message about it (may be repeated)",
+    )
+    verified.add_argument(
+        "--public-key", metavar="FILE", help="take only messages that were signed with the other half of this key (PEM)"
+    )
+    _with_server(verified)
+    _with_output(verified)
     made["history"].add_argument("--follow", action="store_true", help="go on until the run has ended")
     made["report"].add_argument("--format", choices=("md", "html", "json"), default="md", help="how to write it (md)")
 
@@ -202,6 +329,7 @@ def _acting(commands: Commands, name: str, what: str, *, required: bool = False,
     parser.add_argument("run", metavar="RUN")
     _with_reason(parser, required=required)
     _with_server(parser)
+    _with_cluster(parser)
     _with_output(parser)
     return parser
 
@@ -304,10 +432,47 @@ def _add_flag_values(change: Parser) -> None:
     )  # fmt: skip
 
 
+def _add_tokens(commands: Commands) -> None:
+    token = _command(commands, "token", "tokens.usage", "Say who may speak to the controller, and as what.")
+    actions = token.add_subparsers(dest="action", metavar="ACTION", parser_class=Parser, prog="rollout token")
+    create = _command(
+        actions, "create", "tokens.create", "Make a token, and print it as the last line: nobody can be told again.",
+        """
+        Its name goes into the journal with whatever is done by it. Roles include those before them: viewer reads,
+        operator starts and commands runs and sets flags, approver advances and lifts the kill switch, admin makes
+        tokens. Only an admin may.
+        """,
+    )  # fmt: skip
+    create.add_argument("name", metavar="NAME")
+    create.add_argument("--role", choices=("viewer", "operator", "approver", "admin"), required=True)
+    create.add_argument(
+        "--group", dest="groups", action="append", default=[], metavar="GROUP",
+        help="for approvals (may be repeated)",
+    )  # fmt: skip
+    create.add_argument(
+        "--expires", metavar="WHEN", default="90d",
+        help="a time from now (90d, which is usual), a date in UTC (2027-01-31), an ISO time with its zone, or never",
+    )  # fmt: skip
+    create.add_argument("--environment", metavar="NAME", help="whose flags an application reads with it")
+    listed = _command(actions, "list", "tokens.list_tokens", "Show the tokens that were made, newest first.")
+    revoke = _command(
+        actions, "revoke", "tokens.revoke", "Revoke a token: at once here, within two seconds on every controller."
+    )
+    revoke.add_argument("token", metavar="NAME|ID")
+    _with_reason(revoke, required=True)
+    log = _command(actions, "log", "tokens.log", "Show who made and revoked tokens, and who was refused what.")
+    log.add_argument("--limit", metavar="N", type=int, default=100, help="how many, newest first (100)")
+    for parser in (create, listed, revoke, log):
+        _with_server(parser)
+    for parser in (listed, revoke, log):
+        _with_output(parser)
+
+
 _GROUPS: tuple[tuple[Callable[[Commands], None], tuple[str, ...]], ...] = (
-    (_add_beginning, ("start", "validate", "backtest", "schema", "serve")),
-    (_add_reading, ("list", "status", "watch", "history", "report")),
+    (_add_beginning, ("start", "validate", "rehearse", "backtest", "bundle", "schema", "serve")),
+    (_add_reading, ("list", "status", "watch", "history", "report", "export", "verify")),
     (_add_acting, ("pause", "resume", "approve", "reject", "advance", "rollback", "stop", "resolve", "fire", "ack")),
     (_add_flags, ("flag",)),
+    (_add_tokens, ("token",)),
     (_add_later, tuple(LATER)),
 )

@@ -57,6 +57,8 @@ def read_text(path: Path) -> str:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise UsageError(f"the plan {path} can't be read: {(error.strerror or str(error)).lower()}") from None
+    except ValueError:  # a NUL in it
+        raise UsageError(f"the plan {str(path)!r} can't be read: no file has such a name") from None
     if len(content) > MAX_BYTES:
         raise UsageError(f"{path} is no plan: it has more than 1 MiB")
     try:
@@ -88,7 +90,7 @@ def validate(arguments: Namespace) -> int:
     plan, notes = linted(load(arguments.plan, arguments.settings), arguments.plan)
     found = _described(plan)
     if notes or not arguments.offline:
-        found["findings"] = notes if arguments.offline else [*_rehearsed(plan, arguments.plan), *notes]
+        found["findings"] = notes if arguments.offline else [*_surveyed(plan, arguments.plan), *notes]
     show(found, arguments.output, _as_text)
     bad = sum(one["level"] == "error" for one in found.get("findings", ()))
     if bad:
@@ -119,14 +121,14 @@ def _described(plan: "LoadedPlan") -> Json:
     }
 
 
-def _rehearsed(plan: "LoadedPlan", file: str) -> list[Json]:
+def _surveyed(plan: "LoadedPlan", file: str) -> list[Json]:
     import asyncio
     from dataclasses import asdict
 
-    from orchestrator.app import Settings, rehearse_plan
+    from orchestrator.app import Settings, survey_plan
 
     directory = str(Path(file).absolute().parent)
-    found = asyncio.run(rehearse_plan(Settings(store_url(), state_dir()), plan, directory))
+    found = asyncio.run(survey_plan(Settings(store_url(), state_dir()), plan, directory))
     return [{**asdict(one), "level": str(one.level)} for one in found]
 
 

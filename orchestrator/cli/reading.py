@@ -7,6 +7,7 @@ from argparse import Namespace
 
 from orchestrator.cli import show as text
 from orchestrator.cli.output import show
+from orchestrator.cli.settings import means_cluster
 from orchestrator.cli.sources import HOW_TO_START, Json, Source, StoreSource, entries, open_source
 from orchestrator.errors import RolloutError
 
@@ -20,16 +21,28 @@ def exit_code(status: Json) -> int:
 
 
 def list_runs(arguments: Namespace) -> int:
+    if means_cluster(arguments):
+        from orchestrator.cli import cluster
+
+        return cluster.list_runs(arguments)
     show(open_source(arguments.server).runs(True if arguments.active else None), arguments.output, text.runs)
     return 0
 
 
 def status(arguments: Namespace) -> int:
+    if means_cluster(arguments):
+        from orchestrator.cli import cluster
+
+        return cluster.status(arguments)
     show(open_source(arguments.server).status(arguments.run), arguments.output, text.status)
     return 0
 
 
 def watch(arguments: Namespace) -> int:
+    if means_cluster(arguments):
+        from orchestrator.cli import cluster
+
+        return cluster.watch(arguments)
     from orchestrator.cli.watching import watch_run
 
     source = open_source(arguments.server)

@@ -6,13 +6,14 @@ import resource
 from argparse import Namespace
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from orchestrator.cli.hosting import Hosted, bind, ending_signals, hosted, log_to_errors
+from orchestrator.cli.access import Access, access_of
+from orchestrator.cli.hosting import Hosted, bind, ending_signals, hosted, log_to_errors, waking_loop
 from orchestrator.cli.output import note
-from orchestrator.cli.settings import DEFAULT_LISTEN, parse_listen, store_url
-from orchestrator.errors import RolloutError
+from orchestrator.cli.settings import DEFAULT_LISTEN, checked_url, parse_listen, store_url
+from orchestrator.errors import RolloutError, UsageError
+from orchestrator.journal import shown
 
 FIRST_RUN_SECONDS = 30.0
 MOST_FILES = 65_536
@@ -23,9 +24,19 @@ def serve(arguments: Namespace) -> int:
     log_to_errors()
     _allow_many_files()
     listen = arguments.listen or (None if arguments.until_idle else DEFAULT_LISTEN)
-    token_file = Path(arguments.token_file) if arguments.token_file else None
-    wanted = Served(listen, token_file, arguments.flagd_listen)
-    return asyncio.run(_serve(wanted, until_idle=arguments.until_idle))
+    access = access_of(arguments)
+    if arguments.namespace is not None and not arguments.in_cluster:
+        raise UsageError("--namespace belongs to --in-cluster: without it, plans come over HTTP alone")
+    wanted = Served(
+        listen,
+        access,
+        arguments.flagd_listen,
+        arguments.in_cluster,
+        arguments.namespace,
+        checked_url(arguments.advertise) if arguments.advertise else None,
+    )
+    with asyncio.Runner(loop_factory=waking_loop) as runner:
+        return runner.run(_serve(wanted, until_idle=arguments.until_idle))
 
 
 def _allow_many_files() -> None:
@@ -38,23 +49,30 @@ def _allow_many_files() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What is listened on, and for whom."""
+    """What is listened on, and for whom; and which namespace of a cluster drives the controller, if one does."""
 
     listen: str | None
-    token_file: Path | None
+    access: Access
     flagd_listen: str | None
+    in_cluster: bool = False
+    namespace: str | None = None
+    advertise: str | None = None
 
 
 async def _serve(wanted: Served, *, until_idle: bool) -> int:
     told_to_end = asyncio.Event()
     with ending_signals(told_to_end):
         async with (
-            hosted(bind(wanted.listen), wanted.token_file) as here,
-            _serving_flagd(here, wanted.flagd_listen) as flagd,
+            _hosted(wanted) as here,
+            _serving_flagd(here, wanted) as flagd,
+            _driven_by_cluster(here, wanted) as namespace,
         ):
-            note(f"controller at {here.address.url}, store {store_url()}; Ctrl-C ends it, and runs stay resumable")
+            store = shown(store_url())
+            note(f"controller at {here.address.url}, store {store}; Ctrl-C ends it, and runs stay resumable")
             if flagd is not None:
                 note(f"flags for flagd's providers at port {flagd}")
+            if namespace is not None:
+                note(f"driven by the StagedRollouts of namespace {namespace}")
             waits: list[asyncio.Task[Any]] = [asyncio.create_task(told_to_end.wait())]
             if until_idle:
                 waits.append(asyncio.create_task(_idle(here)))
@@ -66,16 +84,40 @@ async def _serve(wanted: Served, *, until_idle: bool) -> int:
     return 0
 
 
+def _hosted(wanted: Served) -> contextlib.AbstractAsyncContextManager[Hosted]:
+    bound = bind(wanted.listen)
+    return hosted(
+        bound,
+        wanted.access,
+        in_cluster=wanted.in_cluster,
+        namespace=wanted.namespace,
+        advertise=wanted.advertise,
+    )
+
+
 @contextlib.asynccontextmanager
-async def _serving_flagd(here: Hosted, listen: str | None) -> AsyncIterator[int | None]:
+async def _serving_flagd(here: Hosted, wanted: Served) -> AsyncIterator[int | None]:
     """The port, if it is wanted."""
+    listen, tls = wanted.flagd_listen, wanted.access.tls
     if listen is None:
         yield None
         return
     from orchestrator.flagd_sync import serving_flagd
 
-    async with serving_flagd(here.controller.service, *parse_listen(listen), here.tokens) as port:
+    async with serving_flagd(here.controller.service, *parse_listen(listen), here.credentials, certificate=tls) as port:
         yield port
+
+
+@contextlib.asynccontextmanager
+async def _driven_by_cluster(here: Hosted, wanted: Served) -> AsyncIterator[str | None]:
+    """The namespace, if one is wanted."""
+    if not wanted.in_cluster:
+        yield None
+        return
+    from orchestrator.app import driven_by_cluster
+
+    async with driven_by_cluster(here.controller, here.settings) as namespace:
+        yield namespace
 
 
 def _farewell(runs: list[str]) -> str:

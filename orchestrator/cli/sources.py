@@ -28,6 +28,8 @@ class Source(Protocol):
 
     def history(self, run: str, after: int = 0) -> list[Json]: ...
 
+    def journal(self, run: str, after: int = 0) -> list[str]: ...
+
     def flags(self, environment: str | None, full_for_seconds: float | None = None) -> list[Json]: ...
 
     def flag_history(self, environment: str, key: str) -> list[Json]: ...
@@ -60,6 +62,12 @@ class StoreSource:
     def history(self, run: str, after: int = 0) -> list[Json]:
         async def look(reading: "Reading") -> list[Json]:
             return await reading.history(await reading.resolve_name(run), after)
+
+        return _read(look)
+
+    def journal(self, run: str, after: int = 0) -> list[str]:
+        async def look(reading: "Reading") -> list[str]:
+            return list(await reading.journal_lines(await reading.resolve_name(run), after))
 
         return _read(look)
 

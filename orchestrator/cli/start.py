@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from orchestrator.cli import ask, plans
 from orchestrator.cli.client import Client, Json
 from orchestrator.cli.output import note
-from orchestrator.cli.settings import Address, find_controller
+from orchestrator.cli.settings import Address, find_controller, means_cluster
 from orchestrator.cli.watching import Follower, Signals, farewell, watch_and_ask
 from orchestrator.errors import RolloutError, StoreHeld
 
@@ -21,6 +21,10 @@ LOCKED_SECONDS = 5.0
 
 
 def start(arguments: Namespace) -> int:
+    if means_cluster(arguments):
+        from orchestrator.cli import cluster
+
+        return cluster.start(arguments)
     plan, _ = plans.linted(plans.load(arguments.plan, arguments.settings), arguments.plan)
     plans.warn(plan)
     if arguments.supersede and ask.on_terminal() and not _may_supersede(arguments):
@@ -110,11 +114,12 @@ class _End:
 
 
 def _embedded(submission: Json, arguments: Namespace) -> int:
-    from orchestrator.cli.hosting import log_to_file
+    from orchestrator.cli.hosting import log_to_file, waking_loop
 
     log_to_file()
     signals = Signals()
-    end, others = asyncio.run(_host(submission, arguments, signals))
+    with asyncio.Runner(loop_factory=waking_loop) as runner:
+        end, others = runner.run(_host(submission, arguments, signals))
     if end.how == "detach" or others:
         return _leave_to_background(end, others)
     if end.error is not None:

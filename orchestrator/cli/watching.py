@@ -200,9 +200,10 @@ def footer(status: Json) -> str:
     return "  " + printable(" · ".join(words))
 
 
-def farewell(run: str, status: Json) -> int:
+def farewell(run: str, status: Json, *, report: bool = True) -> int:
     """The last words about a run that has ended, and the exit code that they mean."""
-    note(f"{run}: {str(status['outcome']).replace('_', ' ')}; `rollout report {run}` has the whole story")
+    more = f"; `rollout report {run}` has the whole story" if report else ""
+    note(f"{run}: {str(status['outcome']).replace('_', ' ')}{more}")
     return exit_code(status)
 
 

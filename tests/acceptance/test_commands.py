@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from tests.acceptance.worlds.host import PATIENCE_SECONDS, Host, Json, reasons
+from tests.acceptance.worlds.host import Host, Json, reasons
 from tests.support.process import Child, wait_until
 
 pytestmark = pytest.mark.acceptance
@@ -62,9 +62,7 @@ def in_second_stage(host: Host, more: str = "") -> tuple[Child, str]:
 def seconds_until(host: Host, run: str, what: str, condition: Any) -> float:
     """Until `rollout status` of another process shows it, measured from now and printed."""
     began = time.monotonic()
-    wait_until(
-        lambda: condition(host.json("status", run)), what=f"status to show {what}", deadline_seconds=PATIENCE_SECONDS
-    )
+    wait_until(lambda: condition(host.json("status", run)), what=f"status to show {what}")
     took = time.monotonic() - began
     print(f"{what}: seen after {took:.2f} s, the process of `rollout status` included")
     return took
@@ -83,7 +81,7 @@ def test_pause_resume_and_rollback_from_another_terminal_are_seen_in_status(host
     seconds_until(host, run, "the resume", lambda status: not status["holds"])
     host.ok("rollback", run, *REASON)
     seconds_until(host, run, "the rollback", lambda status: status["phase"] == "rolling_back")
-    assert child.wait(PATIENCE_SECONDS) == 3
+    assert child.wait() == 3
     status = host.json("status", run)
     assert (status["outcome"], status["percentages"]) == ("rolled_back", {"first": 0.0, "second": 0.0})
 
@@ -97,14 +95,14 @@ def test_advance_takes_the_next_step_without_waiting_for_the_bake_and_ends_the_w
     host.ok("advance", run, *REASON)
     host.wait_for(run, phase="watching")
     host.ok("advance", run, *REASON)
-    assert child.wait(PATIENCE_SECONDS) == 0
+    assert child.wait() == 0
     assert host.json("status", run)["outcome"] == "promoted"
 
 
 def test_stop_ends_the_run_and_leaves_the_world_as_it_is(host: Host) -> None:
     child, run = in_second_stage(host)
     host.ok("stop", run, *REASON)
-    assert child.wait(PATIENCE_SECONDS) == 4
+    assert child.wait() == 4
     assert host.json("status", run)["outcome"] == "stopped"
     assert host.json("flag", "get", "first")["percentage"] == 100
     assert host.json("flag", "get", "second")["percentage"] == 30
@@ -144,7 +142,7 @@ def test_approve_reject_and_resolve_answer_what_waits(host: Host) -> None:
     host.ok("reject", run, *REASON)
     assert "manual" in reasons(host.wait_for(run, hold="manual"))
     host.ok("approve", run, "--item", item["item"], "--reason", "I looked")
-    assert child.wait(PATIENCE_SECONDS) == 3  # the command fails for good, and the stage's on_fail is rollback
+    assert child.wait() == 3  # the command fails for good, and the stage's on_fail is rollback
     answers = [entry for entry in host.json("history", run) if entry["type"] == "WaitingAnswered"]
     assert [(entry["data"]["answer"], entry["reason"]) for entry in answers] == [
         ("reject", "because of the test"),
@@ -167,9 +165,9 @@ def test_a_command_that_makes_no_sense_is_refused_with_the_reason_and_what_would
     host.ok("pause", run)
     assert "is paused already" in host.refused("pause", run)
     host.ok("stop", run, *REASON)
-    assert child.wait(PATIENCE_SECONDS) == 4  # its controller ends with the run; another one answers for it then
+    assert child.wait() == 4  # its controller ends with the run; another one answers for it then
     with host.rollout.start("serve", "--listen", "127.0.0.1:0"):
-        wait_until(host.controller, what="a controller", deadline_seconds=PATIENCE_SECONDS)
+        wait_until(host.controller, what="a controller")
         host.wait_for(run, phase="ended")
         said = host.refused("advance", run, *REASON)
         assert "ended (stopped), and advance makes no sense there; what works: " in said
@@ -244,7 +242,7 @@ def test_starting_the_same_plan_again_attaches_to_its_run(host: Host) -> None:
     assert host.name_from(again) == run
     assert "is under way already" in again.errors
     host.ok("stop", run, *REASON)
-    assert (child.wait(PATIENCE_SECONDS), again.wait(PATIENCE_SECONDS)) == (4, 4)
+    assert (child.wait(), again.wait()) == (4, 4)
     assert len(host.json("list")) == 1
 
 
@@ -254,9 +252,9 @@ def test_whoever_watches_learns_of_an_end_with_which_the_controller_ended_too(ho
     assert host.name_from(watching) == run
     watching.freeze()  # so that it can't see the end in time
     host.ok("stop", run, *REASON)
-    assert child.wait(PATIENCE_SECONDS) == 4
+    assert child.wait() == 4
     watching.thaw()
-    assert watching.wait(PATIENCE_SECONDS) == 4, watching.errors
+    assert watching.wait() == 4, watching.errors
     assert "stopped" in watching.output
 
 
@@ -278,20 +276,20 @@ def test_a_corrected_plan_supersedes_the_run_and_rolls_back_to_what_was_before_b
     child, run = in_second_stage(host)
     second = host.start(other_plan(host), "--supersede", run)
     other = host.name_from(second)
-    assert child.wait(PATIENCE_SECONDS) == 4
+    assert child.wait() == 4
     host.wait_for(other, stage="two", leg="baking")
     assert host.json("flag", "get", "second")["percentage"] == 80
     host.ok("rollback", other, *REASON)
-    assert second.wait(PATIENCE_SECONDS) == 3
+    assert second.wait() == 3
     assert {flag["key"]: flag["percentage"] for flag in host.json("flag", "list")} == {"first": 0, "second": 0}
 
 
 def test_a_rollback_of_a_promoted_run_is_a_reverse_run_that_takes_everything_back(host: Host) -> None:
     child, run = host.started(host.write("quick.yaml", QUICK))
-    assert child.wait(PATIENCE_SECONDS) == 0
+    assert child.wait() == 0
     assert host.json("flag", "get", "fast")["percentage"] == 100
     with host.rollout.start("serve", "--listen", "127.0.0.1:0"):
-        wait_until(host.controller, what="a controller", deadline_seconds=PATIENCE_SECONDS)
+        wait_until(host.controller, what="a controller")
         answer: Json = host.json("rollback", run, *REASON)
         reverse = answer["run_started"]
         assert reverse != run

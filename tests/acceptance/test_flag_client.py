@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from flags.client import FlagClient, Timing
-from tests.acceptance.worlds.host import PATIENCE_SECONDS, Host
-from tests.support.process import ROOT, Child, wait_until
+from tests.acceptance.worlds.host import Host
+from tests.support.process import DEADLINE_SECONDS, ROOT, Child, wait_until
 
 pytestmark = pytest.mark.acceptance
 REASON = ("--reason", "because of the test")
@@ -28,14 +28,14 @@ def address(free_port: int) -> str:
 @pytest.fixture
 def server(host: Host, address: str) -> Child:
     child = host.rollout.start("serve", "--listen", address)
-    wait_until(host.controller, what="a controller", deadline_seconds=PATIENCE_SECONDS)
+    wait_until(host.controller, what="a controller")
     return child
 
 
 @pytest.fixture
 def client(host: Host, server: Child, address: str) -> Iterator[FlagClient]:
     with FlagClient(f"http://{address}", cache=host.folder / "flags.json", timing=TIMING) as made:
-        assert made.wait_until_ready(PATIENCE_SECONDS), made.status()
+        assert made.wait_until_ready(DEADLINE_SECONDS), made.status()
         yield made
 
 
@@ -47,20 +47,18 @@ def until_on(client: FlagClient, on: bool) -> None:
     wait_until(
         lambda: client.is_on("new", SOMEBODY) is on,
         what=f"new to be {on}: {client.status()}",
-        deadline_seconds=PATIENCE_SECONDS,
     )
 
 
 def start_again(host: Host, server: Child) -> None:
     server.start()
-    wait_until(host.controller, what="a controller", deadline_seconds=PATIENCE_SECONDS)
+    wait_until(host.controller, what="a controller")
 
 
 def until_connected(client: FlagClient, connected: bool = True) -> None:
     wait_until(
         lambda: client.status().connected is connected,
         what=f"connected to be {connected}",
-        deadline_seconds=PATIENCE_SECONDS,
     )
 
 
@@ -122,7 +120,6 @@ def test_a_store_of_which_nobody_knows_that_it_was_set_back_sets_no_client_back_
     wait_until(
         lambda: "older than" in str(client.status().last_error),
         what="an older version",
-        deadline_seconds=PATIENCE_SECONDS,
     )
     assert client.status().version == newest
     assert client.is_on("new", SOMEBODY)
@@ -178,8 +175,8 @@ client.close()
 def test_every_process_of_a_forking_server_gets_every_change(host: Host, server: Child, address: str) -> None:
     with Child([sys.executable, "-c", SERVER_OF_FORKS, f"http://{address}"], host.folder) as forking:
         put(host, 100)
-        wait_until(lambda: forking.output.count("on\n") == 3, what="all three", deadline_seconds=PATIENCE_SECONDS)
+        wait_until(lambda: forking.output.count("on\n") == 3, what="all three")
         put(host, 0)
-        wait_until(lambda: forking.output.count("off\n") == 3, what="all three", deadline_seconds=PATIENCE_SECONDS)
-        assert forking.wait(PATIENCE_SECONDS) == 0
+        wait_until(lambda: forking.output.count("off\n") == 3, what="all three")
+        assert forking.wait() == 0
         assert forking.errors == ""

@@ -8,7 +8,7 @@ from openfeature.contrib.provider.flagd import FlagdProvider
 from openfeature.contrib.provider.flagd.config import ResolverType
 from openfeature.evaluation_context import EvaluationContext
 
-from tests.acceptance.worlds.host import PATIENCE_SECONDS, Host
+from tests.acceptance.worlds.host import Host
 from tests.support.process import wait_until
 
 pytestmark = pytest.mark.acceptance
@@ -20,7 +20,7 @@ SOMEBODY = EvaluationContext("somebody")
 def flagd_port(host: Host, free_port: int) -> Iterator[int]:
     """Of a controller without runs."""
     with host.rollout.start("serve", "--listen", "127.0.0.1:0", "--flagd-listen", f"127.0.0.1:{free_port}"):
-        wait_until(host.controller, what="a controller", deadline_seconds=PATIENCE_SECONDS)
+        wait_until(host.controller, what="a controller")
         yield free_port
 
 

@@ -9,7 +9,7 @@ from openfeature.contrib.provider.ofrep import OFREPProvider
 from openfeature.evaluation_context import EvaluationContext
 from openfeature.flag_evaluation import Reason
 
-from tests.acceptance.worlds.host import PATIENCE_SECONDS, Host, Json, reasons
+from tests.acceptance.worlds.host import Host, Json, reasons
 from tests.support.process import wait_until
 
 pytestmark = pytest.mark.acceptance
@@ -41,7 +41,7 @@ def run(host: Host) -> str:
 def serving(host: Host) -> Iterator[None]:
     """A controller without runs."""
     with host.rollout.start("serve", "--listen", "127.0.0.1:0"):
-        wait_until(host.controller, what="a controller", deadline_seconds=PATIENCE_SECONDS)
+        wait_until(host.controller, what="a controller")
         yield
 
 

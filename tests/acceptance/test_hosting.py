@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.acceptance.worlds.host import PATIENCE_SECONDS, Host, host_in, is_running, reasons
+from tests.acceptance.worlds.host import Host, host_in, is_running, reasons
 from tests.acceptance.worlds.journals import assert_sound
 from tests.support.process import Child, command, wait_until
 
@@ -39,7 +39,7 @@ def plan(host: Host, name: str = "patient", bake: str = "10m") -> Path:
 @contextlib.contextmanager
 def serving(host: Host, *arguments: str) -> Iterator[Child]:
     with host.rollout.start("serve", *(arguments or ("--listen", "127.0.0.1:0"))) as child:
-        wait_until(host.controller, what="a controller", deadline_seconds=PATIENCE_SECONDS)
+        wait_until(host.controller, what="a controller")
         yield child
 
 
@@ -54,7 +54,7 @@ def test_detach_prints_the_name_last_and_a_background_controller_ends_with_the_r
     assert found is not None
     assert oct((host.state_dir / "controller.json").stat().st_mode & 0o777) == "0o600"
     host.wait_for_end(run, "promoted")
-    wait_until(lambda: not is_running(found["pid"]), what="the controller's end", deadline_seconds=PATIENCE_SECONDS)
+    wait_until(lambda: not is_running(found["pid"]), what="the controller's end")
     assert not (host.state_dir / "controller.json").exists()
     assert host.json("status", run)["outcome"] == "promoted"
 
@@ -63,13 +63,13 @@ def test_a_second_start_hands_its_plan_to_the_running_controller(host: Host) -> 
     first = host.detached(plan(host, "one"))
     second = host.detached(plan(host, "two"))
     third, name = host.started(plan(host, "three", bake="300ms"))
-    assert third.wait(PATIENCE_SECONDS) == 0
+    assert third.wait() == 0
     assert {one["run"] for one in host.json("list")} == {first, second, name}
     assert {one["run"] for one in host.json("list", "--active")} == {first, second}
     pid = (host.controller() or {})["pid"]
     for run in (first, second):
         host.ok("stop", run, *REASON)
-    wait_until(lambda: not is_running(pid), what="the one controller's end", deadline_seconds=PATIENCE_SECONDS)
+    wait_until(lambda: not is_running(pid), what="the one controller's end")
 
 
 def test_detach_attaches_to_a_run_that_is_under_way(host: Host) -> None:
@@ -87,7 +87,7 @@ def test_told_to_end_without_a_terminal_it_leaves_the_run_resumable_and_says_how
     file = plan(host)
     child, run = host.started(file)
     host.wait_for(run, leg="baking")
-    assert child.stop(number, PATIENCE_SECONDS) == 128 + number
+    assert child.stop(number) == 128 + number
     assert child.errors.rstrip().splitlines()[-1] == (
         f"{run} stays where it is and nobody watches it now; go on with it: rollout start {file}"
     )
@@ -96,7 +96,7 @@ def test_told_to_end_without_a_terminal_it_leaves_the_run_resumable_and_says_how
     assert name == run
     host.wait_for(run, leg="baking", holds=[])
     host.ok("stop", run, *REASON)
-    assert again.wait(PATIENCE_SECONDS) == 4
+    assert again.wait() == 4
     assert_sound(host, run)
 
 
@@ -114,6 +114,9 @@ def test_without_a_controller_reading_commands_show_that_nobody_watches(host: Ho
     assert host.json("history", run)[0]["type"] == "RunStarted"
     assert host.json("list")[0]["run"] == run
     assert "patient" in host.ok("report", run).output
+    exported = host.write("journal.jsonl", host.ok("export", run).output)
+    report = host.write("report.md", host.ok("report", run).output)
+    assert "fit the head" in host.ok("verify", exported, "--report", report).output
     assert "stands still" in host.refused("watch", run)
     assert "no controller runs" in host.refused("pause", run)
 
@@ -135,7 +138,7 @@ def watched(host: Host) -> Iterator[tuple[Child, str]]:
 def test_ctrl_c_and_detach_leaves_the_run_to_a_background_controller(host: Host, watched: tuple[Child, str]) -> None:
     child, run = watched
     child.type("d\n")
-    assert child.wait(PATIENCE_SECONDS) == 0
+    assert child.wait() == 0
     assert "a controller in the background" in child.output
     assert host.wait_for(run, leg="baking", holds=[])["percentages"] == {"patient": 50.0}
     host.ok("stop", run, *REASON)
@@ -153,7 +156,7 @@ def test_ctrl_c_and_pause_holds_the_run_in_place(host: Host, watched: tuple[Chil
 def test_ctrl_c_and_roll_back_brings_everything_back(host: Host, watched: tuple[Child, str]) -> None:
     child, run = watched
     child.type("r\n")
-    assert child.wait(PATIENCE_SECONDS) == 3
+    assert child.wait() == 3
     assert host.json("flag", "get", "patient")["percentage"] == 0
     assert host.json("status", run)["outcome"] == "rolled_back"
 
@@ -181,7 +184,7 @@ def test_serve_takes_up_what_is_unfinished_and_leaves_it_resumable_when_it_is_to
         assert httpx.get(f"{url}/readyz", trust_env=False).is_success
         assert httpx.get(f"{url}/openapi.json", trust_env=False).json()["openapi"].startswith("3.")
         assert httpx.post(f"{url}/api/v1/runs/{run}/commands", json={}, trust_env=False).status_code == 401
-        assert server.stop(signal.SIGTERM, PATIENCE_SECONDS) == 0
+        assert server.stop(signal.SIGTERM) == 0
         assert f"nobody watches {run}" in server.errors.rstrip().splitlines()[-1]
     assert not (host.state_dir / "controller.json").exists()
     assert reasons(host.json("status", run)) == {"no_controller"}
@@ -222,7 +225,7 @@ def test_a_port_that_is_taken_is_said_and_nothing_is_started(host: Host) -> None
 def finished(host: Host) -> str:
     """A run in the store that is promoted."""
     child, run = host.started(plan(host, bake="100ms"))
-    assert child.wait(PATIENCE_SECONDS) == 0, child.output + child.errors
+    assert child.wait() == 0, child.output + child.errors
     with contextlib.closing(sqlite3.connect(host.store)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return run
@@ -273,7 +276,7 @@ def start_with_room_for(host: Host, most_bytes: int, file: Path) -> Child:
 
 def test_on_a_full_disk_nothing_is_started_and_what_was_there_stays(host: Host, finished: str) -> None:
     child = start_with_room_for(host, 4096, plan(host, "other"))
-    assert child.wait(PATIENCE_SECONDS) == 1, child.output + child.errors
+    assert child.wait() == 1, child.output + child.errors
     said = child.errors.rstrip().splitlines()[-1]
     assert str(host.store) in said
     assert "room" in said
@@ -281,7 +284,7 @@ def test_on_a_full_disk_nothing_is_started_and_what_was_there_stays(host: Host, 
     assert [one["run"] for one in host.json("list")] == [finished]
     assert_sound(host, finished)
     after, _ = host.started(plan(host, "afterwards", bake="100ms"))
-    assert after.wait(PATIENCE_SECONDS) == 0, after.output + after.errors
+    assert after.wait() == 0, after.output + after.errors
 
 
 def test_when_the_disk_runs_full_the_run_stands_still_says_so_and_goes_on_when_there_is_room(
@@ -293,7 +296,7 @@ def test_when_the_disk_runs_full_the_run_stands_still_says_so_and_goes_on_when_t
     run = host.name_from(child)
     assert "nothing can be written" in host.ok("status", run).output
     resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    assert child.wait(PATIENCE_SECONDS) == 0, child.output + child.errors
+    assert child.wait() == 0, child.output + child.errors
     assert "its journal can be written again" in child.errors
     assert_sound(host, run)
     assert host.json("flag", "get", "other")["percentage"] == 100

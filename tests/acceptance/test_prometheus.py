@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.worlds.host import PATIENCE_SECONDS, Host, Json, reasons
+from tests.acceptance.worlds.host import Host, Json, reasons
 from tests.support.metrics_app import MetricsApp
 from tests.support.process import wait_until
 from tests.support.prometheus import Prometheus
@@ -46,7 +46,7 @@ def criterion(status: Json) -> Json:
 
 def test_a_gate_that_passes_leads_to_the_end(host: Host, prometheus: Prometheus) -> None:
     child, run = host.started(plan(host, prometheus))
-    assert child.wait(PATIENCE_SECONDS) == 0, child.output
+    assert child.wait() == 0, child.output
     assert host.json("flag", "get", "gated")["percentage"] == 100
     assert host.json("status", run)["outcome"] == "promoted"
 
@@ -57,7 +57,7 @@ def test_a_gate_that_fails_takes_the_run_back_and_says_on_which_value(
     child, run = host.started(plan(host, prometheus, bake="10m", for_="1s"))
     host.wait_for(run, leg="baking")
     metrics_app.set("error_rate", 0.75)
-    assert child.wait(PATIENCE_SECONDS) == 3, child.output
+    assert child.wait() == 3, child.output
     flag = host.json("flag", "get", "gated")
     assert (flag["state"], flag["percentage"]) == ("disabled", 0)
     (failed,) = [entry for entry in host.json("history", run) if entry["type"] == "GateFailed"]
@@ -74,7 +74,7 @@ def test_a_value_between_pass_and_fail_holds_and_moves_nothing(
     status = host.wait_for(run, hold="inconclusive")
     assert criterion(status)["verdict"] == "inconclusive"
     metrics_app.set("error_rate", 0.0)
-    assert child.wait(PATIENCE_SECONDS) == 0
+    assert child.wait() == 0
     raised = [entry for entry in host.json("history", run) if entry["type"] == "EffectFinished"]
     assert len(raised) == 2
 
@@ -89,7 +89,7 @@ def test_nan_never_passes_and_infinity_is_beyond_every_bound(
     assert "NaN" in criterion(status)["sentence"]
     assert host.json("flag", "get", "gated")["percentage"] == 20
     metrics_app.set("error_rate", float("inf"))
-    assert child.wait(PATIENCE_SECONDS) == 3, child.output
+    assert child.wait() == 3, child.output
 
 
 def test_a_gate_that_fails_already_holds_its_stage_before_anything_is_changed(
@@ -130,7 +130,7 @@ def test_while_prometheus_is_away_in_mid_gate_the_run_holds_says_so_and_goes_on_
     returned = time.monotonic()
     host.wait_for(run, holds=[])
     print(f"away for {OUTAGE_SECONDS:g} s; goes on {time.monotonic() - returned:.1f} s after its return")
-    assert child.wait(PATIENCE_SECONDS) == 0, child.output
+    assert child.wait() == 0, child.output
 
 
 def test_a_hung_prometheus_delays_no_run_that_asks_another(
@@ -140,7 +140,7 @@ def test_a_hung_prometheus_delays_no_run_that_asks_another(
         Prometheus(prometheus_binary, tmp_path, [metrics_app.address]) as other,
         host.rollout.start("serve", "--listen", "127.0.0.1:0"),
     ):
-        wait_until(host.controller, what="a controller", deadline_seconds=PATIENCE_SECONDS)
+        wait_until(host.controller, what="a controller")
         other.wait_for("error_rate")
         hung = host.detached(plan(host, prometheus, name="hung", bake="2s"))
         host.wait_for(hung, leg="baking")

@@ -320,7 +320,7 @@ def test_a_series_that_cannot_be_fetched_is_said_to_be_unavailable(
 
 def test_ours_knows_nothing_before_warm_up_look_and_scrape_are_over() -> None:
     terrible = draw(Law(canary=families.since(20.0)), rng(), 20)
-    assert ours.failed_at(ours.paths_of(terrible)).min() >= 60 + 60 + 15
+    assert ours.failed_at(ours.paths_of(terrible)).min() >= 60 + 45 + 15
     quick = ours.failed_at(ours.paths_of(terrible, ours.Setup(warmup_seconds=0.0)))
     assert 60 + 15 <= quick.min() <= quick.max() <= 3 * 60
 
@@ -418,7 +418,13 @@ def test_all_traces_at_once_have_the_evidence_of_a_gate_that_looks_at_one(family
     traffic = draw(law, rng(), 2)
     fault = missing.Fault.none(traffic.arms())
     for setup, gates in (
-        (ours.Setup(), [live.by_selectors(fault, trace, ours.ALPHA, 60.0) for trace in range(2)]),
+        (
+            ours.Setup(),
+            [
+                live.by_selectors(fault, trace, ours.ALPHA, 60.0, live.past_of_series(traffic, trace))
+                for trace in range(2)
+            ],
+        ),
         (ours.Setup(by_flag=True), [live.by_flag(traffic, trace, ours.ALPHA, 60.0) for trace in range(2)]),
     ):
         paths = ours.paths_of(traffic, setup)

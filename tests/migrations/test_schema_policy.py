@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.worlds.host import PATIENCE_SECONDS, Host, host_in
+from tests.acceptance.worlds.host import Host, host_in
 from tests.orchestrator.core.drive import plan_of
 from tests.support.process import wait_until
 
@@ -73,7 +73,7 @@ def test_an_automatic_rollback_stops_at_a_point_of_no_return_and_says_so(host: H
     assert tables(host) == {"first"}
     assert status["phase"] == "rolling_back"
     host.ok("resolve", run, "no_return", *REASON)
-    assert child.wait(PATIENCE_SECONDS) == 3
+    assert child.wait() == 3
     exceptions = host.json("status", run)["exceptions"]
     assert any("lies behind a point of no return" in one for one in exceptions)
     assert log(host) == ["a", "b", "b-back"]
@@ -90,7 +90,7 @@ def test_what_a_down_file_drops_is_told_before_a_start_and_asked_about(host: Hos
     status = host.wait_for(run, phase="rolling_back", hold="manual")
     assert [hold["detail"] for hold in status["holds"]] == ["Take it back? (a yes drops the table first)"]
     host.ok("approve", run, *REASON)
-    assert child.wait(PATIENCE_SECONDS) == 3
+    assert child.wait() == 3
     assert "first" not in tables(host)
 
 
@@ -100,7 +100,7 @@ def test_with_schema_takes_back_what_can_go_and_never_what_the_plan_keeps(host: 
     child, run = host.started(plan(host, schema("one", 1), kept, SIGN_OFF))
     host.wait_for(run, hold="manual")
     host.ok("rollback", run, "--with-schema", *REASON)
-    assert child.wait(PATIENCE_SECONDS) == 3
+    assert child.wait() == 3
     assert tables(host) == {"second"}
     assert host.json("status", run)["exceptions"] == ["2.sql in production stays: it has people's data"]
 
@@ -121,7 +121,7 @@ def test_a_backup_is_made_before_the_schema_changes_and_restored_after_a_rollbac
     status = host.wait_for(run, phase="rolling_back", hold="manual")
     assert [hold["detail"] for hold in status["holds"]] == ["Restore the backup of one?"]
     host.ok("approve", run, *REASON)
-    assert child.wait(PATIENCE_SECONDS) == 3
+    assert child.wait() == 3
     assert log(host) == ["backed-up", "before", "restored"]
 
 
@@ -130,7 +130,7 @@ def test_a_schema_is_not_touched_without_its_backup(host: Host, broken: str) -> 
     verify = [{"name": "readable", "command": ["/bin/false" if broken == "verify" else "/bin/true"]}]
     backup = {"command": ["/bin/false" if broken == "command" else "/bin/true"], "verify": verify}
     child, run = host.started(plan(host, schema("one", 1, backup=backup)))
-    assert child.wait(PATIENCE_SECONDS) == 3
+    assert child.wait() == 3
     assert tables(host) == set()
     assert host.json("status", run)["outcome"] == "rolled_back"
 
@@ -148,10 +148,10 @@ def test_a_migrator_of_a_teams_own_runs_once_and_stays_at_a_rollback(host: Host)
     child, run = host.started(file)
     host.wait_for(run, hold="manual")
     host.ok("rollback", run, *REASON)
-    assert child.wait(PATIENCE_SECONDS) == 3
+    assert child.wait() == 3
     assert any("it knows no way back" in one for one in host.json("status", run)["exceptions"])
     again, second = host.started(file)
     host.wait_for(second, hold="manual")
     host.ok("approve", second, *REASON)
-    assert again.wait(PATIENCE_SECONDS) == 0
+    assert again.wait() == 0
     assert log(host) == ["m1"]

@@ -10,13 +10,17 @@ from orchestrator.core.effect import Effect, EffectState, Notice, Outcome
 from orchestrator.core.events import PlanDocument
 from orchestrator.flag_board import FlagBoard
 from orchestrator.journal.kill_switch import MemoryKillSwitch
-from orchestrator.journal.memory import MemoryStore
-from orchestrator.ports import CheckAnswer, Scene, Seen, World
+from orchestrator.journal.memory import MemoryReplica, MemoryStore
+from orchestrator.metrics import Meter
+from orchestrator.metrics.metered import MeteredJournal, metered
+from orchestrator.ports import CheckAnswer, Clock, Member, Peers, Scene, Seen, World
 from orchestrator.service import Service, Submission
+from orchestrator.sharing import Sharing
 from stages.checks import Check, Source, Standing
 from stages.criteria.base import NOTHING_WANTED, Measurement, MeasurementState, SeriesValue, Wanted
 from stages.notify import Channel
 from tests.orchestrator.core.drive import plan_of
+from tests.support.process import DEADLINE_SECONDS
 
 ANN = Actor("ann", "admin")
 OPEN = {"name": "open", "kind": "monitoring", "flag": "beta", "percentages": [50], "bake": "0s", "settle": "0s"}
@@ -28,10 +32,14 @@ class Outside:
 
     def __init__(self) -> None:
         self.done: list[str] = []
+        self.taken_away: list[str] = []
 
     async def perform(self, effect: Effect, scene: Scene, resumed: bool) -> Outcome:
         self.done.append(effect.label)
         return Outcome(state=EffectState.DONE, observed={"ran": effect.id})
+
+    async def end(self, effect: Effect, scene: Scene) -> None:
+        self.taken_away.append(effect.label)
 
     async def observe(self, observation: Any, scene: Scene) -> Seen:
         return Seen({"text": "old"})
@@ -49,26 +57,41 @@ class Outside:
 class House:
     """A store and what lives on it; ``move_in`` is a new life of the controller."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
+        self.clock = clock or SystemClock()
         self.store = MemoryStore()
         self.kill_switch = MemoryKillSwitch()
         self.outside = Outside()
         self.services: list[Service] = []
 
     async def move_in(self) -> Service:
-        board = FlagBoard(self.store, self.kill_switch)
-        flags, outside = FlagPerformer(board, SystemClock()), self.outside
+        return await self._opened(self.store, self.kill_switch)
+
+    async def join(self, name: str, door: type[MemoryReplica] = MemoryReplica, peers: Peers | None = None) -> Service:
+        """One of several controllers, with a kill switch of its own."""
+        store = door(self.store, Member(name, f"http://{name}:8040"), self.clock.monotonic)
+        sharing = Sharing(store, store, self.clock, self.clock.monotonic, peers)
+        return await self._opened(store, MemoryKillSwitch(), sharing)
+
+    async def _opened(
+        self, store: MemoryStore, kill_switch: MemoryKillSwitch, sharing: Sharing | None = None
+    ) -> Service:
+        board = FlagBoard(store, kill_switch)
+        flags, outside = FlagPerformer(board, self.clock), self.outside
         world = World(
-            clock=SystemClock(),
+            clock=self.clock,
             performers={"set_flag": flags, "run_command": outside},
             observers={"observe_flag": flags, "observe_command": outside},
             asker=outside,
             measurer=outside,
             messenger=outside,
             flags=board,
-            kill_switch=self.kill_switch,
+            kill_switch=kill_switch,
+            endings={"run_command": outside},
         )
-        service = Service(self.store, board, world)
+        meter = Meter()
+        journal = MeteredJournal(store, meter, world.clock)
+        service = Service(journal, board, metered(world, meter), meter, sharing)
         await service.open()
         self.services.append(service)
         return service
@@ -82,7 +105,7 @@ def submission(name: str = "change", digest: str = "d1", flag: str = "beta", **s
 
 
 async def eventually(service: Service, run: str, **wanted: Any) -> dict[str, Any]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         while True:
             shown = await service.status(run)
             if all(shown[key] == value for key, value in wanted.items()):

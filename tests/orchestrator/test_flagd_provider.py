@@ -29,9 +29,9 @@ from orchestrator.flagd_sync.server import Certificate
 from orchestrator.service import Service
 from tests.flags import conformance
 from tests.orchestrator.api.fake_service import SECRETS, TOKENS, FakeService, app_of, client_of
+from tests.support.process import DEADLINE_SECONDS
 
 USER_1, USER_2 = EvaluationContext("user-1"), EvaluationContext("user-2")
-DEADLINE_SECONDS = 20.0
 
 
 @pytest.fixture

@@ -15,13 +15,18 @@ import pytest
 from openfeature.schemas.protobuf.flagd.sync.v1 import sync_pb2
 
 from flags import FlagDocument
-from orchestrator.api.tokens import Token, TokenStore
+from orchestrator.api.credentials import Credentials
+from orchestrator.api.tokens import Token, TokenStore, hashed
 from orchestrator.errors import RolloutError, UsageError
 from orchestrator.flagd_sync import serving_flagd
 from orchestrator.flagd_sync.messages import BadMessage, response, selector_of
 from orchestrator.flagd_sync.server import Certificate
+from orchestrator.flagd_sync.sync import peer_in
+from orchestrator.journal.memory_tokens import MemoryTokens
 from orchestrator.service import Service
+from orchestrator.token_port import CREATED, REVOKED, IssuedToken, Note, Revocation
 from tests.orchestrator.api.fake_service import SECRETS, TOKENS, FakeService
+from tests.support.process import DEADLINE_SECONDS
 
 Json = dict[str, Any]
 PREFIX = "/flagd.sync.v1.FlagSyncService/"
@@ -99,6 +104,44 @@ async def test_a_token_may_name_the_environment(service: FakeService) -> None:
         assert (await fetch(channel))["metadata"]["flagSetId"] == "production"
 
 
+async def test_a_stream_ends_with_its_token_and_is_told_nothing_more(
+    service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.api.issued.FRESH_SECONDS", 0.0)
+    storage = MemoryTokens()
+    token = IssuedToken("0a", "app", "viewer", (), None, hashed("secret"), 1.0, "ann")
+    await storage.add(token, Note("n1", 1.0, CREATED, "ann", {}))
+    async with channel_to(service, tokens=Credentials(None, storage)) as channel:
+        call = follow(channel, metadata={"authorization": "Bearer secret"})
+        assert await call.read()
+        await storage.revoke("0a", Revocation(2.0, "ann", "it leaked"), Note("n2", 2.0, REVOKED, "ann", {}))
+        service.put(FlagDocument("new", percentage=10))
+        assert await refusal(call.read()) == (grpc.StatusCode.UNAUTHENTICATED, "this token no longer holds")
+
+
+async def test_a_refusal_is_written_down_with_the_address_it_came_from(service: FakeService) -> None:
+    storage = MemoryTokens()
+    credentials = Credentials(None, storage)
+    async with channel_to(service, tokens=credentials) as channel:
+        await refusal(fetch(channel, metadata={"authorization": "Bearer wrong"}))
+    await credentials.close()
+    (note,) = await storage.notes()
+    assert (note.detail["method"], note.detail["peer"], note.detail["status"]) == ("gRPC", "127.0.0.1", 401)
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    (
+        ("ipv4:192.0.2.1:4711", "192.0.2.1"),
+        ("ipv6:%5B2001:db8::1%5D:4711", "2001:db8::1"),
+        ("ipv6:[::1]:4711", "::1"),
+        ("unix:", ""),
+    ),
+)
+def test_an_address_is_found_in_what_grpc_says_of_a_peer(peer: str, address: str) -> None:
+    assert peer_in(peer) == address
+
+
 async def refusal(work: Any) -> tuple[grpc.StatusCode, str]:
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await work
@@ -111,9 +154,9 @@ async def test_a_token_that_is_sent_must_be_right(service: FakeService, call: st
         {"name": "x", "role": "viewer", "sha256": "0" * 64, "expires": "2020-01-01T00:00:00Z"}).expires})  # fmt: skip
     async with channel_to(service, tokens=TokenStore([expired])) as channel:
         for header, sentence in (
-            ("Bearer wrong", "this token is not known to this server"),
-            ("Basic eDp5", "this token is not known to this server"),
-            ("Bearer old", "the token of app has expired: ask for a new one"),
+            ("Bearer wrong", "This token is not known to this server."),
+            ("Basic eDp5", "the metadata `authorization` must be `Bearer TOKEN`"),
+            ("Bearer old", "The token of app has expired: ask for a new one."),
         ):
             metadata = {"authorization": header}
             work = (
@@ -213,7 +256,7 @@ async def test_a_client_that_does_not_read_keeps_its_place_until_it_is_gone(serv
 
 async def first_message(channel: grpc.aio.Channel) -> bytes:
     """Of a new stream, as soon as there is a place for it."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         while True:
             try:
                 return bytes(await follow(channel).read())

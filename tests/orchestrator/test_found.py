@@ -4,11 +4,11 @@ import asyncio
 from dataclasses import replace
 
 from orchestrator.core.commands import Command
-from orchestrator.core.effect import Effect, Outcome
+from orchestrator.core.effect import Effect, EffectState, Outcome
 from orchestrator.core.events import EffectRequested
 from orchestrator.journal.memory import MemoryStore
 from orchestrator.ports import Batch, FlagWrite, Recorded, Scene
-from tests.orchestrator.house import ANN, House, Outside, eventually, submission
+from tests.orchestrator.house import ANN, OPEN, House, Outside, eventually, submission
 
 OFF = {"name": "off", "by_hand": True, "then": "hold", "actions": [{"disable": "beta"}]}
 
@@ -71,3 +71,35 @@ async def test_an_effect_that_comes_back_while_something_is_written_is_not_done_
     await service.command(run, Command.model_validate({"command": "rollback", "reason": "no"}), ANN)
     await eventually(service, run, outcome="rolled_back")
     assert house.outside.done == ["tell 0", "tell 1"]
+
+
+class Hanging(Outside):
+    """Its first try fails. Its second has no end: *begun* is set when it begins, *ended* when it is cut short."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_first = True
+        self.begun, self.ended = asyncio.Event(), asyncio.Event()
+
+    async def perform(self, effect: Effect, scene: Scene, resumed: bool) -> Outcome:
+        if self.is_first:
+            self.is_first = False
+            return Outcome(state=EffectState.TEMPORARY, detail="it is busy", retry_after_seconds=0.01)
+        self.begun.set()
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            self.ended.set()
+        return Outcome(state=EffectState.DONE)
+
+
+async def test_what_works_on_a_target_is_ended_when_a_person_takes_the_target_as_it_is(house: House) -> None:
+    house.outside = hanging = Hanging()
+    service = await house.move_in()
+    before = [{"command": ["./slow.sh"], "target": "place", "probe": ["./is.sh"], "undo": "none"}]
+    run, _ = await service.start(submission(stages=[{**OPEN, "bake": "1h", "before": before}]), ANN)
+    await asyncio.wait_for(hanging.begun.wait(), 10)
+    resolve = {"command": "resolve", "target": "command:production/place", "reason": "fine as it is"}
+    await service.command(run, Command.model_validate(resolve), ANN)
+    await asyncio.wait_for(hanging.ended.wait(), 10)
+    await eventually(service, run, percentages={"beta": 50.0}, leg="baking")

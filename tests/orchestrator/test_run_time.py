@@ -10,6 +10,7 @@ from orchestrator.journal.memory import MemoryStore
 from orchestrator.ports import Batch, Recorded
 from orchestrator.run_time import RunTime
 from tests.orchestrator.house import ANN, QUICK, House, eventually, submission
+from tests.support.process import DEADLINE_SECONDS
 
 
 class Hands:
@@ -93,7 +94,7 @@ async def test_what_could_not_be_written_is_decided_anew_and_not_written_after_a
     store = house.store = Shut()
     service = await house.move_in()
     run, _ = await service.start(submission(**QUICK), ANN)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         await store.tried.wait()
     await service.command(run, Command.model_validate({"command": "pause", "reason": "the disk"}), ANN)
     store.is_shut = False

@@ -8,12 +8,14 @@ import pytest
 
 from flags.model import FlagDocument
 from orchestrator.core.commands import Actor, Command
+from orchestrator.core.events import Origin
 from orchestrator.errors import Conflict, Forbidden, NotFound, Refused, TargetBusy
 from orchestrator.ports import FlagRecord, FlagWrite
 from orchestrator.reading import Kill
 from orchestrator.service import Submission
 from stages.flag_spec import FlagChange
-from tests.orchestrator.house import ANN, QUICK, House, eventually, submission
+from tests.orchestrator.house import ANN, OPEN, QUICK, House, eventually, submission
+from tests.support.process import DEADLINE_SECONDS
 
 BOB = Actor("bob", "operator")
 
@@ -23,6 +25,31 @@ async def test_a_run_is_started_once_and_the_same_plan_again_attaches_to_it(hous
     first = await service.start(submission(), ANN)
     assert first[1]
     assert await service.start(submission(), BOB) == (first[0], False)
+
+
+async def test_a_plan_with_a_key_has_one_run_of_that_key_however_often_and_by_which_life_it_is_started(
+    house: House,
+) -> None:
+    origin = Origin(namespace="shop", name="change", uid="u1", generation=1)
+    keyed = Submission(**{**_fields(submission(**QUICK)), "key": "u1/1", "origin": origin})
+    first = await house.move_in()
+    run, started = await first.start(keyed, ANN)
+    assert started
+    await eventually(first, run, outcome="promoted")
+    assert await first.start(keyed, ANN) == (run, False)
+    await first.close(0)
+    second = await house.move_in()
+    assert await second.start(keyed, ANN) == (run, False)
+    other = Submission(**{**_fields(keyed), "key": "u1/2"})
+    assert (await second.start(other, ANN))[1]
+
+
+async def test_a_key_that_another_object_has_used_is_a_conflict_and_no_run_of_its(house: House) -> None:
+    service = await house.move_in()
+    ours, theirs = (Origin(namespace="shop", name="change", uid=uid, generation=1) for uid in ("u1", "u2"))
+    await service.start(Submission(**{**_fields(submission()), "key": "k", "origin": ours}), ANN)
+    with pytest.raises(Conflict, match="is the name of another run already"):
+        await service.start(Submission(**{**_fields(submission()), "key": "k", "origin": theirs}), ANN)
 
 
 async def test_another_plan_over_one_of_its_targets_is_refused_with_the_run_that_holds_it(house: House) -> None:
@@ -78,6 +105,18 @@ async def test_the_rollback_of_an_ended_run_is_a_run_of_its_own_and_is_started_o
     assert (await service.status(run))["outcome"] == "promoted"
 
 
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_rollback_that_comes_while_its_flag_is_looked_at_looks_again_at_once(house: House, turns: int) -> None:
+    """The look under way is too old for the way back, and the next one begins when it is through."""
+    service = await house.move_in()
+    run, _ = await service.start(submission(stages=[{**OPEN, "bake": "1h"}]), ANN)
+    await eventually(service, run, leg="baking")
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await service.command(run, Command(command="rollback", reason="now"), ANN)  # type: ignore[arg-type]
+    await eventually(service, run, outcome="rolled_back")
+
+
 async def test_a_command_with_the_same_key_gets_the_same_answer(house: House) -> None:
     service = await house.move_in()
     run, _ = await service.start(submission(), ANN)
@@ -91,7 +130,7 @@ async def test_a_command_with_the_same_key_gets_the_same_answer(house: House) ->
 async def test_a_follower_sees_everything_from_the_beginning_to_the_end(house: House) -> None:
     service = await house.move_in()
     run, _ = await service.start(submission(**QUICK), ANN)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         entries = [entry async for entry in service.follow(run)]
     assert [entry["seq"] for entry in entries] == list(range(1, len(entries) + 1))
     assert entries[-1]["type"] == "RunEnded"
@@ -112,7 +151,7 @@ async def test_the_kill_switch_holds_what_runs_and_lifting_shows_first_what_retu
     await eventually(service, run, percentages={"beta": 50.0})
     await service.disable_all(Kill(reason="everything is red"), BOB)
     shown = await eventually(service, run, leg="baking")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         while not shown["holds"]:
             await asyncio.sleep(0.01)
             shown = await service.status(run)

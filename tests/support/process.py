@@ -8,6 +8,7 @@ said can be read while it runs and after it was killed.
 
 import contextlib
 import errno
+import itertools
 import json
 import os
 import pty
@@ -24,7 +25,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-DEADLINE_SECONDS = 20.0
+DEADLINE_SECONDS = 60.0  # for what takes a second or two on a quiet machine
+_NUMBERS = itertools.count(1)  # names the files of children apart
 T = TypeVar("T")
 # util-linux, part of every Linux distribution; elsewhere a killed test run may leave children behind
 _SETPRIV = shutil.which("setpriv")
@@ -72,7 +74,7 @@ class Child:
         self.environment = dict(os.environ if environment is None else environment)
         self.user = user
         self.terminal = _Terminal() if terminal else None
-        self._name = f"{Path(self.command[0]).name}-{id(self):x}"
+        self._name = f"{Path(self.command[0]).name}-{next(_NUMBERS)}"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Self:

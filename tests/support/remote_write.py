@@ -37,19 +37,24 @@ class PastPrometheus(Prometheus):
         super().__init__(binary, folder, [], scrape_interval_ms=15_000)
 
     def remember(self, series: Sequence[Past]) -> None:
-        begin = min(one.samples[0][0] for one in series)
-        end = max(one.samples[-1][0] for one in series)
-        places = [0] * len(series)
-        with httpx.Client(trust_env=False, timeout=60) as http:
-            until = begin
-            while until <= end:
-                until += PIECE_SECONDS
-                message = b"".join(_piece(series, places, until))
-                answer = http.post(f"{self.url}/api/v1/write", content=_snappy(message), headers=HEADERS)
-                assert answer.is_success, f"Prometheus took no samples: {answer.status_code} {answer.text}"
+        write(f"{self.url}/api/v1/write", series)
 
     def _command(self, binary: Path) -> list[str | Path]:
         return [*super()._command(binary), "--web.enable-remote-write-receiver"]
+
+
+def write(url: str, series: Sequence[Past]) -> None:
+    """Sends them to whatever takes remote writes at *url*."""
+    begin = min(one.samples[0][0] for one in series)
+    end = max(one.samples[-1][0] for one in series)
+    places = [0] * len(series)
+    with httpx.Client(trust_env=False, timeout=60) as http:
+        until = begin
+        while until <= end:
+            until += PIECE_SECONDS
+            message = b"".join(_piece(series, places, until))
+            answer = http.post(url, content=_snappy(message), headers=HEADERS)
+            assert answer.is_success, f"{url} took no samples: {answer.status_code} {answer.text}"
 
 
 def _piece(series: Sequence[Past], places: list[int], until: float) -> Iterator[bytes]:

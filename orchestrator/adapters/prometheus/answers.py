@@ -11,6 +11,7 @@ from orchestrator.adapters.http_client import Reply
 from stages.criteria.base import SeriesValue
 
 MOST_SERIES = 10_000  # of one answer
+STORE_AWAY = "rpc error: code = Unavailable"  # Thanos, told to rather answer nothing than a part
 
 
 class UnusableAnswer(Exception):
@@ -19,6 +20,10 @@ class UnusableAnswer(Exception):
 
 class RefusedQuery(UnusableAnswer):
     """The server finds fault with the query itself."""
+
+
+class PartialAnswer(UnusableAnswer):
+    """The server did not reach all of its data; another try may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,8 @@ def short(text: str, longest: int = 160) -> str:
 
 
 def _data(reply: Reply) -> Mapping[str, Any]:
+    if reply.status == 422 and STORE_AWAY in reply.text:
+        raise PartialAnswer(f"does not reach all of its data (422){_said(reply)}")
     if reply.status in (400, 422):
         raise RefusedQuery(_refusal(reply))
     if reply.status != 200:
@@ -90,10 +97,12 @@ def _data(reply: Reply) -> Mapping[str, Any]:
         raise UnusableAnswer("answered with JSON that is not of its API; is the URL right?")
     if answer["status"] == "error":
         raise RefusedQuery(f"refuses the query: {_error_of(answer)}")
-    if answer.get("warnings"):
-        raise UnusableAnswer(f"warns, so its answer is not relied on: {short('; '.join(map(str, answer['warnings'])))}")
+    if warnings := [str(one) for one in answer.get("warnings") or ()]:
+        is_of_query = all(one.startswith("PromQL") for one in warnings)
+        kind = UnusableAnswer if is_of_query else PartialAnswer
+        raise kind(f"warns, so its answer is not relied on: {short('; '.join(warnings))}")
     if answer.get("isPartial") or answer.get("partial"):
-        raise UnusableAnswer("answered with a part of the data only")
+        raise PartialAnswer("answered with a part of the data only")
     data = answer.get("data")
     if not isinstance(data, dict):
         raise _unreadable()

@@ -6,6 +6,11 @@ within the server's timeout, waiting included. Requests to one server wait for o
 nothing is shared between servers, so one that hangs delays only who asks it.
 
 An answer's ``Date`` tells how far the server's clock is off, which no sample tells: times of samples are the server's.
+
+VictoriaMetrics evaluates what is asked for now half a minute earlier, moves the times of ranges to multiples of the
+step, and repeats an old value for the last half minute, unless it is told not to. Not everybody may be told that, for
+some servers refuse parameters that they do not know. So a server whose answers are signed as its are is told from then
+on, and is asked once more where it was not.
 """
 
 import asyncio
@@ -31,9 +36,12 @@ from stages.values import Json, format_duration
 REQUESTS_PER_SERVER = 8
 LONGEST_GET = 2000  # characters of a query string; longer ones are posted, for proxies cut long URLs
 USUAL_BYTES = 1024 * 1024
+EXACTLY = (("nocache", "1"), ("latency_offset", "1ms"))  # VictoriaMetrics: at the very times that were asked for
+SIGNATURE, SIGNED_BYTES = b'"seriesFetched"', 200  # in statistics at the end of an answer; raw samples are without
 READ_ASIDE_BYTES = 256 * 1024  # reading more takes long; but for the JSON in it, nobody else has to wait
 
 T = TypeVar("T")
+Form = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +73,7 @@ class Question(Generic[T]):
     ``UnusableAnswer``."""
 
     endpoint: Literal["query", "query_range"]
-    form: tuple[tuple[str, str], ...]
+    form: Form
     read: Callable[[Reply], T]
     most_bytes: int = USUAL_BYTES
 
@@ -99,6 +107,7 @@ class Api:
         self._now = now
         self._slots: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._shared: dict[tuple[str, Question[Any]], asyncio.Task[Answered[Any]]] = {}
+        self._told_exactly: set[str] = set()  # addresses of servers
         self._newest = -math.inf
 
     async def ask(self, server: Server, question: Question[T], second: float) -> Answered[T]:
@@ -129,7 +138,7 @@ class Api:
     async def _answered(self, server: Server, question: Question[T]) -> Answered[T]:
         try:
             async with asyncio.timeout(server.settings.timeout), self._slot(server.settings.url):
-                reply = await self._sent(server, question)
+                reply = await self._asked(server, question)
         except TimeoutError:
             raise too_late(server) from None
         ahead_seconds = self._ahead(reply)
@@ -145,8 +154,18 @@ class Api:
             slot = self._slots[url] = asyncio.Semaphore(REQUESTS_PER_SERVER)
         return slot
 
-    async def _sent(self, server: Server, question: Question[Any]) -> Reply:
-        request, content = _request(server.settings, question)
+    async def _asked(self, server: Server, question: Question[Any]) -> Reply:
+        """Once more where the server turns out to answer for another time than was asked for."""
+        url = server.settings.url
+        if url not in self._told_exactly:
+            reply = await self._sent(server, question)
+            if SIGNATURE not in reply.body[-SIGNED_BYTES:]:
+                return reply
+            self._told_exactly.add(url)
+        return await self._sent(server, question, EXACTLY)
+
+    async def _sent(self, server: Server, question: Question[Any], more: Form = ()) -> Reply:
+        request, content = _request(server.settings, question, more)
         headers = {"content-type": "application/x-www-form-urlencoded"} if content is not None else {}
         headers |= self._basic(server)
         tls = server.settings.tls
@@ -190,9 +209,9 @@ def _noticed(task: asyncio.Task[Any]) -> None:
         task.exception()
 
 
-def _request(settings: Prometheus, question: Question[Any]) -> tuple[HttpRequest, bytes | None]:
+def _request(settings: Prometheus, question: Question[Any], more: Form) -> tuple[HttpRequest, bytes | None]:
     parts = urlsplit(settings.url)
-    form = urlencode([*question.form, ("timeout", f"{settings.timeout * 1000:.0f}ms")])
+    form = urlencode([*question.form, ("timeout", f"{settings.timeout * 1000:.0f}ms"), *more])
     method: Literal["GET", "POST"] = "GET" if len(form) <= LONGEST_GET else "POST"
     asked = "&".join(filter(None, (parts.query, form if method == "GET" else "")))
     url = parts._replace(path=f"{parts.path.rstrip('/')}/api/v1/{question.endpoint}", query=asked).geturl()

@@ -6,8 +6,9 @@ minutes and hides where there is none. What a series was before its first sample
 would, up to an hour back; a series that was not there then is new, and counts whole, if its target was watched.
 
 How many series will answer is not known beforehand. So the first piece is small, and the next ones are as long as an
-answer of ``MOST_SAMPLES`` takes. A piece that is too large for the server is halved. One that is not answered is asked
-for again, a few times with longer and longer pauses: a server that is restarted meanwhile costs no backtest.
+answer of ``MOST_SAMPLES`` takes. A piece that is too large for the server is halved. One that is not answered, or not
+with all of the data, is asked for again, a few times with longer and longer pauses: a server that is restarted
+meanwhile costs no backtest.
 """
 
 import asyncio
@@ -23,7 +24,7 @@ import numpy as np
 
 from orchestrator.adapters.http_client import HttpClient, Reply, TooLarge
 from orchestrator.adapters.prometheus import STALE_AFTER_SCRAPES, UnusableAnswer, is_plain_selector
-from orchestrator.adapters.prometheus.answers import Point, Series, read_points, read_series, short
+from orchestrator.adapters.prometheus.answers import PartialAnswer, Point, Series, read_points, read_series, short
 from orchestrator.adapters.prometheus.api import Api, Question, Server, instant, seconds_text
 from orchestrator.adapters.prometheus.counters import Key, key_of, read_counters, risen
 from orchestrator.errors import Permanent, Temporary
@@ -42,6 +43,7 @@ SHORTEST_REACH_SECONDS = 60.0
 BEFORE = "1h"
 OLD_SPAN, OLD_OFFSET = "10m", "50m"  # the begin of that hour
 RETRIED = (408, 429)  # and 5xx
+TOO_MUCH = ("timed out in", "too many samples", "search.maxSamplesPerQuery", "err-mimir-max-")  # as servers say it
 
 T = TypeVar("T")
 Target = tuple[str, str]  # job and instance
@@ -97,10 +99,10 @@ class PrometheusArchive:
     async def values(self, expression: str, from_: float, to: float, step_seconds: float) -> list[PastSeries]:
         """See ``Archive``."""
         found = await self._range(expression, from_, to, step_seconds)
-        if not found or not is_plain_selector(expression):
-            return found
-        sampled = await self._range(f"timestamp({expression})", from_, to, step_seconds)
-        return _fresh(found, sampled, STALE_AFTER_SCRAPES * self._server.scrape_seconds)
+        if found and is_plain_selector(expression):
+            sampled = await self._range(f"timestamp({expression})", from_, to, step_seconds)
+            found = _fresh(found, sampled, STALE_AFTER_SCRAPES * self._server.scrape_seconds)
+        return [_on_grid(one, from_, step_seconds) for one in found]
 
     async def _range(self, expression: str, from_: float, to: float, step_seconds: float) -> list[PastSeries]:
         def question(begin: float, end: float) -> Question[list[Series]]:
@@ -216,9 +218,11 @@ def _read(read: Callable[[Reply], T]) -> Callable[[Reply], T]:
     def told_apart(reply: Reply) -> T:
         try:
             return read(reply)
+        except PartialAnswer:
+            raise
         except UnusableAnswer as error:
             said = str(error)
-            if reply.status == 413 or "timed out in" in said or "too many samples" in said:
+            if reply.status == 413 or (reply.status != 200 and any(words in reply.text for words in TOO_MUCH)):
                 raise _TooMuch(said) from None
             if reply.status in RETRIED or reply.status >= 500:
                 raise
@@ -267,6 +271,12 @@ def _fresh(found: Sequence[PastSeries], sampled: Sequence[PastSeries], longest_s
         if fresh.any():
             kept.append(PastSeries(one.labels, one.times[fresh], one.values[fresh]))
     return kept
+
+
+def _on_grid(series: PastSeries, from_: float, step_seconds: float) -> PastSeries:
+    """At the times that were asked for: a frontend of Thanos moves all of them back to multiples of the step."""
+    places = np.ceil((series.times - from_) / step_seconds - 1e-6)
+    return PastSeries(series.labels, from_ + places * step_seconds, series.values)
 
 
 def _unnamed(labels: Mapping[str, str]) -> Mapping[str, str]:

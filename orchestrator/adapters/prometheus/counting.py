@@ -33,6 +33,7 @@ from orchestrator.adapters.prometheus.answers import Point, RefusedQuery, Series
 from orchestrator.adapters.prometheus.api import Answered, Api, Question, Server, instant
 from orchestrator.adapters.prometheus.counters import Key, increase, key_of, read_counters
 from orchestrator.adapters.prometheus.instant import STALE_AFTER_SCRAPES
+from orchestrator.adapters.prometheus.parts import wholes_of
 from stages.criteria.base import Count, Counting, MeasurementState
 from stages.values import format_duration
 
@@ -103,9 +104,14 @@ class _Look:
         return unfit or Counted(MeasurementState.OK, counts=tally.counts())
 
     async def _read(self, from_: float, to: float) -> Piece:
-        names = list(self.counting.selectors)
-        found = await asyncio.gather(*(self._series(name, from_, to) for name in names))
-        return Piece(from_, to, dict(zip(names, found, strict=True)))
+        wholes = wholes_of(self.counting.selectors)
+        names = list(dict.fromkeys(whole for whole, _ in wholes.values()))
+        answers = await asyncio.gather(*(self._series(name, from_, to) for name in names))
+        asked = dict(zip(names, answers, strict=True))
+        found = {
+            name: [one for one in asked[whole] if belongs(one.labels)] for name, (whole, belongs) in wholes.items()
+        }
+        return Piece(from_, to, found)
 
     async def _series(self, name: str, from_: float, to: float) -> list[Series]:
         selector = self.counting.selectors[name]

@@ -22,6 +22,7 @@ from orchestrator.adapters.sql import Databases, is_postgres
 from orchestrator.adapters.sql.job import Stop
 from orchestrator.core.effect import Effect, EffectState, Outcome
 from orchestrator.errors import Permanent, RolloutError, Temporary
+from orchestrator.failpoints import Point, reach
 from orchestrator.ports import Scene, Seen
 from stages.effects import AnyObservation, ObserveBackfill, RunBackfill
 
@@ -99,9 +100,11 @@ def _batch(table: Table, job: RunBackfill, known: Progress) -> tuple[Progress, i
     progress = table.read(job.name, lock=True) or known
     keys = table.next_range(job, progress) if not progress.done else None
     rows = table.fill(job, *keys) if keys is not None else 0
+    reach(Point.BACKFILL_FILLED)
     position = keys[1] if keys is not None else progress.position
     table.move(job.name, position, progress.rows + rows, keys is None)
     table.commit()
+    reach(Point.BACKFILL_COMMITTED)
     moved = Progress(progress.checksum, position, progress.upper, progress.rows + rows, progress.of, keys is None)
     return moved, rows
 

@@ -36,6 +36,7 @@ from orchestrator.adapters.sql.job import Job, Standing, Stop, Uncertain
 from orchestrator.adapters.sql.text import Dialect, Statement
 from orchestrator.adapters.sql.transaction import ADVISORY_KEY, begin, commit, execute, lock_migrators, patiently
 from orchestrator.errors import Permanent, RolloutError, Temporary
+from orchestrator.failpoints import Point, reach
 
 __all__ = ["ADVISORY_KEY", "connected", "explain", "fetch", "look", "run", "set_limit"]
 
@@ -92,11 +93,17 @@ def _transaction(connection: Connection, statements: Sequence[Statement], job: J
     settled = _settled(history, job)
     if settled is not None:
         return settled
+    reach(Point.SQL_BEFORE)
     for statement in statements:
         execute(connection, statement, job, stop)
+    reach(Point.SQL_RAN)
     history.note(job)
+    reach(Point.SQL_NOTED)
     stop.arm(None)  # a commit is not cancelled: its outcome would be unknown
-    return f"{job.file} ran" if commit(connection, job) else None
+    if not commit(connection, job):
+        return None
+    reach(Point.SQL_COMMITTED)
+    return f"{job.file} ran"
 
 
 def _settled(history: History, job: Job) -> str | None:

@@ -13,6 +13,7 @@ import apsw
 from orchestrator.adapters.sql.job import APPLIED_BY_OTHERS, TABLE, Job, Standing, Stop
 from orchestrator.adapters.sql.text import Dialect, Statement, split
 from orchestrator.errors import Permanent, RolloutError, Temporary
+from orchestrator.failpoints import Point, reach
 
 PREFIX = "sqlite:///"
 BUSY_SECONDS = 2.0
@@ -52,12 +53,16 @@ def run(path: Path, job: Job, stop: Stop) -> str:
             job.check_order(_in_order(connection, job.neighbours))
         if alone:
             _all(connection, "ROLLBACK")
+        reach(Point.SQL_BEFORE)
         for statement in statements:
             _execute(connection, statement, job, stop, in_transaction=not alone)
+        reach(Point.SQL_RAN)
         if alone:
             _all(connection, "BEGIN IMMEDIATE")
         _note(connection, job)
+        reach(Point.SQL_NOTED)
         _all(connection, "COMMIT")
+        reach(Point.SQL_COMMITTED)
     return f"{job.file} ran"
 
 

@@ -31,6 +31,7 @@ from orchestrator.adapters.sql.transaction import (
     where,
 )
 from orchestrator.errors import Permanent, RolloutError, Temporary
+from orchestrator.failpoints import Point, reach
 
 CLEAN_UP_SECONDS = 8.0  # less than a cancelled effect is waited for
 
@@ -203,12 +204,15 @@ class _Walk:
         answer = ask(self._connection, alone)
         if answer.verdict is not Verdict.DONE:  # else it changes nothing, and is not to be taken for ours later
             self._note(index, begun=True)
+        reach(Point.SQL_STEP_BEGUN)
         try:
             self._repair(answer)
             self._connection.execute(statement.text.encode() if answer.instead is None else answer.instead)
         except psycopg.Error as error:
             self._failed(index, statement, alone, error)
+        reach(Point.SQL_STEP_RAN)
         self._note(index + 1)
+        reach(Point.SQL_STEP_NOTED)
 
     def _limits(self, alone: Alone) -> None:
         """Nobody queues behind a statement that is *quiet*, so it may wait for old transactions as long as it needs."""

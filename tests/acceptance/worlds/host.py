@@ -16,9 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.process import Child, Result, Rollout, command, rollout_in, wait_until
+from tests.support.process import DEADLINE_SECONDS, Child, Result, Rollout, command, rollout_in, wait_until
 
-PATIENCE_SECONDS = 60.0  # for what takes a second or two on a quiet machine
 Json = dict[str, Any]
 
 
@@ -45,7 +44,7 @@ class Host:
 
     # --- commands -----------------------------------------------------------------------------------------------------
 
-    def run(self, *arguments: str | Path, deadline_seconds: float = PATIENCE_SECONDS) -> Result:
+    def run(self, *arguments: str | Path, deadline_seconds: float = DEADLINE_SECONDS) -> Result:
         return self.rollout.run(*arguments, deadline_seconds=deadline_seconds)
 
     def ok(self, *arguments: str | Path) -> Result:
@@ -55,7 +54,7 @@ class Host:
         return result
 
     def json(self, *arguments: str | Path) -> Any:
-        return self.rollout.json(*arguments, deadline_seconds=PATIENCE_SECONDS)
+        return self.rollout.json(*arguments)
 
     def refused(self, *arguments: str | Path, code: int = 1) -> str:
         """What a command that must fail said: one sentence, and no traceback."""
@@ -76,7 +75,7 @@ class Host:
         limited = [setpriv, "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all", "--"]
         child = Child([*limited, command(), *arguments], self.folder, environment=self.rollout.environment)
         with child:
-            return Result(child.wait(PATIENCE_SECONDS), child.output, child.errors)
+            return Result(child.wait(), child.output, child.errors)
 
     def start(self, plan: Path, *arguments: str, terminal: bool = False) -> Child:
         """`rollout start` in the background; a run of its own or one that it attaches to."""
@@ -89,9 +88,7 @@ class Host:
 
     def name_from(self, child: Child) -> str:
         """The run that a `rollout start` speaks of, as soon as it does."""
-        return wait_until(
-            lambda: _run_named_in(child), what=f"the run's name from {child}", deadline_seconds=PATIENCE_SECONDS
-        )
+        return wait_until(lambda: _run_named_in(child), what=f"the run's name from {child}")
 
     def detached(self, plan: Path, *arguments: str) -> str:
         """The name of a run that a background controller goes on with."""
@@ -116,7 +113,7 @@ class Host:
         headers = {"Authorization": f"Bearer {found['token']}"}
         try:
             return httpx.request(
-                method, found["url"] + path, json=body, headers=headers, trust_env=False, timeout=PATIENCE_SECONDS
+                method, found["url"] + path, json=body, headers=headers, trust_env=False, timeout=DEADLINE_SECONDS
             )
         except httpx.TransportError:
             return None
@@ -132,7 +129,7 @@ class Host:
     def holds(self, run: str) -> set[str]:
         return reasons(self.status(run) or {"holds": []})
 
-    def wait_for(self, run: str, deadline_seconds: float = PATIENCE_SECONDS, **wanted: Any) -> Json:
+    def wait_for(self, run: str, deadline_seconds: float = DEADLINE_SECONDS, **wanted: Any) -> Json:
         """The status once all *wanted* are so; ``hold="paused"`` means that this is among what holds."""
         hold = wanted.pop("hold", None)
 
@@ -154,7 +151,6 @@ class Host:
         found = wait_until(
             lambda: [row[0] for row in self.query(sql, run) if row[0] is not None],
             what=f"{run} to end",
-            deadline_seconds=PATIENCE_SECONDS,
         )
         assert found == [outcome]
 

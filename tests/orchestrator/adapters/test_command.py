@@ -241,7 +241,9 @@ async def test_what_an_earlier_try_left_running_is_ended_before_the_probe_is_ask
     performer: CommandPerformer, scene: Scene, tmp_path: Path
 ) -> None:
     """As after ``kill -9`` of both controller and supervisor, with a process below the command that goes on."""
-    lock = performer._runner._lock(replace(scene, effect_id="e1"))
+    runner = performer._runner
+    assert isinstance(runner, ProcessRunner)
+    lock = runner._lock(replace(scene, effect_id="e1"))
     with Child([sys.executable, "-c", textwrap.dedent(HOLDER), lock], tmp_path) as holder:
         await asyncio.to_thread(holder.wait_for, "held")
         asked = effect(RunCommand(argv=("touch", "mark"), probe=("false",)))

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.adapters.flag_systems import flagd_file
+from orchestrator.adapters.flag_systems.flagd import FlagdFlags
 from orchestrator.adapters.flag_systems.flagd_file import FlagdFile
 from orchestrator.adapters.flag_systems.port import Moved, Wish
+from orchestrator.adapters.kubernetes.marks import Author
 from orchestrator.core.effect import EffectState
 from orchestrator.errors import Permanent, Temporary
 from stages.flag_systems import FlagdSystem
@@ -93,6 +95,13 @@ async def test_targeting_that_is_no_percentage_is_refused_with_its_place(flagd: 
     assert (outcome.state, flagd.file.read_bytes()) == (EffectState.REFUSED, there)
 
 
+@pytest.mark.parametrize("text", ("[]", "7", '{"a": {}}', '{"flags": []}'))
+async def test_a_file_of_something_else_is_refused(flagd: FlagdSite, text: str) -> None:
+    flagd.file.write_text(text)
+    with pytest.raises(Permanent, match=r"flags\.json is no flagd document: it has no object flags"):
+        await desk_at(flagd.place()).look()
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     (
@@ -121,12 +130,12 @@ async def test_a_file_that_is_away_is_waited_for(flagd: FlagdSite) -> None:
 
 
 async def test_an_edit_between_look_and_write_is_seen_and_stays(flagd: FlagdSite) -> None:
-    file = FlagdFile(flagd.file)
-    sight = await file.look(KEY)
+    flags = FlagdFlags(FlagdFile(flagd.file))
+    sight = await flags.look(KEY)
     flagd.write(True, 40)
     there = flagd.file.read_bytes()
     with pytest.raises(Moved):
-        await file.step(KEY, sight, Wish(True, 60, {"of": 100}), "r1")
+        await flags.step(KEY, sight, Wish(True, 60, {"of": 100}), Author("r1-e3", "r1", 0))
     assert (flagd.file.read_bytes(), beside(flagd)) == (there, [flagd.file])
 
 

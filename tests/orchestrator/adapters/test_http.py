@@ -13,7 +13,7 @@ from stages.checks import HttpRequest
 from stages.effects import CallHttp, ObserveFlag, TargetKind
 from tests.support.http_server import Behaviour, ScriptedServer, answer, dead_url, hang, reset
 
-SCENE = Scene("r1", "production")
+SCENE = Scene("r1", "production", epoch=7)
 DONE, REFUSED, TEMPORARY, UNKNOWN = EffectState.DONE, EffectState.REFUSED, EffectState.TEMPORARY, EffectState.UNKNOWN
 
 
@@ -52,6 +52,7 @@ async def test_an_expected_status_is_done_and_the_effects_id_travelled_along(
     assert (got.method, got.target, got.body) == ("POST", "/clear", b'{"all":true}')
     assert got.headers["idempotency-key"] == "r1-e7"
     assert got.headers["x-rollout-run"] == "r1"
+    assert got.headers["x-rollout-epoch"] == "7"
     assert got.headers["authorization"] == "Bearer t0ken-value"
 
 

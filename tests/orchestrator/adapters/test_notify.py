@@ -3,6 +3,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from orchestrator.adapters.http_client import HttpClient
 from orchestrator.adapters.notify import LIMIT_SECONDS, WebhookMessenger
@@ -10,10 +11,11 @@ from orchestrator.adapters.secrets import Secrets
 from orchestrator.core.effect import Notice, NoticeSeverity
 from orchestrator.errors import Permanent, Temporary
 from orchestrator.ports import Scene
+from orchestrator.signing import Checker, Signer
 from stages.notify import Channel
 from tests.support.http_server import ScriptedServer, answer, dead_url, hang
 
-SCENE = Scene("r1", "production")
+SCENE = Scene("r1", "production", head="12:" + 64 * "a")
 NOTICE = Notice(
     key="hold-3", channel="dev-team", severity=NoticeSeverity.HIGH, title="Held", text="The gate is inconclusive."
 )
@@ -61,8 +63,17 @@ async def test_a_notice_arrives_whole_under_its_key(server: ScriptedServer) -> N
         "severity": "high",
         "run": "r1",
         "key": "hold-3",
+        "head": "12:" + 64 * "a",
         "at": "2027-01-15T08:00:00.250+00:00",
     }
+
+
+async def test_the_head_is_signed_where_there_is_a_key(server: ScriptedServer) -> None:
+    key = Ed25519PrivateKey.generate()
+    sender = WebhookMessenger(HttpClient(Secrets(environ={})), StandingClock(), Signer(key))
+    await sender.deliver(NOTICE, channel(url=server.url), SCENE)
+    told = json.loads(server.requests[-1].body)
+    assert Checker(key.public_key()).is_signed(told["run"], told["head"], told["signature"])
 
 
 async def test_a_secret_in_a_message_is_taken_out(server: ScriptedServer) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.adapters.process import TAIL_BYTES, CommandResult, NotStartable, ProcessRunner
+from orchestrator.adapters import supervisor
+from orchestrator.adapters.process import TAIL_BYTES, CommandResult, NotStartable, ProcessRunner, Tether
 from orchestrator.adapters.secrets import Secrets
 from orchestrator.errors import Permanent
 from orchestrator.ports import Scene
@@ -302,3 +303,17 @@ def test_a_command_dies_with_a_killed_supervisor(tmp_path: Path) -> None:
         (below,) = pids_in(tmp_path, "below")
         with contextlib.suppress(ProcessLookupError):
             os.kill(below, 9)
+
+
+async def test_the_supervisor_hears_of_renewals_and_ends_the_command_when_the_lease_lapses(tmp_path: Path) -> None:
+    until = [supervisor.boottime() + 3600.0]
+    secrets = Secrets(environ={})
+    runner = ProcessRunner(tmp_path / "state", secrets, grace_seconds=0.5, tether=Tether(lambda: until[0]))
+    (plan := tmp_path / "plan").mkdir()
+    running = asyncio.create_task(sh(runner, "echo $$ > pid; sleep 300", 600.0, scene(plan)))
+    (pid,) = await asyncio.to_thread(pids_in, plan, "pid")
+
+    until[0] = supervisor.boottime()
+
+    assert (await running).exit_code == -15
+    assert not alive(pid)

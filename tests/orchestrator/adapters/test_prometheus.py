@@ -30,6 +30,10 @@ from tests.support.metrics_app import MetricsApp
 from tests.support.process import wait_until
 from tests.support.prometheus import Prometheus
 
+# As Thanos 0.42 says it with partial_response=false
+STORE_IS_AWAY = (
+    "expanding series: proxy Series(): fetch series for Store Gateway: rpc error: code = Unavailable desc = ..."
+)
 AT = 1_700_000_000.4
 STATE = MeasurementState
 
@@ -119,6 +123,7 @@ async def test_no_series_is_missing_and_names_server_and_query(
         ),
         (answer("<h1>no</h1>", 401), "does not let us in (401): <h1>no</h1>; see bearer, basic, tls and headers"),
         (answer("", 404), "has no API there (404); is the URL right?"),
+        (answer_json({"error": STORE_IS_AWAY}, 422), "does not reach all of its data (422): error: expanding series"),
         (answer("slow down", 429), "is asked too much (429): slow down"),
         (answer("", 500), "is failing (500)"),
         (
@@ -199,6 +204,26 @@ async def test_a_query_is_evaluated_at_a_whole_second_and_told_its_time_limit(
     assert got.parameters["query"] == 'sum(up{job="a b"})'
     assert got.parameters["time"] == "1700000000"
     assert got.parameters["timeout"] == "5000ms"
+
+
+# As VictoriaMetrics 1.151 answers
+OF_VICTORIA = (
+    '{"status":"success","data":{"resultType":"vector","result":[{"metric":{"__name__":"queue_depth","job":"shop"},'
+    '"value":[1700000000,"VALUE"]}]},"stats":{"seriesFetched": "1","executionTimeMsec":0}}'
+)
+
+
+async def test_a_server_that_answers_for_an_earlier_time_is_told_not_to_and_asked_again(
+    server: ScriptedServer, client: PrometheusClient
+) -> None:
+    async def behave(received: Received, writer: asyncio.StreamWriter) -> None:
+        exactly = {"nocache": "1", "latency_offset": "1ms"}.items() <= received.parameters.items()
+        await answer(OF_VICTORIA.replace("VALUE", "7" if exactly else "5"))(received, writer)
+
+    server.behave(behave)
+    assert [one.value for one in (await client.measure("sum(queue)", settings(server.url), AT)).series] == [7]
+    assert [one.value for one in (await client.measure("max(queue)", settings(server.url), AT)).series] == [7]
+    assert [one.parameters["query"] for one in server.requests] == ["sum(queue)", "sum(queue)", "max(queue)"]
 
 
 async def test_a_long_query_is_posted(server: ScriptedServer, client: PrometheusClient) -> None:

@@ -2,8 +2,10 @@
 
 import random
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 import pytest_asyncio
@@ -17,6 +19,22 @@ from orchestrator.ports import PastSeries
 from stages.criteria.base import Counting, MeasurementState, Wanted
 from tests.orchestrator.adapters.counter_world import NOW, START, Store, every
 from tests.support.http_server import Behaviour, Received, ScriptedServer, answer, answer_json, dead_url, hang
+
+# As Thanos 0.42 says it with partial_response=false, but for what of it is long
+STORE_IS_AWAY = (
+    "expanding series: proxy Series(): fetch series for Store Gateway Addr: 127.0.0.1:9841: rpc error: code = "
+    "Unavailable desc = connection error: dial tcp 127.0.0.1:9841: connect: connection refused"
+)
+# The same of limits, of Prometheus and Thanos, VictoriaMetrics, and Mimir
+TOO_MANY_SAMPLES = "query processing would load too many samples into memory in query execution"
+MORE_THAN_VICTORIA_SELECTS = (
+    'error when exporting data for query="x" on the time range (start=1795702835001, end=1795710035000): cannot select '
+    "more than -search.maxSamplesPerQuery=5000 samples; possible solutions: increase the -search.maxSamplesPerQuery"
+)
+MORE_THAN_MIMIR_LOADS = (
+    "the query exceeded the maximum allowed estimated amount of memory consumed by a single query (limit: 20000 bytes) "
+    "(err-mimir-max-estimated-memory-consumption-per-query). Consider reducing the time range"
+)
 
 
 class Patience:
@@ -156,6 +174,24 @@ async def test_an_expression_is_asked_for_in_pieces_and_no_point_is_lost_or_told
     assert 2 < len(server.requests) < 12
 
 
+async def test_times_that_a_frontend_has_moved_back_are_those_that_were_asked_for(
+    server: ScriptedServer, archive: PrometheusArchive
+) -> None:
+    """Thanos' query-frontend, as it is set up by itself: 1_700_000_000 is no multiple of 300."""
+    whole = a_range(lambda _, at: at)
+
+    async def behave(received: Received, writer: Any) -> None:
+        floored = {name: str(float(received.parameters[name]) // 300 * 300) for name in ("start", "end")}
+        target = f"{urlsplit(received.target).path}?{urlencode(received.parameters | floored)}"
+        await whole(replace(received, target=target), writer)
+
+    server.behave(behave)
+    (series,) = await archive.values("sum(x)", START, START + 864_000, 300)
+    assert series.times.tolist() == [START + 300.0 * place for place in range(2881)]
+    assert set(series.times - series.values) == {START % 300}
+    assert len(server.requests) > 2
+
+
 async def test_a_selector_that_goes_on_with_an_old_sample_has_no_value(
     server: ScriptedServer, archive: PrometheusArchive
 ) -> None:
@@ -166,13 +202,12 @@ async def test_a_selector_that_goes_on_with_an_old_sample_has_no_value(
     assert series.times[-1] == START + 90
 
 
+@pytest.mark.parametrize("words", (TOO_MANY_SAMPLES, MORE_THAN_VICTORIA_SELECTS, MORE_THAN_MIMIR_LOADS))
 async def test_what_is_too_much_for_the_server_is_asked_for_in_halves(
-    server: ScriptedServer, archive: PrometheusArchive
+    server: ScriptedServer, archive: PrometheusArchive, words: str
 ) -> None:
     whole = a_range(lambda _, at: 1.0)
-    refused = answer_json(
-        {"status": "error", "errorType": "execution", "error": "query processing would load too many samples"}, 422
-    )
+    refused = answer_json({"status": "error", "errorType": "execution", "error": words}, 422)
 
     async def behave(received: Received, writer: Any) -> None:
         span = float(received.parameters["end"]) - float(received.parameters["start"])
@@ -215,6 +250,14 @@ async def test_a_server_that_comes_back_costs_nothing_but_time(
     (
         (answer("Bad Gateway", 502), "is failing (502): Bad Gateway, 6 times in 31 s"),
         (answer_json({"status": "error", "error": "slow down"}, 429), "is asked too much (429)"),
+        (
+            answer_json({"status": "success", "warnings": ["a store is away"], "data": {"result": []}}),
+            "a store is away, 6 times in 31 s",
+        ),
+        (
+            answer_json({"status": "error", "errorType": "execution", "error": STORE_IS_AWAY}, 422),
+            "does not reach all of its data (422): execution: expanding series",
+        ),
     ),
 )
 async def test_one_that_stays_away_is_given_up_with_what_to_do(
@@ -243,8 +286,8 @@ async def test_one_that_nobody_hears_is_given_up_with_its_address(patience: Pati
         (answer("no", 404), "has no API there (404)"),
         (answer("<html>"), "something that is not JSON"),
         (
-            answer_json({"status": "success", "warnings": ["a store is away"], "data": {"result": []}}),
-            "a store is away",
+            answer_json({"status": "success", "warnings": ["PromQL warning: no le"]}),
+            "warns, so its answer is not relied on",
         ),
         (answer_json({"status": "success", "data": {"resultType": "vector", "result": []}}), "answered with a vector"),
     ),

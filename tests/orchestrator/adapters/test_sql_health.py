@@ -166,6 +166,8 @@ def test_the_lag_of_a_standby_is_measured_on_both_sides(tmp_path: Path) -> None:
             *options,
             "-c",
             "max_prepared_transactions=10",
+            "-c",
+            "wal_receiver_status_interval=1s",  # the primary forgets the last lag after two reports without news
         ]
         with Child(command, primary._folder, user=primary._user) as standby:
             wait_until(lambda: measured(primary.dsn(), Health.REPLICATION_LAG), what=f"a standby; {standby.errors}")

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from orchestrator.adapters.supervisor import Tail, is_free, lock_holders, take_l
 from tests.support.process import wait_until
 
 
-def order(folder: Path, *argv: str, lock: Path | None = None) -> bytes:
+def order(folder: Path, *argv: str, lock: Path | None = None, lease_seconds: float | None = None) -> bytes:
     words = {
         "argv": argv,
         "cwd": str(folder),
@@ -22,6 +23,7 @@ def order(folder: Path, *argv: str, lock: Path | None = None) -> bytes:
         "grace_seconds": 0.5,
         "keep_bytes": 100,
         "lock": str(lock) if lock else None,
+        "until": supervisor.boottime() + lease_seconds if lease_seconds is not None else None,
     }
     return json.dumps(words).encode() + b"\n"
 
@@ -125,3 +127,53 @@ def test_a_lock_keeps_other_descriptors_of_this_process_out_too(tmp_path: Path) 
     assert again is not None
     os.close(again)
     os.close(held)
+
+
+def tell(program: subprocess.Popen[bytes], *parts: bytes) -> None:
+    """As a pipe delivers it: in parts."""
+    assert program.stdin is not None
+    for part in parts:
+        program.stdin.write(part)
+        program.stdin.flush()
+
+
+def lease(seconds: float) -> bytes:
+    return json.dumps({"until": supervisor.boottime() + seconds}).encode() + b"\n"
+
+
+def test_when_the_lease_lapses_the_whole_group_is_ended_though_the_controller_holds_its_end_of_the_pipe(
+    tmp_path: Path,
+) -> None:
+    stubborn = "trap '' TERM; sleep 300 & echo begun > mark; wait; sleep 300"
+    with start() as program:
+        assert program.stdout is not None
+        tell(program, order(tmp_path, "sh", "-c", stubborn, lock=tmp_path / "lock", lease_seconds=3600.0))
+        wait_until((tmp_path / "mark").exists, what="the command to begin")
+        tell(program, lease(0.0))
+        answer = json.loads(program.stdout.read())
+    assert (answer["exit_code"], answer["timed_out"], answer["gone"]) == (-9, False, True)
+    assert is_free(tmp_path / "lock")
+
+
+def test_a_lease_that_is_renewed_lets_the_command_go_on(tmp_path: Path) -> None:
+    waits = "echo begun > mark; until test -e go; do sleep 0.1; done; echo done"
+    with start() as program:
+        assert program.stdout is not None
+        tell(program, order(tmp_path, "sh", "-c", waits, lease_seconds=3600.0))
+        wait_until((tmp_path / "mark").exists, what="the command to begin")
+        renewed = lease(7200.0)
+        tell(program, renewed[:7], renewed[7:], b"no lease\n" + lease(7300.0))
+        (tmp_path / "go").touch()
+        answer = json.loads(program.stdout.read())
+    assert (answer["exit_code"], answer["stdout"]) == (0, "done\n")
+
+
+def test_with_a_lease_that_has_lapsed_nothing_is_started(tmp_path: Path) -> None:
+    assert ask(order(tmp_path, "touch", "mark", lease_seconds=-1.0)) == {"not_started": "the controller was gone"}
+    assert not (tmp_path / "mark").exists()
+
+
+def test_time_that_counts_sleep_goes_on() -> None:
+    before = supervisor.boottime()
+    time.sleep(0.01)
+    assert supervisor.boottime() > before
