@@ -202,8 +202,11 @@ def _to_command(pod: CommandPod | None) -> Iterator[Need]:
 
 
 def _to_wait(api_version: str, kind: str, namespace: str | None) -> Iterator[Need]:
-    """Pods are looked at for why they are not ready; the rest makes it faster, or says more."""
+    """Pods, and what makes them, are looked at for whether they are ready and why not; the rest makes it faster, or says
+    more."""
     yield Need("list", "v1", "Pod", namespace=namespace)
+    if kind == "Deployment":
+        yield Need("list", APPS, "ReplicaSet", namespace=namespace)
     yield Need("watch", api_version, kind, namespace=namespace, is_needed=False)
     yield Need("list", "v1", "Event", namespace=namespace, is_needed=False)
 

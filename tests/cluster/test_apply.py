@@ -124,7 +124,7 @@ async def test_a_workload_that_does_not_become_ready_is_refused_with_its_pods_an
     world: WorkloadWorld,
 ) -> None:
     text = manifest(config(most="5"), workload("api", "shop:broken", replicas=1))
-    operation = ApplyManifest(manifest=FILE, text=text, timeout_seconds=3)
+    operation = ApplyManifest(manifest=FILE, text=text, timeout_seconds=8)
 
     outcome = await world.carry_out(operation, await seen(world, text))
 

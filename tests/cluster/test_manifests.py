@@ -272,7 +272,7 @@ async def test_the_example_role_is_enough_for_workloads(world: WorkloadWorld) ->
 
 async def test_with_the_example_role_it_is_told_why_pods_are_not_ready(world: WorkloadWorld) -> None:
     world.deploy(workload("api", "web:1"))
-    broken = SetImage(workload="deployment/api", container="app", image="broken:1", timeout_seconds=3)
+    broken = SetImage(workload="deployment/api", container="app", image="broken:1", timeout_seconds=8)
     outcome = await world.carry_out(broken)
     assert outcome.state == "refused"
     assert "ImagePullBackOff" in outcome.detail

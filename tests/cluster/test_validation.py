@@ -180,9 +180,9 @@ async def test_what_is_not_allowed_is_granted_by_the_role_that_is_told(review: R
     error, warning = await review.of(SCALE, APPLY, JOB)
 
     said = (
-        "error: controller may not get deployments.apps, patch deployments.apps, list pods, get configmaps, "
-        "create configmaps, patch configmaps, delete configmaps, get jobs.batch, create jobs.batch, delete jobs.batch, "
-        "patch jobs.batch. This grants all that the plan needs: "
+        "error: controller may not get deployments.apps, patch deployments.apps, list pods, list replicasets.apps, "
+        "get configmaps, create configmaps, patch configmaps, delete configmaps, get jobs.batch, create jobs.batch, "
+        "delete jobs.batch, patch jobs.batch. This grants all that the plan needs: "
     )
     assert error.startswith(said)
     assert warning.startswith("warning: controller may not watch deployments.apps, list events, ")

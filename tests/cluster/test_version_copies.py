@@ -145,7 +145,7 @@ async def test_an_image_that_does_not_run_is_found_in_the_copy_and_the_deploymen
     before, wanted = ((4, "shop:1"), None), ((4, "broken:2"), None)  # all at once, without a step before
 
     async with counted(world, "api") as ready:
-        outcome = await world.carry_out(moved("api", *wanted, seconds=4), stood(*before))
+        outcome = await world.carry_out(moved("api", *wanted, seconds=8), stood(*before))
         stands = stood((4, "shop:1"), (1, "broken:2"))
         assert (outcome.state, outcome.observed) == (EffectState.REFUSED, stands)
         assert "1 of 1 pods of deployment/api-rollout is not ready" in outcome.detail
@@ -201,7 +201,9 @@ async def test_a_version_goes_on_or_back_from_each_of_its_writes(world: Workload
         async with at_once:
             await _crash(world, proxy, case)
 
-    await asyncio.gather(*map(one, CASES))
+    async with asyncio.TaskGroup() as group:
+        for case in CASES:
+            group.create_task(one(case))
 
     left = {f"{case.app}-rollout" for case in CASES if case.ends is HALF}
     assert names(world, "deployments") == {case.app for case in CASES} | left

@@ -75,7 +75,7 @@ async def test_a_pod_that_does_not_end_is_named(world: WorkloadWorld) -> None:
     (pod,) = (one["metadata"]["name"] for one in world.pods(API))
     world.kubectl("patch", "pod", pod, "--type=merge", "--patch", '{"metadata": {"finalizers": ["test/held"]}}')
     try:
-        outcome = await world.perform(scale(0, timeout_seconds=3), {"replicas": 1})
+        outcome = await world.perform(scale(0, timeout_seconds=10), {"replicas": 1})
     finally:
         world.kubectl("patch", "pod", pod, "--type=merge", "--patch", '{"metadata": {"finalizers": null}}')
 
@@ -181,7 +181,7 @@ async def test_what_is_written_between_look_and_write_is_seen(world_behind: Work
     proxy.disturb(on("PATCH"), after(meanwhile))
     assert_done(await world.perform(scale(3), {"replicas": 2}))
 
-    assert proxy.heard(on("PATCH")) == 2
+    assert proxy.heard(on("PATCH")) >= 2  # its controllers may write in between as well
     assert world.writes("api") == 1
     assert world.get(API)["metadata"]["annotations"]["note"] == "seen"
 
@@ -280,8 +280,8 @@ async def test_an_image_that_cannot_be_pulled_is_reported_early_and_refused_when
 ) -> None:
     world.deploy(workload("api", "shop:1", replicas=1))
 
-    early = await world.perform(image("broken:2", timeout_seconds=8), at("shop:1"))
-    late = await world.carry_out(image("broken:2", timeout_seconds=8), at("shop:1"))
+    early = await world.perform(image("broken:2", timeout_seconds=12), at("shop:1"))
+    late = await world.carry_out(image("broken:2", timeout_seconds=12), at("shop:1"))
 
     assert early.state is EffectState.TEMPORARY
     assert re.fullmatch(rf"1 of 2 pods of {API} is not ready: api-\S+: ImagePullBackOff \(broken:2\)", early.detail), (
@@ -356,7 +356,7 @@ async def test_pods_without_a_node_are_named_when_the_time_is_over(world: Worklo
     affinity = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [apart]}}
     world.deploy(workload("api", "shop:1", replicas=1, pod={"affinity": affinity}))
 
-    outcome = await world.perform(scale(2, timeout_seconds=4), {"replicas": 1})
+    outcome = await world.perform(scale(2, timeout_seconds=8), {"replicas": 1})
 
     assert outcome.state is EffectState.REFUSED
     assert re.search(r"1 of 2 pods of deployment/api is not ready: api-\S+: Unschedulable \(0/1 nodes", outcome.detail)
@@ -657,7 +657,7 @@ async def test_a_version_that_failed_is_refused_as_it_stands_and_taken_back(worl
     before, wanted = ((4, "shop:1"), (0, "shop:0")), ((2, "shop:1"), (2, "broken:2"))
     world.deploy(*both(*before))
 
-    outcome = await world.carry_out(version(*wanted, timeout_seconds=4), stood(*before))
+    outcome = await world.carry_out(version(*wanted, timeout_seconds=8), stood(*before))
     stands = stood((4, "shop:1"), (2, "broken:2"))
     assert (outcome.state, outcome.observed, outcome.changed_by) == (EffectState.REFUSED, stands, None)
     back = await world.perform(version(*before), stands, effect="back", node=UNDO)

@@ -128,6 +128,7 @@ def needs(*verbs: str, api_version: str = "apps/v1", kind: str = "Deployment") -
 
 WAITING = {
     Need("list", "v1", "Pod"),
+    Need("list", "apps/v1", "ReplicaSet"),
     Need("watch", "apps/v1", "Deployment", is_needed=False),
     Need("list", "v1", "Event", is_needed=False),
 }

@@ -25,7 +25,7 @@ from typing import Any
 from orchestrator.adapters.kubernetes.client import STRATEGIC_MERGE_PATCH, Cluster
 from orchestrator.adapters.kubernetes.errors import Stale
 from orchestrator.adapters.kubernetes.marks import SINCE, Author, written_at
-from orchestrator.adapters.kubernetes.pods import Severity, is_ending, pods_of, trouble_of
+from orchestrator.adapters.kubernetes.pods import Severity, is_ending, missing_of, pods_of, trouble_of
 from orchestrator.adapters.kubernetes.sending import answered
 from orchestrator.adapters.kubernetes.wishes import Wish
 from orchestrator.adapters.kubernetes.workloads import (
@@ -198,7 +198,7 @@ async def _rolled_out(attempt: Attempt, change: Change, patience: "Patience") ->
             if not change.wish.is_met(workload):
                 raise _changed(workload, change.wish, change.wish.unmet(workload))
             rollout = rollout_of(workload, written_at(workload.metadata))
-            if rollout.progress is Progress.DONE:
+            if rollout.progress is Progress.DONE and not await missing_of(attempt.cluster, workload):
                 return workload
             if rollout.progress is Progress.FAILED:
                 trouble = await trouble_of(attempt.cluster, workload)
@@ -254,7 +254,7 @@ async def _why_not(attempt: Attempt, change: Change) -> str:
     trouble = await trouble_of(attempt.cluster, workload)
     if trouble is not None:
         return trouble.words
-    missing = rollout_of(workload).reason
+    missing = rollout_of(workload).reason or await missing_of(attempt.cluster, workload)
     ending = await _ending(attempt, workload)
     if not missing and ending:
         return f"{change.title} still has pods that end: {', '.join(ending[:MOST_NAMED])}"

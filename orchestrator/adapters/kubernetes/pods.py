@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
-from orchestrator.adapters.kubernetes.client import Cluster
+from orchestrator.adapters.kubernetes.client import Cluster, Resource
 from orchestrator.adapters.kubernetes.errors import Forbidden
 from orchestrator.adapters.kubernetes.workloads import Workload
 
+REPLICA_SETS = Resource("apps/v1", "ReplicaSet", "replicasets", namespaced=True)
 MOST_PODS_NAMED = 3
 LONGEST_MESSAGE = 200
 _IMAGE = {"ErrImagePull": "ImagePullBackOff"}  # one trouble that shows two faces in turn
@@ -72,13 +73,42 @@ def _selector(selector: Mapping[str, Any]) -> str:
 
 def _is_owned(pod: Mapping[str, Any], workload: Workload) -> bool:
     """A Deployment owns its pods by a ReplicaSet, whose name is made of its own and of a hash that the pod bears."""
-    metadata = pod["metadata"]
-    owners = [one for one in metadata.get("ownerReferences") or () if one.get("controller")]
-    owner = owners[0] if owners else {}
+    owner = _controller_of(pod)
     if workload.kind == "deployment":
-        template = (metadata.get("labels") or {}).get("pod-template-hash", "")
+        template = (pod["metadata"].get("labels") or {}).get("pod-template-hash", "")
         return owner.get("kind") == "ReplicaSet" and owner.get("name") == f"{workload.name}-{template}"
     return owner.get("uid") == workload.metadata.get("uid")
+
+
+def _controller_of(one: Mapping[str, Any]) -> Mapping[str, Any]:
+    owners = [owner for owner in one["metadata"].get("ownerReferences") or () if owner.get("controller")]
+    return owners[0] if owners else {}
+
+
+async def missing_of(cluster: Cluster, workload: Workload) -> str:
+    """What its status does not show yet, to follow its name; empty if its pods are as the status says.
+
+    The status of a Deployment repeats what its ReplicaSets said last, and they count before they delete: brought from 4
+    to 2 and at once back to 4, it reads as rolled out while two pods are about to end. A ReplicaSet that has taken up
+    its newest number has sent whatever an older one asked for, so its pods, read after that, are what is there.
+    """
+    if workload.kind == "daemonset":
+        return ""
+    if workload.kind == "deployment" and not await _are_taken_up(cluster, workload):
+        return "has ReplicaSets that have not taken up their newest number yet"
+    pods = await pods_of(cluster, workload)
+    ready = sum(_is_ready(pod) and not is_ending(pod) for pod in pods)
+    return f"{ready} of {workload.replicas} pods are ready" if ready < workload.replicas else ""
+
+
+async def _are_taken_up(cluster: Cluster, workload: Workload) -> bool:
+    selector = _selector(workload.spec.get("selector") or {})
+    found = await cluster.get(REPLICA_SETS.collection(cluster.namespace), labelSelector=selector)
+    return all(
+        int((one.get("status") or {}).get("observedGeneration") or 0) >= int(one["metadata"]["generation"])
+        for one in found.get("items") or ()
+        if _controller_of(one).get("uid") == workload.metadata.get("uid")
+    )
 
 
 async def trouble_of(cluster: Cluster, workload: Workload) -> Trouble | None:

@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.adapters.kubernetes.client import Cluster
 from orchestrator.adapters.kubernetes.errors import Forbidden
-from orchestrator.adapters.kubernetes.pods import Severity, Trouble, pods_of, trouble_of
+from orchestrator.adapters.kubernetes.pods import Severity, Trouble, missing_of, pods_of, trouble_of
 from orchestrator.adapters.kubernetes.workloads import Workload
 
 UID = "11-22"
@@ -165,3 +165,44 @@ async def test_pods_of_others_with_the_same_labels_are_left_out() -> None:
     ]
     found = await pods_of(FakeCluster(pods=pods), deployment())
     assert [one["metadata"]["name"] for one in found] == ["api-1f-x"]
+
+
+# --- what the status does not show yet --------------------------------------------------------------------------------
+
+
+def replica_set(generation: int, observed: int, uid: str = UID) -> dict[str, Any]:
+    owner = {"kind": "Deployment", "name": "api", "uid": uid, "controller": True}
+    metadata = {"name": "api-7c", "generation": generation, "ownerReferences": [owner]}
+    return {"metadata": metadata, "status": {"observedGeneration": observed}}
+
+
+def pod_of_deployment(name: str, status: dict[str, Any], **metadata: object) -> dict[str, Any]:
+    owner = {"kind": "ReplicaSet", "name": "api-7c", "uid": "33-44", "controller": True}
+    return pod(name, status, ownerReferences=[owner], labels={"pod-template-hash": "7c"}, **metadata)
+
+
+THREE = [pod_of_deployment(f"api-7c-{index}", READY) for index in range(3)]
+ENDING = pod_of_deployment("api-7c-2", READY, deletionTimestamp="2026-11-01T00:00:00Z")
+
+
+@pytest.mark.parametrize(
+    ("sets", "pods", "missing"),
+    (
+        ([replica_set(3, 3)], THREE, ""),
+        ([replica_set(3, 2)], THREE, "has ReplicaSets that have not taken up their newest number yet"),
+        ([replica_set(3, 3), replica_set(2, 1, uid="of another one")], THREE, ""),
+        ([replica_set(3, 3)], THREE[:2], "2 of 3 pods are ready"),
+        ([replica_set(3, 3)], [*THREE[:2], ENDING], "2 of 3 pods are ready"),
+        ([replica_set(3, 3)], [*THREE, ENDING], ""),
+    ),
+)
+async def test_a_deployment_stands_once_its_replica_sets_have_acted_and_its_pods_are_ready(
+    sets: list[dict[str, Any]], pods: list[dict[str, Any]], missing: str
+) -> None:
+    assert await missing_of(FakeCluster(replicasets=sets, pods=pods), deployment()) == missing
+
+
+async def test_a_statefulset_makes_its_pods_itself() -> None:
+    ready = [pod(f"db-{index}", READY) for index in range(3)]
+    assert await missing_of(FakeCluster(replicasets=[replica_set(3, 2)], pods=ready), statefulset()) == ""
+    assert await missing_of(FakeCluster(pods=ready[:2]), statefulset()) == "2 of 3 pods are ready"
