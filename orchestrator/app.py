@@ -21,6 +21,7 @@ from orchestrator.metrics import Meter
 from orchestrator.metrics.metered import MeteredJournal, metered
 from orchestrator.ports import Clock, FlagStore, Journal, Member, World
 from orchestrator.reading import Reading
+from orchestrator.redaction import passwords_of
 from orchestrator.service import Service
 from orchestrator.sharing import Sharing
 from orchestrator.token_port import TokenStorage
@@ -173,6 +174,8 @@ def _reader(
     from orchestrator.adapters.sql import SqlReader
 
     secrets = Secrets(_policy(settings), cluster=keeper)
+    for password in passwords_of(settings.store):
+        secrets.redactor.add(password)
     http = HttpClient(secrets)
     clock = SystemClock()
     processes = ProcessRunner(settings.state_dir, secrets, tether=tether)

@@ -21,10 +21,11 @@ from typing import Any, Protocol
 
 from orchestrator.adapters import supervisor
 from orchestrator.adapters.bundle import Bundles, normal
-from orchestrator.adapters.secrets import Redactor, Secrets
+from orchestrator.adapters.secrets import Secrets
 from orchestrator.errors import Permanent, Temporary
 from orchestrator.failpoints import Point, reach
 from orchestrator.ports import Scene
+from orchestrator.redaction import LONGEST_FORM, Redactor
 from stages.effects import RunCommand
 from stages.values import SecretRef, TextOrSecret
 
@@ -240,7 +241,7 @@ class ProcessRunner:
             cwd=str(_folder(operation.dir or scene.command_dir, scene, bundle)),
             env=env,
             timeout_seconds=operation.timeout_seconds,
-            margin_bytes=max((len(secret.encode()) * 3 for secret in secrets), default=0),
+            margin_bytes=max((len(secret.encode()) * LONGEST_FORM for secret in secrets), default=0),
         )
 
     def _inherited(self) -> dict[str, str]:

@@ -4,21 +4,17 @@ Whatever is resolved here is told to the ``Redactor``, through which every text 
 world said: no secret in an event, a log, a page or an error.
 """
 
-import json
 import os
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import quote, unquote, urlsplit
 
 from orchestrator.errors import Permanent
+from orchestrator.redaction import Redactor
 from stages.values import SecretRef, TextOrSecret
 
-SHORTEST_REDACTED = 4  # what is shorter would blot out ordinary words, and is no secret
 LONGEST_SECRET_BYTES = 64 * 1024
-MASK = "***"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,39 +35,6 @@ class SecretPolicy:
             return True
         real = path.resolve()
         return any(real.is_relative_to(folder.resolve()) for folder in self.folders)
-
-
-class Redactor:
-    """Replaces every secret it was told of by ``***``, also as it looks in an URL or in JSON."""
-
-    def __init__(self) -> None:
-        self._known: set[str] = set()
-        self._pattern: re.Pattern[str] | None = None
-
-    def add(self, secret: str) -> None:
-        new = {form for form in _forms(secret) if len(form) >= SHORTEST_REDACTED} - self._known
-        if new:
-            self._known |= new
-            longest_first = sorted(self._known, key=len, reverse=True)
-            self._pattern = re.compile("|".join(map(re.escape, longest_first)))
-
-    def redact(self, text: str) -> str:
-        return self._pattern.sub(MASK, text) if self._pattern is not None else text
-
-
-def _forms(secret: str) -> set[str]:
-    """A secret as it may appear elsewhere: trimmed, its longer lines, escaped, and the password of an address."""
-    plain = {secret, secret.strip()} | {line.strip() for line in secret.splitlines() if len(line.strip()) >= 8}
-    plain |= _passwords(secret)
-    return plain | {quote(form, safe="") for form in plain} | {json.dumps(form)[1:-1] for form in plain}
-
-
-def _passwords(secret: str) -> set[str]:
-    try:
-        password = urlsplit(secret).password
-    except ValueError:
-        return set()
-    return {password, unquote(password)} if password else set()
 
 
 class Keeper(Protocol):

@@ -15,10 +15,10 @@ from orchestrator.adapters.expectations import CannotTell, Found, Number, brief,
 from orchestrator.adapters.http_client import HttpClient, Reply, server_of
 from orchestrator.adapters.process import CommandRunner
 from orchestrator.adapters.prometheus import PrometheusClient
-from orchestrator.adapters.secrets import Redactor
 from orchestrator.adapters.sql.health import Reading
 from orchestrator.errors import Permanent
 from orchestrator.ports import Clock, Scene
+from orchestrator.redaction import Redactor
 from stages.checks import Health, HttpRequest, Source
 from stages.criteria.base import Measurement, MeasurementState, Wanted
 from stages.values import Json, TextOrSecret, format_duration

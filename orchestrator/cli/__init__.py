@@ -62,9 +62,10 @@ def _reader_gone() -> int:
 
 def _unexpected(error: Exception) -> int:
     from orchestrator.cli.crash import keep_traceback
+    from orchestrator.redaction import redact_all
 
     where = keep_traceback(error)
     kept = f"; what happened is in {where}" if where else ""
-    said = " ".join(str(error).split())[:300]
+    said = " ".join(redact_all(str(error)).split())[:300]
     print(f"rollout: something unexpected happened: {type(error).__name__}: {said}{kept}", file=sys.stderr)
     return 1

@@ -6,13 +6,14 @@ import traceback
 from pathlib import Path
 
 from orchestrator.cli.settings import state_dir
+from orchestrator.redaction import redact_all
 
 
 def keep_traceback(error: Exception) -> Path | None:
     """Appends to ``errors.log`` of the state directory; None if that can't be written."""
     when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     command = " ".join(Path(part).name if index == 0 else part for index, part in enumerate(sys.argv[:2]))
-    text = "".join(traceback.format_exception(error))
+    text = redact_all("".join(traceback.format_exception(error)))
     try:
         folder = state_dir()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

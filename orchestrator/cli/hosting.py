@@ -182,6 +182,9 @@ def log_to(stream: TextIO) -> None:
 
     import structlog
 
+    from orchestrator.redaction import RedactedStream
+
+    stream = cast(TextIO, RedactedStream(stream))
     logging.basicConfig(stream=stream, level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     structlog.configure(
         processors=[
@@ -214,9 +217,10 @@ class _Dropping:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
-    def write(self, text: str) -> None:
+    def write(self, text: str) -> int:
         with contextlib.suppress(OSError):
             self._stream.write(text)
+        return len(text)
 
     def flush(self) -> None:
         with contextlib.suppress(OSError):

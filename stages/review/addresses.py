@@ -4,13 +4,14 @@ Asked when a plan is read, and not of the models: a run that was started before 
 """
 
 from collections.abc import Iterator
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BaseModel
 
 from stages.plan import Prometheus
 from stages.review.view import Finding, View
 
+_PASSWORDS = ("password", "sslpassword")
 _BLANKS_AND_BELOW = frozenset(map(chr, range(33))) | {"\x7f"}
 
 
@@ -53,6 +54,7 @@ def _with_password(part: BaseModel) -> Iterator[str]:
 
 def _password_in(address: str) -> bool:
     try:
-        return bool(urlsplit(address).password)
+        parts = urlsplit(address)
+        return bool(parts.password) or any(name.lower() in _PASSWORDS for name, _ in parse_qsl(parts.query))
     except ValueError:
         return False

@@ -1,42 +1,44 @@
-"""Secrets of commands, requests and notifications, runs that go well and badly, and no channel that shows one."""
+"""Secrets of commands, requests, databases, clusters and notifications, runs that go well and badly, and no channel
+that shows one in any form."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
+import asyncio
+import io
+import json
+import logging
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
-import httpx
+import psycopg
+import pytest
+import structlog
 
-from tests.hostile.saying import say
-from tests.hostile.served import SECRETS, Served, served, submission
-from tests.hostile.shapes import Command
+from orchestrator.adapters.http_client import HttpClient
+from orchestrator.adapters.secrets import Secrets
+from orchestrator.adapters.sql import SqlReader
+from orchestrator.cli.hosting import log_to
+from orchestrator.errors import RolloutError
+from stages.checks import HttpRequest
+from stages.values import SecretRef, TextOrSecret
+from tests.hostile.planting import (
+    IN_THE_OPEN,
+    OURS,
+    PLANTED,
+    channels,
+    children_of,
+    echoing,
+    forms,
+    tried,
+    walk,
+)
+from tests.hostile.served import SECRETS, Served, served
+from tests.support.cluster import Cluster
+from tests.support.ports import free_port
 from tests.support.process import wait_until
 
-PLANTED = {
-    "PLANTED_HEADER": "planted-header-8f3b",
-    "PLANTED_COMMAND": "planted-command-d02e",
-    "PLANTED_HOOK": "planted-hook-5a6f",
-}
-WORDS = (*PLANTED.values(), *SECRETS.values())
-IN_THE_OPEN = "nobodys-secret-3c9d"
-HEAD = """\
-apiVersion: stagedrollout.io/v1alpha1
-kind: StagedRollout
-metadata: {{name: {name}}}
-spec:
-  description: {open}
-  commands: {{vars: {{TOKEN: {{env: PLANTED_COMMAND}}}}}}
-  notify:
-    channels: {{team: {{webhook: {{url: "{url}/hook", headers: {{Authorization: {{env: PLANTED_HOOK}}}}}}}}}}
-    news: [{{when: [started, promoted, rolled_back, stopped], channels: [team]}}]
-  stages:
-    - {{name: go, kind: steps, steps: [{step}]}}
-"""
-SPOKEN = 'echo "out $TOKEN"; echo "err $TOKEN" >&2; '
+SPOKEN = 'echo "out $TOKEN"; echo "err $TOKEN" >&2; printf %s "$TOKEN" | base64; printf "u:%s" "$TOKEN" | base64 >&2; '
 STEPS = {
     "succeeds": f"{{command: [sh, -c, '{SPOKEN} exit 0'], undo: none}}",
     "fails": f"{{command: [sh, -c, '{SPOKEN} exit 3'], undo: none}}",
@@ -44,120 +46,155 @@ STEPS = {
     "echoed": '{http: {url: "URL/echo", method: POST, headers: {X-A: {env: PLANTED_HEADER}}}, undo: none}',
     "refused": '{http: {url: "http://127.0.0.1:1/", method: POST, headers: {X-A: {env: PLANTED_HEADER}}}, undo: none}',
 }
+CHECKS = {
+    "asked": "checks: [{name: it, http: {url: 'URL/x', headers: {X-A: {env: PLANTED_HEADER}}}}]",
+    "measured": "prometheus: {url: 'URL/p', bearer: {env: PLANTED_HEADER}}\n  checks: [{name: it, query: up}]",
+    "spoke": f"checks: [{{name: it, script: '{SPOKEN} exit 4'}}]",
+}
+NEVER_ENDS = "{command: [sh, -c, 'sleep 300'], undo: none}"
 
 
-class Echo(ThreadingHTTPServer):
-    """Answers everything with 500 and what it was sent, as careless servers do; takes what is for its hook."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.daemon_threads = True
-        self.hooked: list[str] = []
-        self.sent: list[str] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        server = self.server
-        assert isinstance(server, Echo)
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
-        head = "\n".join(f"{name}: {value}" for name, value in self.headers.items())
-        is_hook = self.path.startswith("/hook")
-        if is_hook:
-            server.hooked.append(body)
-        server.sent.append(head)
-        content = f"I do not like {head}\n{body}".encode()
-        self.send_response(200 if is_hook else 500)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    do_GET = do_POST  # noqa: N815 - the name that http.server calls
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@contextmanager
-def echoing() -> Iterator[Echo]:
-    server = Echo()
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def get(here: Served, path: str) -> httpx.Response:
-    headers = {"Authorization": f"Bearer {SECRETS['admin']}"}
-    return httpx.get(here.url + path, headers=headers, trust_env=False, timeout=20)
-
-
-def walk(here: Served, echo: Echo, name: str) -> str:
-    """Starts one run, and says its name."""
-    step = STEPS[name].replace("URL", echo.url)
-    text = HEAD.format(name=name, open=IN_THE_OPEN, url=echo.url, step=step)
-    headers = {"Authorization": f"Bearer {SECRETS['operator']}"}
-    answer = httpx.post(here.url + "/api/v1/runs", json=submission(text), headers=headers, trust_env=False, timeout=20)
-    assert answer.is_success, answer.text
-    return str(answer.json()["run"])
-
-
-def tried(here: Served, run: str) -> bool:
-    return any(
-        entry["type"] in ("EffectFinished", "EffectFailed") for entry in get(here, f"/api/v1/runs/{run}/events").json()
-    )
-
-
-def channels(here: Served, echo: Echo, folder: Path, runs: list[str]) -> dict[str, str]:
-    found = {path: get(here, path).text for path in ("/", "/metrics", "/api/v1/runs", "/api/v1/audit", "/api/v1/flags")}
-    for run in runs:
-        for path in ("", "/events", "/journal", "/report"):
-            found[f"{run}{path}"] = get(here, f"/api/v1/runs/{run}{path}").text
-        found[f"page of {run}"] = get(here, f"/runs/{run}").text
-        for words in (
-            ("status", run),
-            ("history", run),
-            ("export", run),
-            *(("report", run, "--format", one) for one in ("md", "html", "json")),
-        ):
-            own = {"ROLLOUT_SERVER": here.url, "ROLLOUT_TOKEN": SECRETS["admin"]}
-            said = say(Command("", words, 0, "", environment=own), folder)
-            assert said.code == 0, said.err
-            found[" ".join(words)] = said.out + said.err
-    found["notifications"] = "\n".join(echo.hooked)
-    found["log"] = here.said()
-    for file in here.state.rglob("*"):
-        if file.is_file():
-            found[f"file {file.name}"] = file.read_bytes().decode("latin-1")
-    for process in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            found[str(process)] = process.read_bytes().decode("latin-1")
-        except OSError:
-            continue  # it has ended
-    return found
+def shown(found: Mapping[str, str], planted: Mapping[str, str]) -> set[tuple[str, str]]:
+    """Which of the planted secrets can be read, and where."""
+    every = {form: name for name, secret in {**planted, **SECRETS}.items() for form in forms(secret)}
+    return {(where, name) for where, text in found.items() for form, name in every.items() if form in text}
 
 
 def test_no_channel_shows_a_planted_secret(tmp_path: Path) -> None:
-    with echoing() as echo, served(tmp_path, **PLANTED) as here:
-        runs = [walk(here, echo, name) for name in STEPS]
+    with echoing() as echo, served(tmp_path, **PLANTED, SOMETHING_ELSE="of-nobodys-business") as here:
+        runs = [walk(here, echo, name, step) for name, step in STEPS.items()]
+        asked = [walk(here, echo, name, "{wait: 1s}", spec.replace("URL", echo.url)) for name, spec in CHECKS.items()]
         for run in runs:
             wait_until(lambda run=run: tried(here, run), what=f"{run} to be tried")  # type: ignore[misc]
+        for run in asked:
+            wait_until(lambda run=run: tried(here, run, ("CheckAnswered", "HoldSet")), what=f"{run} to be asked")  # type: ignore[misc]
         wait_until(lambda: echo.hooked, what="a notification")
-        found = channels(here, echo, tmp_path, runs)
-    sent = "\n".join(echo.sent)
-    assert "planted-header-8f3b" in sent, "the secrets were not in use"
-    assert "planted-hook-5a6f" in sent
-    shown = {(where, word) for where, text in found.items() for word in WORDS if word in text}
-    assert not shown
+        found = channels(here, echo, tmp_path, [*runs, *asked])
+    assert PLANTED["PLANTED_HEADER"] in echo.sent, "the secrets were not in use"
+    assert PLANTED["PLANTED_HOOK"] in echo.sent
+    assert not shown(found, PLANTED)
     assert "err ***" in found[f"export {runs[1]}"], "what the command said was not kept"
     open_ = {where for where, text in found.items() if IN_THE_OPEN in text}
     assert any(where.endswith("/journal") for where in open_), "the search finds nothing at all"
     assert any(where.startswith("file rollout.db") for where in open_)
+
+
+def test_a_command_has_what_the_plan_gives_it_and_nothing_else_of_the_controllers(tmp_path: Path) -> None:
+    with echoing() as echo, served(tmp_path, **PLANTED, SOMETHING_ELSE="of-nobodys-business") as here:
+        run = walk(here, echo, "never-ends", NEVER_ENDS)
+        sleeping = wait_until(lambda: _with_token(here), what=f"the command of {run}")
+        others = {process: own for process, own in children_of(here.child.pid).items() if "TOKEN" not in own}
+    for own in sleeping.values():
+        assert {name for name in own if not name.startswith("ROLLOUT_")} - {"PWD", "OLDPWD", "SHLVL", "_"} == {
+            *(name for name in OURS if name in own),
+            "TOKEN",
+        }
+        assert own["TOKEN"] == PLANTED["PLANTED_COMMAND"]
+    assert others, "who watches the command was not seen"
+    for own in others.values():
+        assert not shown({"its environment": repr(own)}, PLANTED)
+        assert "SOMETHING_ELSE" not in own
+
+
+def _with_token(here: Served) -> dict[int, dict[str, str]]:
+    return {process: own for process, own in children_of(here.child.pid).items() if "TOKEN" in own}
+
+
+@pytest.fixture
+def kubeconfig(control_plane: Cluster, cluster_namespace: str, tmp_path: Path) -> Path:
+    """Its context is in the test's own namespace."""
+    content = json.loads(control_plane.kubeconfig.read_text())
+    content["contexts"][0]["context"]["namespace"] = cluster_namespace
+    path = tmp_path / "kubeconfig"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_no_store_shows_a_password_of_a_database_or_a_secret_of_the_cluster(
+    tmp_path: Path, postgres_dsn: str, kubeconfig: Path, control_plane: Cluster, cluster_namespace: str
+) -> None:
+    nobody = f"127.0.0.1:{free_port()}"
+    planted = {
+        "PLANTED_DSN": f"postgresql://shop:planted%2Fdsn-77c1@{nobody}/shop",
+        "PLANTED_QUERY": f"postgresql://{nobody}/shop?user=shop&password=planted-query-19ab",
+        **PLANTED,
+    }
+    passwords = {"dsn": "planted/dsn-77c1", "query": "planted-query-19ab", "cluster": "planted/cluster+e4"}
+    store = psycopg.conninfo.conninfo_to_dict(postgres_dsn)
+    passwords["store"] = str(store["password"])
+    literal = f"--from-literal=key={passwords['cluster']}"
+    control_plane.kubectl("create", "secret", "generic", "planted", "--namespace", cluster_namespace, literal)
+    checks = [
+        *(f"{{name: {n}, sql: SELECT 1, database: {{env: {n}}}}}" for n in ("PLANTED_DSN", "PLANTED_QUERY")),
+        "{name: it, http: {url: 'URL/x', headers: {X-A: {secret: planted/key}}}}",
+    ]
+    environment = {**planted, "ROLLOUT_STORE": postgres_dsn, "KUBECONFIG": str(kubeconfig)}
+    with echoing() as echo, served(tmp_path, **environment) as here:
+        specs = [f"checks: [{check.replace('URL', echo.url)}]" for check in checks]
+        runs = [walk(here, echo, f"asks-{number}", "{wait: 1s}", spec) for number, spec in enumerate(specs)]
+        for run in runs:
+            wait_until(lambda run=run: tried(here, run, ("CheckAnswered", "HoldSet")), what=f"{run} to be asked")  # type: ignore[misc]
+        found = {**channels(here, echo, tmp_path, runs), **tables(postgres_dsn)}
+    assert passwords["cluster"] in echo.sent, "the secret was not in use"
+    assert not shown(found, {**planted, **passwords})
+    assert any(IN_THE_OPEN in text for where, text in found.items() if where.startswith("table"))
+    assert any("can't be reached" in text for text in found.values()), "no database was asked"
+
+
+def tables(dsn: str) -> dict[str, str]:
+    """Every row of every table of a store, as text."""
+    with psycopg.connect(dsn) as connection:
+        names = connection.execute(
+            "SELECT schemaname || '.' || tablename FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', "
+            "'information_schema')"
+        ).fetchall()
+        return {
+            f"table {name}": "\n".join(
+                str(row) for row in connection.execute(f"SELECT t::text, * FROM {name} t".encode()).fetchall()
+            )
+            for (name,) in names
+        }
+
+
+# --- logs -------------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def everything_logged() -> Iterator[io.StringIO]:
+    """What a controller would write into its log, of every library and at every level."""
+    root, stream = logging.getLogger(), io.StringIO()
+    before, root.handlers = (root.handlers, root.level), []
+    try:
+        log_to(stream)
+        root.setLevel(logging.DEBUG)
+        yield stream
+    finally:
+        root.handlers, level = before
+        root.setLevel(level)
+
+
+async def test_neither_tracebacks_nor_libraries_at_debug_level_put_a_secret_into_the_log() -> None:
+    planted = {**PLANTED, "DSN": "postgresql://shop:planted-dsn-2a@127.0.0.1:1/shop"}
+    secrets = Secrets(environ=planted)
+    reference = {name: SecretRef(env=name) for name in planted}
+    with echoing() as echo, everything_logged() as stream:
+        log = structlog.get_logger()
+        header: dict[str, TextOrSecret] = {"X-A": reference["PLANTED_HEADER"]}
+        for url in (echo.url, "http://127.0.0.1:1/"):
+            try:
+                reply = await HttpClient(secrets).request(HttpRequest(url=url, headers=header))
+                logging.getLogger("somebody").debug("answered %r", reply)
+                raise ValueError(f"no such {reply.text}")
+            except (ValueError, RolloutError):
+                log.exception("broken", reply=secrets.resolve(reference["PLANTED_COMMAND"]))
+        try:
+            await SqlReader(secrets).fetch(reference["DSN"], "SELECT 1", 5.0)
+        except RolloutError as error:
+            error.__cause__ = ValueError(f"could not use {planted['DSN']}")
+            log.exception("run.crashed")
+            logging.getLogger("asyncio").exception("it was never retrieved")
+        await asyncio.sleep(0)
+    assert "Traceback" in stream.getvalue()
+    assert "httpcore" in stream.getvalue()
+    assert "***" in stream.getvalue()
+    assert not shown({"log": stream.getvalue()}, {**planted, "password": "planted-dsn-2a"})

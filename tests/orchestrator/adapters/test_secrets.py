@@ -1,11 +1,14 @@
 """References to secrets: found where the controller runs, within what it allows, and never shown."""
 
+import io
+from base64 import b64encode, encodebytes
 from pathlib import Path
 
 import pytest
 
-from orchestrator.adapters.secrets import Redactor, SecretPolicy, Secrets
+from orchestrator.adapters.secrets import SecretPolicy, Secrets
 from orchestrator.errors import Permanent
+from orchestrator.redaction import MOST_SECRETS, RedactedStream, Redactor
 from stages.values import SecretRef
 
 VALUE = "s3cret/Value+1"
@@ -124,3 +127,46 @@ def test_what_is_shorter_than_four_characters_blots_out_nothing() -> None:
     redactor.add("abc")
     redactor.add("")
     assert redactor.redact("abc abcd") == "abc abcd"
+
+
+def test_base64_is_redacted_whatever_stands_before_it_and_however_long_its_lines_are() -> None:
+    redactor = Redactor()
+    redactor.add("s3cret/Value")
+    for before in (b"", b"u", b"u:", b"user:"):
+        text = redactor.redact(b64encode(before + b"s3cret/Value" + b":rest").decode())
+        around = b64encode(before + b":rest").decode()
+        assert "***" in text
+        assert len(text.replace("***", "")) <= len(around) + 4  # a letter at each end belongs to both
+    redactor.add(long := "0123456789abcdef" * 10)
+    lines = encodebytes(long.encode()).decode()
+    assert set(redactor.redact(lines).split()) <= {"***", "***=", "***=="}
+
+
+def test_html_and_lower_case_escapes_are_redacted() -> None:
+    redactor = Redactor()
+    redactor.add('a"b/c<d>é')
+    for text in ("a&quot;b/c&lt;d&gt;é", "a%22b%2fc%3cd%3e%c3%a9", "a%22b%2Fc%3Cd%3E%C3%A9"):
+        assert redactor.redact(text) == "***"
+
+
+def test_a_password_in_the_query_of_an_address_is_redacted_alone_too() -> None:
+    redactor = Redactor()
+    redactor.add("postgresql://db/main?user=app&password=p%2Fssw0rd")
+    assert redactor.redact("no password p/ssw0rd") == "no password ***"
+
+
+def test_of_passwords_that_are_changed_again_and_again_the_oldest_are_forgotten() -> None:
+    redactor = Redactor()
+    redactor.add("kept-in-use")
+    for number in range(MOST_SECRETS):
+        redactor.add(f"{number:06d}-old")
+        redactor.add("kept-in-use")
+    assert redactor.redact("kept-in-use 000000-old 001999-old") == "*** 000000-old ***"
+
+
+def test_what_any_redactor_of_the_process_knows_is_kept_out_of_its_log() -> None:
+    one, other, stream = Redactor(), Redactor(), io.StringIO()
+    one.add("first-secret")
+    other.add("other-secret")
+    RedactedStream(stream).write("first-secret and other-secret\n")
+    assert stream.getvalue() == "*** and ***\n"
