@@ -27,9 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.journal import chain
-from stages.load import load_plan
 from tests.faults.lives import Life
-from tests.faults.world import World, world_in
+from tests.faults.world import World, submission, world_in
 from tests.support.postgres import PostgresServer
 from tests.support.process import wait_until
 from tests.support.stores import PostgresSchema, schema_in
@@ -233,6 +232,4 @@ def _submission(name: str, folder: Path) -> dict[str, Any]:
         "metadata": {"name": name},
         "spec": {"flags": {name: {}}, "stages": [steps], "watch": "0s"},
     }
-    plan = load_plan(json.dumps(document), f"{name}.yaml", {}, read_file=lambda path: Path(path).read_bytes())
-    documents = [{"environment": environment, "plan": one} for environment, one in plan.raw]
-    return {"plan": plan.name, "digest": plan.digest, "documents": documents, "files": {}, "directory": str(folder)}
+    return submission(json.dumps(document), folder)

@@ -116,6 +116,18 @@ def world_in(
         yield World(folder, lives, store or own, counting, postgres)
 
 
+def submission(text: str, folder: Path) -> Json:
+    """What the API takes for a plan with this text, whose files are in *folder*."""
+    plan = load_plan(text, f"{folder}/plan.yaml", {}, read_file=lambda name: (folder / name).read_bytes())
+    return {
+        "plan": plan.name,
+        "digest": plan.digest,
+        "documents": [{"environment": environment, "plan": document} for environment, document in plan.raw],
+        "files": dict(plan.files),
+        "directory": str(folder),
+    }
+
+
 @dataclass
 class Drive:
     """One change through a world. *impatient*: what is not known is not looked up but rolled back."""
@@ -151,16 +163,7 @@ class Drive:
 
     def begin(self) -> None:
         self.until = time.monotonic() + self.patience_seconds
-        path = self.change.prepare()
-        plan = load_plan(path.read_text(), str(path), {}, read_file=lambda name: (path.parent / name).read_bytes())
-        documents = [{"environment": environment, "plan": document} for environment, document in plan.raw]
-        body = {
-            "plan": plan.name,
-            "digest": plan.digest,
-            "documents": documents,
-            "files": dict(plan.files),
-            "directory": str(self.change.folder),
-        }
+        body = submission(self.change.prepare().read_text(), self.change.folder)
         first = self.world.lives[0]
         self.poll(lambda: first.is_ready or bool(self.world.ended), "the first controller")
         self.run = self.ensure("POST", "/api/v1/runs", body)["run"]
