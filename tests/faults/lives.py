@@ -1,74 +1,25 @@
 """Lives of a controller: real processes that run `rollout serve`, one after the other on the same state.
 
-Most of the CPU time of a controller's start goes into importing. Where thousands are started, a life is forked off a
-process that has imported everything and done nothing else (`FORKED`); where time is measured, it is the command
-itself (`COMMAND`). Either is a process of its own with its own memory, threads and connections, and dies as one.
+Where thousands are started, a life is forked off a process that has imported everything; where time is measured, it is
+the command itself. Either is a process of its own with its own memory, threads and connections, and dies as one.
 """
 
 import contextlib
 import http.client
 import json
-import multiprocessing
 import os
 import signal
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from orchestrator.failpoints import VARIABLE
-from tests.faults.living import live
 from tests.support.process import DEADLINE_SECONDS, ROOT, Child, command, wait_until
 
-_FORKING = multiprocessing.get_context("forkserver")
-_FORKING.set_forkserver_preload(["tests.faults.preloaded"])
 Json = dict[str, Any]
-
-
-class Process(Protocol):
-    """What a life needs of its process."""
-
-    @property
-    def pid(self) -> int: ...
-
-    @property
-    def running(self) -> bool: ...
-
-    @property
-    def exit_code(self) -> int | None: ...
-
-    def kill(self) -> None: ...
-
-
-class _Forked:
-    def __init__(self, arguments: list[str], environment: Mapping[str, str], log: Path) -> None:
-        # a daemon is ended with this process
-        self._process: BaseProcess = _FORKING.Process(
-            target=live, args=(arguments, dict(environment), str(log)), daemon=True
-        )
-        self._process.start()
-
-    @property
-    def pid(self) -> int:
-        assert self._process.pid is not None
-        return self._process.pid
-
-    @property
-    def running(self) -> bool:
-        return self._process.is_alive()
-
-    @property
-    def exit_code(self) -> int | None:
-        return self._process.exitcode
-
-    def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
-        self._process.kill()
-        self._process.join()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +39,7 @@ class Life:
         self._environment = dict(environment)
         self._arguments = ["serve", *(arguments or ("--listen", "127.0.0.1:0"))]
         self._token = token
-        self._process: Process | None = None
+        self._lives: list[Child] = []
         self.starts = 0
         self.state_dir = Path(self._environment["XDG_STATE_HOME"]) / "staged-rollout"
 
@@ -96,27 +47,23 @@ class Life:
         assert not self.running
         self.starts += 1
         environment = {**self._environment, **({VARIABLE: failpoints} if failpoints else {})}
-        if forked:
-            self._process = _Forked(self._arguments, environment, self.folder / "log")
-            return
-        # the same code as that which runs here, wherever it was installed from
-        words = [sys.executable, "-c", "from orchestrator.cli import main; raise SystemExit(main())", *self._arguments]
-        path = os.pathsep.join(filter(None, (str(ROOT), environment.get("PYTHONPATH"))))
-        assert command().exists()
-        self._process = Child(words, self.folder, environment={**environment, "PYTHONPATH": path}).start()
+        words = [str(command())]
+        if not forked:  # the same code as that which runs here, wherever it was installed from
+            words = [sys.executable, "-c", "from orchestrator.cli import main; raise SystemExit(main())"]
+            environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(ROOT), environment.get("PYTHONPATH"))))
+        self._lives.append(Child([*words, *self._arguments], self.folder, environment=environment).start())
 
     @property
     def running(self) -> bool:
-        return self._process is not None and self._process.running
+        return bool(self._lives) and self._lives[-1].running
 
     @property
     def exit_code(self) -> int | None:
-        return self._process.exit_code if self._process is not None else None
+        return self._lives[-1].exit_code if self._lives else None
 
     @property
     def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
+        return self._lives[-1].pid
 
     @property
     def is_stopped(self) -> bool:
@@ -127,9 +74,8 @@ class Life:
 
     @property
     def log(self) -> str:
-        path = self.folder / "log"
-        said = path.read_text(errors="replace") if path.exists() else ""
-        return said + (self._process.errors if isinstance(self._process, Child) else "")
+        """What all lives have said, oldest first."""
+        return "".join(life.output + life.errors for life in self._lives)
 
     def send(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -142,9 +88,9 @@ class Life:
 
     def end(self) -> None:
         """With everything that it started; for the end of a test."""
-        if self._process is not None:
+        if self._lives:
             self.send(signal.SIGCONT)
-            self._process.kill()
+            self._lives[-1].kill()
 
     # --- speaking to it -----------------------------------------------------------------------------------------------
 

@@ -24,8 +24,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from tests.support.forked import Beginning, Forked
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEADLINE_SECONDS = 60.0  # for what takes a second or two on a quiet machine
+_ROLLOUT = str(Path(sys.executable).with_name("rollout"))
 _NUMBERS = itertools.count(1)  # names the files of children apart
 T = TypeVar("T")
 # util-linux, part of every Linux distribution; elsewhere a killed test run may leave children behind
@@ -65,9 +68,10 @@ class Child:
         environment: Mapping[str, str] | None = None,
         user: int | None = None,
         terminal: bool = False,
+        fork: bool = True,
     ) -> None:
         """Runs `command` in `folder`, where its output is kept too. `terminal` gives it a real one, to which `type`
-        can write.
+        can write. Without `fork` a `rollout` is started like any other program, and takes a second longer.
         """
         self.command = [str(part) for part in command]
         self.folder = folder
@@ -75,10 +79,16 @@ class Child:
         self.user = user
         self.terminal = _Terminal() if terminal else None
         self._name = f"{Path(self.command[0]).name}-{next(_NUMBERS)}"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._fork = fork and user is None and not terminal and self.command[0] == _ROLLOUT
+        self._process: subprocess.Popen[bytes] | Forked | None = None
 
     def start(self) -> Self:
         assert not self.running, f"{self.command[0]} is running already"
+        output, errors = (str(self._file(kind)) for kind in ("out", "err"))
+        beginning = Beginning(tuple(self.command), str(self.folder), self.environment, output, errors)
+        if self._fork and beginning.can_be_forked:
+            self._process = Forked(beginning)
+            return self
         with self._file("out").open("ab") as out, self._file("err").open("ab") as err:
             streams = self.terminal.open(self._file("out")) if self.terminal else (subprocess.DEVNULL, out, err)
             self._process = subprocess.Popen(
@@ -298,7 +308,7 @@ class Rollout:
 
 def command() -> Path:
     """The `rollout` of the environment that runs the tests."""
-    return Path(sys.executable).with_name("rollout")
+    return Path(_ROLLOUT)
 
 
 def isolated_environment(folder: Path) -> dict[str, str]:
