@@ -69,7 +69,7 @@ def test_a_value_between_pass_and_fail_holds_and_moves_nothing(
     host: Host, prometheus: Prometheus, metrics_app: MetricsApp
 ) -> None:
     metrics_app.set("error_rate", 0.3)
-    prometheus.wait_for("error_rate > 0.2")
+    prometheus.wait_for("min_over_time(error_rate[3s]) > 0.2")  # a look is up to a second behind
     child, run = host.started(plan(host, prometheus))
     status = host.wait_for(run, hold="inconclusive")
     assert criterion(status)["verdict"] == "inconclusive"
@@ -96,7 +96,7 @@ def test_a_gate_that_fails_already_holds_its_stage_before_anything_is_changed(
     host: Host, prometheus: Prometheus, metrics_app: MetricsApp
 ) -> None:
     metrics_app.set("error_rate", 0.9)
-    prometheus.wait_for("error_rate > 0.8")
+    prometheus.wait_for("min_over_time(error_rate[3s]) > 0.8")  # a look is up to a second behind
     _, run = host.started(plan(host, prometheus))
     status = host.wait_for(run, hold="failing")
     assert "error rate is 0.9" in status["holds"][0]["detail"]

@@ -323,7 +323,7 @@ async def test_containers_that_crash_are_reported_with_how_they_ended(world: Wor
 
 
 async def test_a_rollout_over_its_progress_deadline_is_refused(world: WorkloadWorld) -> None:
-    world.deploy(workload("api", "shop:1", replicas=1, progressDeadlineSeconds=2))
+    world.deploy(workload("api", "shop:1", replicas=1, progressDeadlineSeconds=8))
     world.performer._pace = world.pace.__class__(stuck_seconds=1000.0)
 
     outcome = await world.perform(image("broken:2"), at("shop:1"))

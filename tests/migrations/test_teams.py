@@ -24,6 +24,7 @@ from tests.migrations.teams import (
     write_plan,
 )
 from tests.support.postgres import PostgresServer
+from tests.support.process import wait_until
 
 pytestmark = [pytest.mark.postgres, pytest.mark.acceptance, pytest.mark.slow]
 LONGEST_WAIT_SECONDS = 1.0
@@ -131,11 +132,15 @@ spec:
 """
 
 
+FORGOTTEN = "SELECT 1 FROM pg_stat_activity WHERE state = 'idle in transaction' AND now() - xact_start > interval '2 s'"
+
+
 def test_a_migration_holds_itself_back_by_the_health_of_its_database(host: Host, dsn: str) -> None:
     write_plan(host.folder)
     plan = host.write("gated.yaml", GATED)
     with psycopg.connect(dsn) as forgotten:
         forgotten.execute("SELECT 1")
+        wait_until(lambda: rows(dsn, FORGOTTEN), what="the transaction to be forgotten for long enough")
         child, run = host.started(plan)
         host.wait_for(run, hold="failing")
         assert "before the stage begins: old transactions" in host.ok("status", run).output
