@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator import failpoints
+from orchestrator.allowance import Allowance, Trust, acting_for
 from orchestrator.errors import NotFound, Permanent, RolloutError, StoreError, UsageError
 from orchestrator.flag_board import FlagBoard
 from orchestrator.metrics import Meter
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from orchestrator.adapters.lint import Linted
     from orchestrator.adapters.lint.plan import DialectOf
     from orchestrator.adapters.process import Tether
-    from orchestrator.adapters.secrets import Keeper, SecretPolicy, Secrets
+    from orchestrator.adapters.secrets import Keeper, Secrets
     from orchestrator.adapters.sources import SourceReader
     from orchestrator.backtest import Progress, Result
     from orchestrator.cluster_port import Objects
@@ -48,23 +49,22 @@ KILL_SWITCH_FILE = "kill-switch.json"
 SEEN_FILE = "flags-seen"
 STORE_ID_FILE = "store-id"
 FETCH_SECONDS, FETCH_BYTES = 5.0, 256 * 1024
-PLAN_VARIABLES = "PLAN_*"
-PLAN_FOLDERS, USUAL_PLAN_FOLDERS = "ROLLOUT_PLAN_FOLDERS", "/etc/staged-rollout-plans"
-"""Of plans from a cluster, whose authors are not who runs the controller: the environment variables that they may refer
-to, and the folders in which their secrets and certificates lie."""
+PLAN_FOLDERS = "ROLLOUT_PLAN_FOLDERS"
+"""Of plans whose authors are not who runs the controller: the folders in which their secrets and certificates lie."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Where a controller keeps what it must not lose; *in_cluster*: whether its plans come from a cluster, and from
     which *namespace* of it (None: the context's, or the pod's own); *address*: the URL at which other controllers of a
-    shared store reach this one."""
+    shared store reach this one; *allowance*: what plans may name that are not its owner's (None: the usual)."""
 
     store: str
     state_dir: Path
     in_cluster: bool = False
     namespace: str | None = None
     address: str = ""
+    allowance: Allowance | None = None
 
     def prepare(self) -> None:
         try:
@@ -173,7 +173,7 @@ def _reader(
     from orchestrator.adapters.sources import SourceReader
     from orchestrator.adapters.sql import SqlReader
 
-    secrets = Secrets(_policy(settings), cluster=keeper)
+    secrets = Secrets(_allowance(settings), cluster=keeper)
     for password in passwords_of(settings.store):
         secrets.redactor.add(password)
     http = HttpClient(secrets)
@@ -183,13 +183,12 @@ def _reader(
     return SourceReader(http, PrometheusClient(http), runner, SqlReader(secrets), clock)
 
 
-def _policy(settings: Settings) -> "SecretPolicy | None":
-    from orchestrator.adapters.secrets import SecretPolicy
-
-    if not settings.in_cluster:
-        return None
-    folders = os.environ.get(PLAN_FOLDERS) or USUAL_PLAN_FOLDERS
-    return SecretPolicy((PLAN_VARIABLES,), tuple(Path(folder) for folder in folders.split(os.pathsep) if folder))
+def _allowance(settings: Settings) -> Allowance:
+    if settings.allowance is not None:
+        return settings.allowance
+    folders = os.environ.get(PLAN_FOLDERS, "").split(os.pathsep)
+    named = tuple(Path(folder) for folder in folders if folder)
+    return Allowance(folders=named) if named else Allowance()
 
 
 def _world(
@@ -267,6 +266,7 @@ def _world(
         flags=board,
         kill_switch=kill_switch,
         secrets=reader.http.secrets,
+        allowance=reader.http.secrets.allowance,
         migration_text=alembic,
         sql_lint=_lint_generated,
         cluster=ClusterReview(clusters),
@@ -334,15 +334,18 @@ def _store_id(settings: Settings) -> str:
         raise StoreError(f"{path} can't be written: {error.strerror}") from error
 
 
-def lint_plan(plan: "LoadedPlan", plan_file: str, directory: str | None) -> "Linted":
+def lint_plan(
+    plan: "LoadedPlan", plan_file: str, directory: str | None, allowance: Allowance | None = None
+) -> "Linted":
     """The plan's migrations held against the rules: its files alone, no database is asked. Raises ``Permanent``.
 
     What a database is, is told by its URL, where that can be had: *directory* is what a secret's file is relative to.
+    *allowance*: whether it may be looked there.
     """
     from orchestrator.adapters import lint
     from orchestrator.adapters.secrets import Secrets
 
-    return lint.lint_plan(plan.documents, plan.files, _dialects(Secrets(), directory), plan_file)
+    return lint.lint_plan(plan.documents, plan.files, _dialects(Secrets(allowance), directory), plan_file)
 
 
 def _dialects(secrets: "Secrets", directory: str | None) -> "DialectOf":
@@ -389,8 +392,9 @@ async def survey_plan(settings: Settings, plan: "LoadedPlan", directory: str) ->
     outside = AsyncExitStack()
     try:
         program, world = plan.to_program(directory), _world(settings, store, outside, Meter())
-        linted = await lint_migrators(plan.documents, plan.files, program, world)
-        return [*await survey(program, world), *linted]
+        with acting_for(Trust.OWNER):
+            linted = await lint_migrators(plan.documents, plan.files, program, world)
+            return [*await survey(program, world), *linted]
     finally:
         await outside.aclose()
         await store.close()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from flags.model import FlagDocument, Version
+from orchestrator.allowance import Allowance
 from orchestrator.cluster_facts import ClusterReader
 from orchestrator.core.effect import Effect, Notice, Outcome
 from orchestrator.core.events import Event
@@ -494,6 +495,7 @@ class World:
     flags: FlagStore
     kill_switch: KillSwitch
     secrets: SecretSource | None = None
+    allowance: Allowance | None = None  # what plans may name that are not the owner's; None: everything
     migration_text: MigrationText | None = None
     sql_lint: SqlLint | None = None
     cluster: ClusterReader | None = None

@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 import structlog
 
 from flags.model import FlagDocument
+from orchestrator.allowance import Trust, acting_for
 from orchestrator.core import evidence as ev
 from orchestrator.core.commands import Actor, Command
 from orchestrator.core.events import InheritedTarget, Origin, PlanDocument, RunStarted
@@ -41,6 +42,7 @@ from orchestrator.failpoints import Point, reach
 from orchestrator.flag_board import FlagBoard
 from orchestrator.metrics import Counts, Meter, RunNow
 from orchestrator.others import Others
+from orchestrator.plan_limits import refusals
 from orchestrator.ports import (
     FlagRecord,
     FlagWrite,
@@ -92,6 +94,15 @@ class Submission:
     reason: str = ""
     origin: Origin | None = None
     key: str | None = None
+    is_owners: bool = False  # handed in by whoever runs the controller
+
+    @property
+    def trust(self) -> Trust:
+        return trust_in(self.origin, is_owners=self.is_owners)
+
+
+def trust_in(origin: Origin | None, *, is_owners: bool) -> Trust:
+    return Trust.CLUSTER if origin is not None else Trust.OWNER if is_owners else Trust.HANDED
 
 
 def local_actor() -> Actor:
@@ -208,12 +219,14 @@ class Service(Reading):
         if self.world.secrets is not None and isinstance(first := records[0].event, RunStarted):
             await self.world.secrets.prepare(one for _, one in secrets_of(first.documents))
         runner = Runner(self.journal, self.world, records, epoch, await self.journal.evidence(run))
+        started = runner.state.started
         runner.listeners.append(lambda recorded: self._publish(run, recorded))
         runner.set_killed(self._killed(runner.state))
         if self.sharing is not None:
             runner.may_act = self.sharing.may_act
         self._runners[run] = runner
-        self._work[run] = asyncio.create_task(self._run(runner), name=f"run {run}")
+        with acting_for(trust_in(started.origin, is_owners=started.trusted)):
+            self._work[run] = asyncio.create_task(self._run(runner), name=f"run {run}")
         self._note_idle()
         return runner
 
@@ -317,6 +330,10 @@ class Service(Reading):
     async def start(self, submission: Submission, actor: Actor) -> tuple[str, bool]:
         """The run's name, and whether it was started now (an active run of the same plan is attached to)."""
         _require(actor, "operator", "starting a run")
+        with acting_for(submission.trust):
+            return await self._start(submission, actor)
+
+    async def _start(self, submission: Submission, actor: Actor) -> tuple[str, bool]:
         if self.sharing is not None:
             self.sharing.must_act()
         async with self._starting:
@@ -354,11 +371,21 @@ class Service(Reading):
         program = compile_plan(documents, submission.digest, submission.files, submission.directory)
         if await self._known(submission) is not None:
             return []
-        found = await lint_migrators(documents, submission.files, program, self.world)
+        with acting_for(submission.trust):
+            self._require_allowed(submission, documents)
+            found = await lint_migrators(documents, submission.files, program, self.world)
         errors = [Problem(one.where, 0, 0, "", one.sentence) for one in found if one.level is Level.ERROR]
         if errors:
             raise InvalidPlan(errors)
         return found
+
+    def _require_allowed(self, submission: Submission, documents: Sequence[tuple[str, StagedRollout]]) -> None:
+        """Nothing is started that names what its author may not have the controller reach, read or run."""
+        if self.world.allowance is None:
+            return
+        refused = refusals(documents, submission.files, self.world.allowance)
+        if refused:
+            raise InvalidPlan([Problem("the plan", 0, 0, path, words) for path, words in refused])
 
     async def _attached(self, submission: Submission) -> str | None:
         rows = await self.journal.rows(active=True)
@@ -366,7 +393,9 @@ class Service(Reading):
         return next(same, None)
 
     async def _require_secrets(self, submission: Submission) -> None:
-        """Nothing is started that would find out half-way that it can't log in."""
+        """Nothing is started that would find out half-way that it can't log in, or may not."""
+        documents = [(one.environment, StagedRollout.model_validate(one.plan)) for one in submission.documents]
+        self._require_allowed(submission, documents)
         if self.world.secrets is None:
             return
         await self.world.secrets.prepare(one for _, one in secrets_of(submission.documents))
@@ -671,6 +700,7 @@ def _started(submission: Submission, actor: Actor, supersedes: str | None = None
         directory=submission.directory,
         supersedes=supersedes,
         origin=submission.origin,
+        trusted=submission.trust is Trust.OWNER,
     )
 
 

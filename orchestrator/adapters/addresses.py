@@ -1,4 +1,4 @@
-"""Names to addresses, and which addresses nobody may call.
+"""Names to addresses.
 
 Names are looked up in threads of their own, one a name: a hung resolver can't be cancelled, and must not use up a pool
 that others wait for.
@@ -12,26 +12,11 @@ import threading
 
 from orchestrator.errors import Temporary
 
-_METADATA = frozenset(
-    map(ipaddress.ip_address, ("100.100.100.200", "168.63.129.16", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254"))
-)
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class Unreachable(Temporary):
     """The request never left: the host is unknown, refuses connections or does not take them in time."""
-
-
-def is_forbidden(address: Address) -> bool:
-    """Whether nobody's service is there but a link's own, or a cloud's metadata with its credentials."""
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped
-        if inner is None and address in _NAT64:
-            inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_forbidden(inner)
-    return address.is_link_local or address.is_multicast or address in _METADATA
 
 
 class Resolver:

@@ -4,7 +4,8 @@ Theory of operation. Every request has a connection of its own. That costs a mil
 shared pool, cancelling under contention wedges httpx for good; a hung server holds nothing that others wait for; and no
 request is lost to a kept connection that the server was about to close, which would leave an unknown outcome.
 
-The guard resolves the host's name itself, refuses the addresses of link-local and metadata services, and connects to
+The guard resolves the host's name itself, refuses the addresses of link-local and metadata services and whatever the
+allowance of the controller does not list, and connects to
 an address that it has checked, so a name can't lead elsewhere between check and use. Proxies of the environment are
 not used: behind one, the guard would see nothing.
 
@@ -25,16 +26,17 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
-from orchestrator.adapters.addresses import Address, Resolver, Unreachable, is_forbidden
+from orchestrator.adapters.addresses import Address, Resolver, Unreachable
 from orchestrator.adapters.secrets import Secrets
 from orchestrator.adapters.tls import Credentials, context_of
+from orchestrator.allowance import ANYWHERE, refuse
 from orchestrator.errors import Permanent, Temporary
 from stages.checks import HttpRequest
 
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["HttpClient", "NoAnswer", "Reply", "TooLarge", "Unreachable", "Unreadable", "UrlPolicy", "server_of"]
+__all__ = ["HttpClient", "NoAnswer", "Reply", "TooLarge", "Unreachable", "Unreadable", "server_of"]
 
 MAX_BODY_BYTES = 1024 * 1024
 MAX_REDIRECTS = 5
@@ -79,18 +81,6 @@ class Reply:
         return float(value) if value.isascii() and value.isdigit() else None
 
 
-@dataclass(frozen=True, slots=True)
-class UrlPolicy:
-    """Which hosts plans may name: names, or ``*.example.org`` for all beneath; ``*`` for any."""
-
-    hosts: tuple[str, ...] = ("*",)
-
-    def allows(self, host: str) -> bool:
-        return any(
-            entry in ("*", host) or (entry.startswith("*.") and host.endswith(entry[1:])) for entry in self.hosts
-        )
-
-
 def server_of(url: str) -> str:
     """Scheme, host and port of an URL, for sentences: never user, password or query, which may be secret."""
     try:
@@ -119,9 +109,10 @@ class _Call:
 class HttpClient:
     """Sends requests of plans. Safe for any number of concurrent callers of one event loop; nothing is kept open."""
 
-    def __init__(self, secrets: Secrets, policy: UrlPolicy | None = None) -> None:
+    def __init__(self, secrets: Secrets) -> None:
+        """Which hosts may be called is in the allowance of *secrets*."""
         self.secrets = secrets
-        self._policy = policy or UrlPolicy()
+        self._allowance = secrets.allowance or ANYWHERE
         self._resolver = Resolver()
 
     async def request(
@@ -204,16 +195,13 @@ class HttpClient:
             raise Permanent("an URL must begin with http:// or https:// and name a host")
         if any(ord(character) <= 32 or ord(character) == 127 for character in url):
             raise Permanent(f"an URL at {server_of(url)} holds blanks or control characters")
-        if not self._policy.allows(parts.hostname):
-            raise Permanent(f"plans may not call {parts.hostname}; the controller does not allow this host")
+        refuse(self._allowance.host(parts.hostname))
         return parts
 
     async def _addresses(self, host: str, port: int) -> list[Address]:
         found = await self._resolver.resolve(host, port)
         for address in found:
-            if is_forbidden(address):
-                where = f"{host}" if host == str(address) else f"{host} is at {address}, which"
-                raise Permanent(f"{where} is a link-local or metadata address; these are never called")
+            refuse(self._allowance.address(host, address))
         return found[:MAX_ADDRESSES]
 
 

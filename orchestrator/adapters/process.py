@@ -14,7 +14,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +22,7 @@ from typing import Any, Protocol
 from orchestrator.adapters import supervisor
 from orchestrator.adapters.bundle import Bundles, normal
 from orchestrator.adapters.secrets import Secrets
+from orchestrator.allowance import refuse
 from orchestrator.errors import Permanent, Temporary
 from orchestrator.failpoints import Point, reach
 from orchestrator.ports import Scene
@@ -227,6 +228,7 @@ class ProcessRunner:
 
     def _prepare(self, operation: RunCommand, scene: Scene, script: str | None = None) -> _Order:
         given = {**scene.command_vars, **operation.vars}
+        self._check(operation.argv, given, script)
         plain = {name: self._secrets.resolve(value, scene.directory) for name, value in given.items()}
         secrets = [plain[name] for name, value in given.items() if isinstance(value, SecretRef)]
         bundle = self._bundles.place(scene.files)
@@ -243,6 +245,14 @@ class ProcessRunner:
             timeout_seconds=operation.timeout_seconds,
             margin_bytes=max((len(secret.encode()) * LONGEST_FORM for secret in secrets), default=0),
         )
+
+    def _check(self, argv: Sequence[str], given: Iterable[str], script: str | None) -> None:
+        allowance = self._secrets.allowance
+        if allowance is None:
+            return
+        refuse(allowance.script() if script is not None else allowance.command(argv[0]) if argv else None)
+        for name in given:
+            refuse(allowance.command_variable(name))
 
     def _inherited(self) -> dict[str, str]:
         return {"PATH": DEFAULT_PATH} | {name: self._own[name] for name in INHERITED if name in self._own}

@@ -6,35 +6,15 @@ world said: no secret in an event, a log, a page or an error.
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from orchestrator.allowance import Allowance, refuse
 from orchestrator.errors import Permanent
 from orchestrator.redaction import Redactor
 from stages.values import SecretRef, TextOrSecret
 
 LONGEST_SECRET_BYTES = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class SecretPolicy:
-    """Which references a plan may make. *env* holds names, or beginnings of names that end in ``*``; *folders* are
-    those under which files may be read (None: everywhere).
-    """
-
-    env: tuple[str, ...] = ("*",)
-    folders: tuple[Path, ...] | None = None
-
-    def allows_env(self, name: str) -> bool:
-        return any(name.startswith(entry[:-1]) if entry.endswith("*") else name == entry for entry in self.env)
-
-    def allows_file(self, path: Path) -> bool:
-        """*path* counts where it really is, so a link does not lead out of a folder."""
-        if self.folders is None:
-            return True
-        real = path.resolve()
-        return any(real.is_relative_to(folder.resolve()) for folder in self.folders)
 
 
 class Keeper(Protocol):
@@ -51,12 +31,13 @@ class Secrets:
 
     def __init__(
         self,
-        policy: SecretPolicy | None = None,
+        allowance: Allowance | None = None,
         redactor: Redactor | None = None,
         environ: Mapping[str, str] | None = None,
         cluster: Keeper | None = None,
     ) -> None:
-        self.policy = policy or SecretPolicy()
+        """*allowance*: what plans may refer to; None: everything."""
+        self.allowance = allowance
         self.redactor = redactor or Redactor()
         self._environ = os.environ if environ is None else environ
         self._cluster = cluster
@@ -81,21 +62,23 @@ class Secrets:
             return self._from_env(reference.env)
         if reference.secret is None:
             return self._from_file(reference, directory)
+        if self.allowance is not None:
+            refuse(self.allowance.secret(reference.secret))
         if self._cluster is None:
             raise Permanent(f"the secret {reference.secret} is in Kubernetes, which is not asked here")
         return self._cluster.get(reference.secret)
 
     def environment_variable(self, name: str) -> str | None:
         """A variable of the controller's own environment (None: not set), if plans may ask for it."""
-        if not self.policy.allows_env(name):
-            raise Permanent(f"plans may not use the environment variable {name}; the controller does not allow it")
+        if self.allowance is not None:
+            refuse(self.allowance.variable(name))
         return self._environ.get(name)
 
     def allowed_path(self, file: str, directory: str | None = None) -> Path:
         """Where a plan's *file* is, if plans may read it."""
         path = Path(directory or ".") / Path(file).expanduser()
-        if not self.policy.allows_file(path):
-            raise Permanent(f"plans may not read the file {file}; it is in no folder that the controller allows")
+        if self.allowance is not None:
+            refuse(self.allowance.file(file, path))
         return path
 
     def _from_env(self, name: str) -> str:

@@ -50,7 +50,7 @@ class SubmissionBody(Received):
     documents: Annotated[tuple[PlanDocument, ...], Field(min_length=1)]
     files: dict[str, str] = Field(default_factory=dict, description="path as written in the plan -> text")
     directory: Annotated[
-        str | None, Field(description="The plan's folder. Only of use on the same machine: dropped beyond loopback.")
+        str | None, Field(description="The plan's folder. Taken from whoever runs the controller alone.")
     ] = None
     supersede: Annotated[str | None, Field(description="The active run whose targets this plan takes over.")] = None
     reason: Text = ""

@@ -111,9 +111,13 @@ class Credentials:
             self._failures.wait_seconds(address, self._monotonic())
             raise
 
+    def is_owner(self, identity: Identity | None) -> bool:
+        """Whether it is whoever runs this controller: who has the token that only its own user can read."""
+        return identity is not None and self._owner is not None and identity.sha256 == self._owner.sha256
+
     def take_turn(self, identity: Identity) -> None:
         """Raises ``TooManyRequests``. Who runs the controller is let alone."""
-        if self._owner is not None and identity.sha256 == self._owner.sha256:
+        if self.is_owner(identity):
             return
         wait_seconds = self._requests.wait_seconds(identity.key, self._monotonic())
         if wait_seconds:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from fastapi import APIRouter
 from fastapi.responses import Response
 
+from orchestrator.allowance import Allowance
 from orchestrator.api.auth import READS
 from orchestrator.api.bodies import Valid, ValidationBody, refusals
 from orchestrator.api.encoding import Json
@@ -33,7 +34,7 @@ def _validate(body: ValidationBody) -> Response:
         return body.files[path].encode()
 
     plan = load_plan(body.text, body.file, body.variables, body.sets, read_file=read_file)
-    linted = lint_plan(plan, body.file, None)
+    linted = lint_plan(plan, body.file, None, Allowance())
     if linted.errors:
         raise InvalidPlan(linted.errors)
     return Json(

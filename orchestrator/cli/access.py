@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
+    from orchestrator.allowance import Allowance
     from orchestrator.api.credentials import Credentials
     from orchestrator.api.oidc import Oidc, OidcSettings
     from orchestrator.api.tls import Certificates
@@ -24,6 +25,7 @@ class Access:
     tls: "Certificates | None" = None
     proxies: tuple[str, ...] = ()
     requests_per_second: float | None = None
+    allowance: "Allowance | None" = None
 
     def check(self) -> None:
         """Raises ``UsageError`` for what is wrong with it, before anything is opened."""
@@ -60,7 +62,16 @@ def access_of(arguments: Namespace) -> Access:
     """Raises ``UsageError``."""
     token_file = Path(arguments.token_file) if arguments.token_file else None
     proxies = tuple(_network(one) for one in arguments.trust_proxy)
-    return Access(token_file, _oidc(arguments), _tls(arguments), proxies, _often(arguments.requests_per_second))
+    often, allowance = _often(arguments.requests_per_second), _allowance(arguments)
+    return Access(token_file, _oidc(arguments), _tls(arguments), proxies, often, allowance)
+
+
+def _allowance(arguments: Namespace) -> "Allowance | None":
+    if arguments.allow is None:
+        return None
+    from orchestrator.allowance import Allowance
+
+    return Allowance.read(Path(arguments.allow))
 
 
 def _network(text: str) -> str:

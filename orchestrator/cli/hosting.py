@@ -81,7 +81,12 @@ async def hosted(
         secret, person = new_secret(), local_actor()
         owner = Token.of(secret, person.name, person.role)
         settings = Settings(
-            store_url(), state_dir(), in_cluster, namespace, advertise or advertised(bound, access.scheme)
+            store_url(),
+            state_dir(),
+            in_cluster,
+            namespace,
+            advertise or advertised(bound, access.scheme),
+            access.allowance,
         )
         controller = await build(settings)
         keeper = Keeper(controller.service)

@@ -181,6 +181,10 @@ def _add_beginning(commands: Commands) -> None:
     serve.add_argument("--token-file", metavar="FILE", help="JSON list of {name, role, groups, sha256, expires}")
     _add_oidc(serve)
     serve.add_argument(
+        "--allow", metavar="FILE",
+        help="what plans of others than yourself may name: hosts, variables, secrets, files, commands, images",
+    )  # fmt: skip
+    serve.add_argument(
         "--trust-proxy", metavar="ADDRESS", action="append", default=[],
         help="a proxy whose X-Forwarded-For and X-Forwarded-Proto are believed, or a network of them (may be repeated)",
     )  # fmt: skip

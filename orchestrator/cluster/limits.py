@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from stages.actions import Action
+from orchestrator.plan_limits import commands_of
 from stages.cluster import Kubernetes
 from stages.command_pod import CommandPod
 from stages.kinds.migration import Alembic
@@ -16,7 +16,6 @@ from stages.problems import Path, path_text
 from stages.review.view import make_view
 from stages.walk import Place
 
-_WORDS = ("command", "observe", "probe")
 IMAGES, ACCOUNTS = "ROLLOUT_COMMAND_IMAGES", "ROLLOUT_COMMAND_ACCOUNTS"
 """Variables of the controller."""
 _NO_COMMANDS = (
@@ -90,10 +89,7 @@ def _of(place: Place, has_image: bool) -> Iterator[tuple[Path, str]]:
 
 def _commands(place: Place) -> Iterator[tuple[Path, str]]:
     part: Any = place.part
-    for name in _WORDS:
-        if isinstance(getattr(part, name, None), tuple):
-            yield (*place.path, name), _NO_COMMANDS
+    for path, _ in commands_of(place):
+        yield path, _NO_COMMANDS
     if getattr(part, "script", None) is not None:
         yield (*place.path, "script"), _NO_COMMANDS
-    if isinstance(part, Action) and isinstance(part.undo, tuple):
-        yield (*place.path, "undo"), _NO_COMMANDS

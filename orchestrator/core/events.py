@@ -72,6 +72,7 @@ class RunStarted(Event):
     inherited: tuple[InheritedTarget, ...] = ()
     with_schema: bool = False
     origin: Origin | None = None
+    trusted: bool = False  # handed in by whoever runs the controller, who is free in what his plans name
 
 
 class LegEntered(Event):

@@ -156,6 +156,8 @@ def three(tmp_path_factory: pytest.TempPathFactory, schema: PostgresSchema) -> I
     _script(tmp_path / "was.sh", f'grep -qx "$1" {tmp_path}/effects.log\n')
     (tmp_path / "effects.log").touch()
     tokens = tmp_path / "tokens.json"
+    (tmp_path / "allow.yaml").write_text('commands: ["*"]\nvariables: ["*"]\n')
+    allow = ("--allow", tmp_path / "allow.yaml")
     tokens.write_text(json.dumps([{"name": "ann", "role": "admin", "sha256": hashed(TOKEN)}]))
     with ExitStack() as stack:
         for name in NAMES:
@@ -164,7 +166,9 @@ def three(tmp_path_factory: pytest.TempPathFactory, schema: PostgresSchema) -> I
             rollout = stack.enter_context(rollout_in(tmp_path / name, **environment))
             address = f"127.0.0.1:{free_port()}"
             advertised = f"http://localhost:{address.partition(':')[2]}"
-            child = rollout.start("serve", "--listen", address, "--token-file", tokens, "--advertise", advertised)
+            child = rollout.start(
+                "serve", "--listen", address, "--token-file", tokens, "--advertise", advertised, *allow
+            )
             made.replicas[name] = Replica(name, rollout, address, child)
         for one in made.replicas.values():
             one.wait_until_ready()

@@ -98,6 +98,8 @@ def world_in(
     folder.mkdir(parents=True, exist_ok=True)
     lives = []
     tokens = folder / "tokens.json"
+    allow = folder / "allow.yaml"
+    allow.write_text('commands: ["*"]\nvariables: ["*"]\nsecrets: ["*"]\nscripts: true\n')
     tokens.write_text(json.dumps([{"name": "ann", "role": "admin", "sha256": hashed(TOKEN)}]))
     own = f"sqlite:///{folder}/0/state/staged-rollout/rollout.db"
     for number in range(controllers):
@@ -107,7 +109,7 @@ def world_in(
         if store is None:
             lives.append(Life(place, given))
             continue
-        listen = ("--listen", f"127.0.0.1:{free_port()}", "--token-file", str(tokens))
+        listen = ("--listen", f"127.0.0.1:{free_port()}", "--token-file", str(tokens), "--allow", str(allow))
         lives.append(Life(place, {**given, "ROLLOUT_STORE": store}, listen, TOKEN))
     with ExitStack() as stack:
         counting = stack.enter_context(CountingServer())

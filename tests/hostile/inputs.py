@@ -6,6 +6,7 @@ import gzip
 import json
 from typing import Final
 
+from tests.hostile.greedy import GREEDY
 from tests.hostile.shapes import JSON, Command, Plan, Request, added, changed, sent
 from tests.stages.plans import SMALL
 
@@ -1627,6 +1628,7 @@ REQUESTS: Final[tuple[Request, ...]] = (
         "rollout.format: 1 is expected, got 99 (int); update this package, or",
     ),
     sent("POST", FLAGD, {"flagd": {"flags": {}}}, 422, "flagd: no reason", "reason: is missing."),
+    *GREEDY,
 )
 
 
@@ -1829,6 +1831,30 @@ COMMANDS: Final[tuple[Command, ...]] = (
         "serve --listen nobody.invalid:0",
         1,
         "can't listen on nobody.invalid:0: Name or service not known",
+    ),
+    asked(
+        "an allowance that is not there", "serve --allow nowhere.yaml", 2, "--allow nowhere.yaml can't be read: No such"
+    ),
+    asked(
+        "an allowance with a word that is none",
+        "serve --allow a.yaml",
+        2,
+        "--allow a.yaml: host: Extra inputs are not permitted",
+        files={"a.yaml": b"host: [example.org]"},
+    ),
+    asked(
+        "an allowance that explodes",
+        "serve --allow a.yaml",
+        2,
+        "--allow a.yaml:",
+        files={"a.yaml": ALIAS_BOMB.encode()},
+    ),
+    asked(
+        "an allowance of a relative folder",
+        "serve --allow a.yaml",
+        2,
+        "--allow a.yaml: folders: Value error, plans is relative",
+        files={"a.yaml": b"folders: [plans]"},
     ),
     asked(
         "a certificate without its key",

@@ -83,17 +83,24 @@ def _is_whole(received: bytes) -> bool:
 
 
 @contextlib.contextmanager
-def served(folder: Path, **environment: str) -> Iterator[Served]:
+def served(folder: Path, allow: str = "", **environment: str) -> Iterator[Served]:
+    """*allow* is what is in the file of that name; without it there is none."""
     tokens = [{"name": role, "role": role, "sha256": hashed(secret)} for role, secret in SECRETS.items()]
     (folder / "tokens.json").write_text(json.dumps(tokens))
     with rollout_in(folder, **environment) as rollout:
-        child = rollout.start("serve", "--listen", "127.0.0.1:0", "--token-file", folder / "tokens.json")
+        more: list[str | Path] = ["--allow", _written(folder / "allow.yaml", allow)] if allow else []
+        child = rollout.start("serve", "--listen", "127.0.0.1:0", "--token-file", folder / "tokens.json", *more)
         state = rollout.state / "staged-rollout"
         found = wait_until(lambda: _left(state, child), what="the address of the controller")
         here = Served(found["url"], child, state)
         start(here, WAITING)
         assert _admin(here, "PATCH", "/api/v1/flags/beta", {"percentage": 5, "reason": "to have one"}).is_success
         yield here
+
+
+def _written(file: Path, text: str) -> Path:
+    file.write_text(text)
+    return file
 
 
 def _left(state: Path, child: Child) -> dict[str, Any]:

@@ -51,6 +51,12 @@ CHECKS = {
     "measured": "prometheus: {url: 'URL/p', bearer: {env: PLANTED_HEADER}}\n  checks: [{name: it, query: up}]",
     "spoke": f"checks: [{{name: it, script: '{SPOKEN} exit 4'}}]",
 }
+ALLOW = """\
+variables: [PLANTED_*]
+secrets: [planted/*]
+commands: ["sh"]
+scripts: true
+"""
 NEVER_ENDS = "{command: [sh, -c, 'sleep 300'], undo: none}"
 
 
@@ -61,7 +67,7 @@ def shown(found: Mapping[str, str], planted: Mapping[str, str]) -> set[tuple[str
 
 
 def test_no_channel_shows_a_planted_secret(tmp_path: Path) -> None:
-    with echoing() as echo, served(tmp_path, **PLANTED, SOMETHING_ELSE="of-nobodys-business") as here:
+    with echoing() as echo, served(tmp_path, ALLOW, **PLANTED, SOMETHING_ELSE="of-nobodys-business") as here:
         runs = [walk(here, echo, name, step) for name, step in STEPS.items()]
         asked = [walk(here, echo, name, "{wait: 1s}", spec.replace("URL", echo.url)) for name, spec in CHECKS.items()]
         for run in runs:
@@ -80,7 +86,7 @@ def test_no_channel_shows_a_planted_secret(tmp_path: Path) -> None:
 
 
 def test_a_command_has_what_the_plan_gives_it_and_nothing_else_of_the_controllers(tmp_path: Path) -> None:
-    with echoing() as echo, served(tmp_path, **PLANTED, SOMETHING_ELSE="of-nobodys-business") as here:
+    with echoing() as echo, served(tmp_path, ALLOW, **PLANTED, SOMETHING_ELSE="of-nobodys-business") as here:
         run = walk(here, echo, "never-ends", NEVER_ENDS)
         sleeping = wait_until(lambda: _with_token(here), what=f"the command of {run}")
         others = {process: own for process, own in children_of(here.child.pid).items() if "TOKEN" not in own}
@@ -129,7 +135,7 @@ def test_no_store_shows_a_password_of_a_database_or_a_secret_of_the_cluster(
         "{name: it, http: {url: 'URL/x', headers: {X-A: {secret: planted/key}}}}",
     ]
     environment = {**planted, "ROLLOUT_STORE": postgres_dsn, "KUBECONFIG": str(kubeconfig)}
-    with echoing() as echo, served(tmp_path, **environment) as here:
+    with echoing() as echo, served(tmp_path, ALLOW, **environment) as here:
         specs = [f"checks: [{check.replace('URL', echo.url)}]" for check in checks]
         runs = [walk(here, echo, f"asks-{number}", "{wait: 1s}", spec) for number, spec in enumerate(specs)]
         for run in runs:

@@ -41,6 +41,7 @@ from orchestrator.adapters.kubernetes.pods import Severity
 from orchestrator.adapters.kubernetes.sending import answered
 from orchestrator.adapters.process import TAIL_BYTES, CommandLost, CommandResult, tail
 from orchestrator.adapters.secrets import Secrets
+from orchestrator.allowance import refuse
 from orchestrator.errors import Permanent, RolloutError, Temporary
 from orchestrator.ports import UNWANTED, Clock, Scene
 from stages.effects import RunCommand
@@ -114,6 +115,8 @@ class JobRunner:
 
     async def _task(self, operation: RunCommand, scene: Scene, name: str) -> Task:
         assert scene.command_pod is not None
+        if self._secrets.allowance is not None:
+            refuse(self._secrets.allowance.image(scene.command_pod.image))
         given = {**scene.command_vars, **operation.vars}
         found = await asyncio.to_thread(
             lambda: {key: self._secrets.resolve(value, scene.directory) for key, value in given.items()}

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from orchestrator.adapters.addresses import Resolver
 from orchestrator.adapters.secrets import Secrets
 from orchestrator.adapters.sql.health import Reading, measure
 from orchestrator.adapters.sql.job import Job, PartlyRun, Standing, Stop, Uncertain
@@ -39,12 +40,22 @@ class Databases:
 
     def __init__(self, secrets: Secrets) -> None:
         self._secrets = secrets
+        self._resolver = Resolver()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="sql")
 
-    def url(self, database: TextOrSecret, directory: str | None) -> str:
+    async def url(self, database: TextOrSecret, directory: str | None) -> str:
+        """Where it is to be reached, if plans may reach it."""
         url = self._secrets.resolve(database, directory)
         if not _POSTGRES.match(url) and not url.startswith("sqlite:"):
             raise Permanent("a database is given as postgresql://... or sqlite:///FILE; others are not supported")
+        allowance = self._secrets.allowance
+        if allowance is None or allowance.is_free:
+            return url
+        from orchestrator.adapters.sql import reach
+
+        if _POSTGRES.match(url):
+            return await reach.pinned(url, allowance, self._resolver)
+        reach.check_file(url, directory, allowance)
         return url
 
     async def call(self, work: Callable[[Stop], T], stop_seconds: float = STOP_SECONDS) -> T:
@@ -104,7 +115,7 @@ class SqlPerformer:
         assert isinstance(operation, RunSql), f"{operation.op} is not for the SQL adapter"
         job = Job(operation, effect.id, scene.run)
         try:
-            url = self._databases.url(operation.database, scene.directory)
+            url = await self._databases.url(operation.database, scene.directory)
             detail = await self._databases.call(self._databases.run(url, scene.directory, job))
         except Uncertain as problem:
             return Outcome(state=EffectState.UNKNOWN, detail=str(problem))
@@ -120,7 +131,7 @@ class SqlPerformer:
 
     async def observe(self, observation: AnyObservation, scene: Scene) -> Seen:
         assert isinstance(observation, ObserveSql), f"{observation.op} is not for the SQL adapter"
-        url = self._databases.url(observation.database, scene.directory)
+        url = await self._databases.url(observation.database, scene.directory)
         look = self._databases.look(url, scene.directory, observation.name)
         try:
             async with asyncio.timeout(OBSERVE_SECONDS):
@@ -148,14 +159,14 @@ class SqlReader:
         *directory* is what a relative SQLite file, or a secret's file, is relative to. Raises ``Temporary`` or
         ``Permanent``.
         """
-        url = self._databases.url(database, directory)
+        url = await self._databases.url(database, directory)
         return await self._bounded(self._databases.fetch(url, directory, sql, timeout_seconds), timeout_seconds)
 
     async def health(
         self, database: TextOrSecret, health: Health, timeout_seconds: float, directory: str | None = None
     ) -> list[Reading]:
         """The worst readings. Raises ``Temporary`` or ``Permanent``, which is also what SQLite gets."""
-        url = self._databases.url(database, directory)
+        url = await self._databases.url(database, directory)
         if not is_postgres(url):
             raise Permanent(f"{health} is PostgreSQL's to tell: SQLite has no sessions, locks or standbys to look at")
 

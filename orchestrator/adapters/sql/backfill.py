@@ -276,7 +276,7 @@ class BackfillPerformer:
         operation = effect.operation
         assert isinstance(operation, RunBackfill), f"{operation.op} is not for the backfill adapter"
         try:
-            url, path = self._address(operation, scene)
+            url, path = await self._address(operation, scene)
 
             def slice_of_work(stop: Stop) -> Progress:
                 with _table(url, path, operation, stop) as table:
@@ -290,8 +290,8 @@ class BackfillPerformer:
         of = f" of about {progress.of}" if progress.of else ""
         return Outcome(state=EffectState.DONE, detail=f"{progress.rows}{of} rows filled", observed=progress.shown())
 
-    def _address(self, operation: RunBackfill | ObserveBackfill, scene: Scene) -> tuple[str, Path | None]:
-        url = self._databases.url(operation.database, scene.directory)
+    async def _address(self, operation: RunBackfill | ObserveBackfill, scene: Scene) -> tuple[str, Path | None]:
+        url = await self._databases.url(operation.database, scene.directory)
         if is_postgres(url):
             return url, None
         from orchestrator.adapters.sql import sqlite
@@ -300,7 +300,7 @@ class BackfillPerformer:
 
     async def observe(self, observation: AnyObservation, scene: Scene) -> Seen:
         assert isinstance(observation, ObserveBackfill), f"{observation.op} is not for the backfill adapter"
-        url, path = self._address(observation, scene)
+        url, path = await self._address(observation, scene)
 
         def look(stop: Stop) -> Progress | None:
             with _table(url, path, observation, stop) as table:

@@ -30,10 +30,10 @@ class MigratorLock:
         """*name* is for sentences: who wants it. Asked for so many *seconds*; raises ``Temporary`` if it is not to be
         had. Without a database, or in another than PostgreSQL, there is nothing to hold.
         """
-        url = self._secrets.resolve(database, directory) if database is not None else ""
-        if not is_postgres(url):
+        if database is None or not is_postgres(self._secrets.resolve(database, directory)):
             yield
             return
+        url = await self._databases.url(database, directory)
         from orchestrator.adapters.sql import postgres
 
         def take(stop: Stop) -> "Connection":

@@ -16,9 +16,10 @@ from orchestrator.adapters.http_client import HttpClient
 from orchestrator.adapters.measure import SourceMeasurer
 from orchestrator.adapters.process import CommandResult, NotStartable
 from orchestrator.adapters.prometheus import PrometheusClient
-from orchestrator.adapters.secrets import SecretPolicy, Secrets
+from orchestrator.adapters.secrets import Secrets
 from orchestrator.adapters.sources import SourceReader
 from orchestrator.adapters.sql.health import Reading
+from orchestrator.allowance import Allowance
 from orchestrator.errors import RolloutError, Temporary
 from orchestrator.ports import CheckAnswer, Scene
 from stages.checks import Check, Expect, Health, Standing
@@ -109,7 +110,9 @@ class Desk:
 
 @pytest_asyncio.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    secrets = Secrets(SecretPolicy(env=("APP_*",), folders=(tmp_path,)), environ={"APP_ENV": "prod", "APP_EMPTY": ""})
+    secrets = Secrets(
+        Allowance(variables=("APP_*",), folders=(tmp_path,)), environ={"APP_ENV": "prod", "APP_EMPTY": ""}
+    )
     http = HttpClient(secrets)
     prometheus, runner, sql = PrometheusClient(http), ScriptedRunner(), ScriptedSql()
     async with ScriptedServer() as server:

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from orchestrator.adapters.addresses import is_forbidden
 from orchestrator.adapters.http_client import (
     MAX_BODY_BYTES,
     HttpClient,
@@ -19,10 +18,10 @@ from orchestrator.adapters.http_client import (
     Reply,
     TooLarge,
     Unreachable,
-    UrlPolicy,
     server_of,
 )
 from orchestrator.adapters.secrets import Secrets
+from orchestrator.allowance import Allowance, is_forbidden
 from orchestrator.errors import Permanent, RolloutError
 from stages.checks import HttpRequest
 from tests.support.http_server import (
@@ -44,8 +43,8 @@ async def server() -> AsyncIterator[ScriptedServer]:
         yield server
 
 
-def client(policy: UrlPolicy | None = None, **environ: str) -> HttpClient:
-    return HttpClient(Secrets(environ=environ), policy)
+def client(allowance: Allowance | None = None, **environ: str) -> HttpClient:
+    return HttpClient(Secrets(allowance, environ=environ))
 
 
 async def send(url: str, *, through: HttpClient | None = None, **fields: Any) -> Reply:
@@ -293,13 +292,13 @@ async def test_what_is_no_web_address_is_refused(url: str) -> None:
 
 
 async def test_only_allowed_hosts_are_called(server: ScriptedServer) -> None:
-    policy = UrlPolicy(("127.0.0.1", "*.example.org"))
-    assert (await send(server.url, through=client(policy))).status == 200
-    with pytest.raises(Permanent, match="plans may not call localhost"):
-        await send(f"http://localhost:{server.port}", through=client(policy))
-    assert policy.allows("api.example.org")
-    assert not policy.allows("example.org.evil")
-    assert not policy.allows("evilexample.org")
+    allowance = Allowance(hosts=("localhost", "*.example.org"))
+    assert (await send(f"http://localhost:{server.port}", through=client(allowance))).status == 200
+    with pytest.raises(Permanent, match=r"plans may not call 127\.0\.0\.1; the controller does not allow this host"):
+        await send(server.url, through=client(allowance))
+    assert allowance.host("api.example.org") is None
+    assert allowance.host("example.org.evil") is not None
+    assert allowance.host("evilexample.org") is not None
 
 
 def test_a_server_is_named_without_what_may_be_secret() -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.adapters.secrets import SecretPolicy, Secrets
+from orchestrator.adapters.secrets import Secrets
+from orchestrator.allowance import Allowance
 from orchestrator.errors import Permanent
 from orchestrator.redaction import MOST_SECRETS, RedactedStream, Redactor
 from stages.values import SecretRef
@@ -14,8 +15,8 @@ from stages.values import SecretRef
 VALUE = "s3cret/Value+1"
 
 
-def secrets(policy: SecretPolicy | None = None, **environ: str) -> Secrets:
-    return Secrets(policy, environ=environ)
+def secrets(allowance: Allowance | None = None, **environ: str) -> Secrets:
+    return Secrets(allowance, environ=environ)
 
 
 def test_plain_text_is_itself() -> None:
@@ -65,7 +66,7 @@ def test_a_file_that_is_no_secret_is_refused_without_showing_it(tmp_path: Path, 
 
 
 def test_only_allowed_variables_are_read() -> None:
-    found = secrets(SecretPolicy(env=("TOKEN", "APP_*")), TOKEN="a", APP_KEY="b", HOME="c", TOKEN_2="d")
+    found = secrets(Allowance(variables=("TOKEN", "APP_*")), TOKEN="a", APP_KEY="b", HOME="c", TOKEN_2="d")
     assert found.resolve(SecretRef(env="TOKEN")) == "a"
     assert found.resolve(SecretRef(env="APP_KEY")) == "b"
     for name in ("HOME", "TOKEN_2", "ABSENT"):
@@ -79,7 +80,7 @@ def test_only_files_of_allowed_folders_are_read_wherever_links_and_dots_lead(tmp
     outside.write_text(VALUE)
     (inside / "token").write_text("fine")
     (inside / "link").symlink_to(outside)
-    found = secrets(SecretPolicy(folders=(inside,)))
+    found = secrets(Allowance(folders=(inside,)))
     assert found.resolve(SecretRef(file=str(inside / "token"))) == "fine"
     for path in (outside, inside / "link", inside / ".." / "outside", Path("/etc/passwd")):
         with pytest.raises(Permanent, match="plans may not read the file"):

@@ -17,8 +17,9 @@ from pydantic import ValidationError
 
 from orchestrator.adapters.http_client import HttpClient
 from orchestrator.adapters.prometheus import PrometheusClient
-from orchestrator.adapters.secrets import SecretPolicy, Secrets
+from orchestrator.adapters.secrets import Secrets
 from orchestrator.adapters.tls import Credentials
+from orchestrator.allowance import Allowance
 from stages.criteria.base import Measurement, MeasurementState
 from stages.plan import Prometheus
 from tests.support.http_server import ScriptedServer, answer_json
@@ -197,7 +198,7 @@ async def test_what_can_not_be_used_is_named(server: TlsServer, folder: Path, tl
 async def test_files_of_certificates_are_read_only_where_the_controller_allows_it(
     server: TlsServer, folder: Path, tmp_path: Path
 ) -> None:
-    secrets = Secrets(SecretPolicy(folders=(tmp_path,)), environ={})
+    secrets = Secrets(Allowance(folders=(tmp_path,)), environ={})
     found = await measured(server.url, folder, {"ca": "ca.pem"}, secrets)
     assert "plans may not read the file ca.pem" in found.detail
 
