@@ -85,7 +85,13 @@ class Sharing:
     async def open(self, hands: Hands) -> None:
         """With every free run taken up. Raises ``StoreError``."""
         self._hands = hands
-        await self._renew()
+        try:
+            await self._renew()
+        except TimeoutError:
+            raise StoreError(
+                f"The store took no lease of this controller within {ANSWER_SECONDS:g} s: look at the load of its "
+                "server, and whether a commit waits for a standby that is away."
+            ) from None
         self._loops = [
             self._kept_up(self._renew, "lease", AGAIN_SECONDS),
             asyncio.create_task(self._watch(), name="lapse"),

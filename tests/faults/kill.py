@@ -147,6 +147,7 @@ class Person:
     folder: Path
     database: tuple[str, str]
     dice: random.Random
+    patience_seconds: float = PATIENCE_SECONDS
 
 
 def live(person: Person, tally: Tally, killing: threading.Event) -> None:
@@ -164,7 +165,7 @@ def live(person: Person, tally: Tally, killing: threading.Event) -> None:
             counting=world.counting.url,
             bake="100ms",
         )
-        drive = Drive(world, Change(name, place, parts), on_tick=lambda: None, patience_seconds=PATIENCE_SECONDS)
+        drive = Drive(world, Change(name, place, parts), on_tick=lambda: None, patience_seconds=person.patience_seconds)
         try:
             drive.begin()
             for command in ("pause", "resume"):

@@ -138,6 +138,19 @@ async def test_many_runs_are_taken_over_in_time_though_each_journal_takes_its_ti
     assert await until(lambda: all(acts_for(b, run) for run in runs)) <= TAKEOVER_SECONDS
 
 
+class Silent(MemoryReplica):
+    """A store that hangs, as one does whose synchronous standby is away."""
+
+    async def renew(self, lease_seconds: float) -> None:
+        await asyncio.Event().wait()
+
+
+@in_virtual_time
+async def test_a_store_that_hangs_when_a_controller_starts_is_said_in_a_sentence(house: House) -> None:
+    with pytest.raises(StoreError, match="took no lease of this controller within 3 s"):
+        await house.join("a", Silent)
+
+
 @in_virtual_time
 async def test_who_is_told_to_end_leaves_and_the_next_need_not_wait(house: House) -> None:
     a, b = [await house.join(name) for name in "ab"]

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import psycopg
 
@@ -43,12 +43,12 @@ SETTINGS = {
 class PostgresServer:
     """Listens on loopback only, with a password of its own. `stop`, `kill` and `start` keep port and data.
 
-    *binaries* is the folder of another version's programs, where everybody can run them; *settings* are the server's
-    own, beside the usual ones.
+    *binaries* is the folder of another version's programs, where everybody can run them; *port* is a free one unless
+    it is given; *settings* are the server's own, beside the usual ones.
     """
 
-    def __init__(self, binaries: Path | None = None, **settings: str) -> None:
-        self.port = free_port()
+    def __init__(self, binaries: Path | None = None, *, port: int | None = None, **settings: str) -> None:
+        self.port = port or free_port()
         self._password = secrets.token_hex(16)
         self._user = pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
         self._folder = Path(tempfile.mkdtemp(prefix="rollout-postgres-"))
@@ -56,6 +56,7 @@ class PostgresServer:
             os.chown(self._folder, self._user, -1)
         self._binaries = binaries or self._reachable_binaries()
         self._data = self._folder / "data"
+        self._settings = settings
         settings = {**SETTINGS, "port": str(self.port)} | settings
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         self._child = Child([self._binaries / "postgres", "-D", self._data, *options], self._folder, user=self._user)
@@ -72,6 +73,10 @@ class PostgresServer:
         """Ends it as an administrator does; open connections break."""
         self._child.stop(signal.SIGINT)
 
+    def crash(self) -> None:
+        """Immediate shutdown: it ends with its connections, says goodbye to nobody, and recovers at its next start."""
+        self._child.stop(signal.SIGQUIT)
+
     def kill(self) -> None:
         """As if the machine had lost power, but for the disk."""
         self._child.kill()
@@ -84,6 +89,43 @@ class PostgresServer:
 
     def thaw(self) -> None:
         self._child.thaw()
+
+    # --- replication --------------------------------------------------------------------------------------------------
+
+    def standby(self, *, port: int | None = None) -> "PostgresServer":
+        """Another server that streams from this one, not started yet; with `wait_for_standby` it is synchronous."""
+        made = PostgresServer(self._binaries, port=port, **self._settings)
+        made._password = self._password
+        command: list[str | Path] = [
+            self._binaries / "pg_basebackup",
+            "-D",
+            made._data,
+            "-d",
+            self.dsn(),
+            "-R",
+            "--checkpoint=fast",
+        ]
+        done = self._run([*command, "--no-sync"])
+        assert done.returncode == 0, f"pg_basebackup failed:\n{done.stdout}{done.stderr}"
+        return made
+
+    def wait_for_standby(self) -> None:
+        """From now on no durable commit returns before a standby has it; returns when there is one that keeps up."""
+        self._configure("synchronous_standby_names", "*")
+        query = "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync' AND state = 'streaming'"
+        wait_until(lambda: self.execute(query), what="a synchronous standby")
+
+    def promote(self) -> None:
+        """A standby becomes a primary, which waits for no standby of its own."""
+        self._execute("SELECT pg_promote()")
+        self.wait_for_nobody()
+
+    def wait_for_nobody(self) -> None:
+        self._configure("synchronous_standby_names", "")
+
+    def _configure(self, name: str, value: str) -> None:
+        self._execute(f"ALTER SYSTEM SET {name} = '{value}'")
+        self._execute("SELECT pg_reload_conf()")
 
     @property
     def programs(self) -> Path:
@@ -114,9 +156,14 @@ class PostgresServer:
             self._child.stop(signal.SIGQUIT)  # leaves no shared memory, which SIGKILL would
         shutil.rmtree(self._folder)
 
+    def execute(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
+        """As an administrator."""
+        with psycopg.connect(self.dsn(database), autocommit=True, connect_timeout=10) as connection:
+            cursor = connection.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
     def _execute(self, statement: str) -> None:
-        with psycopg.connect(self.dsn(), autocommit=True, connect_timeout=10) as connection:
-            connection.execute(statement.encode())
+        self.execute(statement)
 
     def _answers(self) -> bool:
         assert self._child.running, f"PostgreSQL ended with code {self._child.exit_code}:\n{self._child.errors}"

@@ -65,7 +65,14 @@ def _shown(settings: "dict[str, str | int | None]", schema: str) -> str:
     host = settings.get("host") or os.environ.get("PGHOST") or "localhost"
     port = settings.get("port") or os.environ.get("PGPORT")
     database = settings.get("dbname") or os.environ.get("PGDATABASE") or ""
-    return f"postgresql://{host}{f':{port}' if port else ''}/{database}" + _beside(schema)
+    return f"postgresql://{_places(str(host), str(port or ''))}/{database}" + _beside(schema)
+
+
+def _places(hosts: str, ports: str) -> str:
+    """Each host with its port; one port is that of all."""
+    names, numbers = hosts.split(","), ports.split(",")
+    of_each = numbers * len(names) if len(numbers) == 1 else numbers
+    return ",".join(f"{name}:{port}" if port else name for name, port in zip(names, of_each, strict=False))
 
 
 def _beside(schema: str) -> str:

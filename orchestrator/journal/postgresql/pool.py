@@ -66,7 +66,7 @@ class _Job:
 
 
 class Pool:
-    """*connect* makes a connection in autocommit mode, and raises psycopg.Error if it can't."""
+    """*connect* makes a connection in autocommit mode, and raises psycopg.Error or StoreError if it can't."""
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ class Pool:
     def _too_late(self, what: str) -> StoreError:
         return StoreError(
             f"The store {self._address.name} did not answer within {self._deadline_seconds:g} s, {what}: "
-            "look at the load of its server."
+            "look at the load of its server, and whether a commit waits for a standby that is away."
         )
 
     def _put(self, job: _Job) -> None:
@@ -239,8 +239,8 @@ class Pool:
         begun_at = time.monotonic()
         try:
             connection = self._connect()
-        except psycopg.Error as error:
-            problem = as_store_error(error, self._address)
+        except (psycopg.Error, StoreError) as error:
+            problem = as_store_error(error, self._address) if isinstance(error, psycopg.Error) else error
             if self._reached_at < begun_at:  # else another thread knows better by now
                 self._away = (time.monotonic() + _AWAY_SECONDS, str(problem))
             raise problem from None

@@ -10,6 +10,7 @@ of, so it begins a new generation.
 """
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +21,8 @@ from orchestrator.errors import NotFound, StoreError
 from orchestrator.failpoints import Point, reach
 from orchestrator.journal.postgresql.address import Address
 from orchestrator.journal.postgresql.faults import as_store_error
-from orchestrator.journal.postgresql.session import Connection, connect
+from orchestrator.journal.postgresql.line import timeline_of
+from orchestrator.journal.postgresql.session import Connection
 
 if TYPE_CHECKING:
     import sqlalchemy
@@ -34,14 +36,13 @@ _PATIENCE: Final = ("statement_timeout", "idle_in_transaction_session_timeout") 
 _UPGRADE_SECONDS: Final = 300
 
 
-def prepare(address: Address) -> None:
+def prepare(address: Address, connect: Callable[[], Connection]) -> None:
     """Makes the store if there is none, and brings an older one up to date. Raises StoreError."""
     try:
-        with contextlib.closing(connect(address)) as connection:
+        with contextlib.closing(connect()) as connection:
             if _version(connection, address) < VERSION:
-                _upgrade(address)
-            with connection.transaction():
-                _note_origin(connection, address)
+                _upgrade(address, connect)
+            note_origin(connection, address)
     except psycopg.Error as problem:
         raise as_store_error(problem, address) from problem
 
@@ -81,13 +82,13 @@ def _version(connection: Connection, address: Address) -> int:
     return version
 
 
-def _upgrade(address: Address) -> None:
+def _upgrade(address: Address, connect: Callable[[], Connection]) -> None:
     """One controller at a time; who comes second finds it done."""
     import sqlalchemy
     from sqlalchemy.pool import NullPool
 
     def in_transactions() -> Connection:
-        connection = connect(address)
+        connection = connect()
         connection.set_autocommit(False)
         return connection
 
@@ -121,30 +122,23 @@ def run_migrations(connection: "sqlalchemy.Connection", schema: str, revision: s
     command.upgrade(config, revision)
 
 
-def _note_origin(connection: Connection, address: Address) -> None:
-    (place,) = _one(
-        connection,
-        "SELECT concat_ws('/', (SELECT oid FROM pg_database WHERE datname = current_database()), "
-        "'store'::regclass::oid, %s::text)",
-        (_timeline(connection),),
-    )
-    query = (
-        "UPDATE store SET origin = %(place)s, generation = generation + CASE origin WHEN '' THEN 0 ELSE 1 END "
-        "WHERE origin <> %(place)s RETURNING generation"
-    )
-    found = connection.execute(query, {"place": place}).fetchone()
+def note_origin(connection: Connection, address: Address) -> None:
+    """In a transaction of its own."""
+    timeline = timeline_of(connection)
+    with connection.transaction():
+        (place,) = _one(
+            connection,
+            "SELECT concat_ws('/', (SELECT oid FROM pg_database WHERE datname = current_database()), "
+            "'store'::regclass::oid, %s::text)",
+            (timeline,),
+        )
+        query = (
+            "UPDATE store SET origin = %(place)s, generation = generation + CASE origin WHEN '' THEN 0 ELSE 1 END "
+            "WHERE origin <> %(place)s RETURNING generation"
+        )
+        found = connection.execute(query, {"place": place}).fetchone()
     if found is not None and found[0] > 1:
         log.warning("store.restored", store=address.name, generation=found[0])
-
-
-def _timeline(connection: Connection) -> str:
-    """Empty where a service lets nobody ask."""
-    try:
-        with connection.transaction():
-            (timeline,) = _one(connection, "SELECT left(pg_walfile_name(pg_current_wal_lsn()), 8)")
-    except (psycopg.errors.InsufficientPrivilege, psycopg.errors.FeatureNotSupported):
-        return ""
-    return str(timeline)
 
 
 def _one(connection: Connection, query: str, values: "dict[str, Any] | tuple[Any, ...]" = ()) -> tuple[Any, ...]:

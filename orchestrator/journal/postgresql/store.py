@@ -22,6 +22,7 @@ from orchestrator.journal import chain
 from orchestrator.journal.postgresql import reading, schema, writing
 from orchestrator.journal.postgresql.address import Address, parse
 from orchestrator.journal.postgresql.faults import as_store_error
+from orchestrator.journal.postgresql.line import Line
 from orchestrator.journal.postgresql.members import Lease
 from orchestrator.journal.postgresql.pool import DEADLINE_SECONDS, Pool
 from orchestrator.journal.postgresql.session import connect
@@ -92,8 +93,10 @@ class PostgresStore(ReadingStore):
 
     def __init__(self, url: str, me: Member, deadline_seconds: float = DEADLINE_SECONDS) -> None:
         address = parse(url)
-        schema.prepare(address)
-        super().__init__(address, Pool(address, partial(connect, address), CONNECTIONS, deadline_seconds))
+        line = Line(address)
+        schema.prepare(address, line.connect)
+        line.when_newer = partial(schema.note_origin, address=address)
+        super().__init__(address, Pool(address, line.connect, CONNECTIONS, deadline_seconds))
         self.me = me
         self._writer = writing.Writer(me.name)
         self._lease = Lease(me)
@@ -111,6 +114,9 @@ class PostgresStore(ReadingStore):
         encoded = [chain.encode(event) for event in batch.events]
         text = _summarised(batch.summary)
         return await self._pool.do(partial(self._writer.append, batch=batch, events=encoded, text=text), key=batch.run)
+
+    async def answer(self, run: str, key: str) -> Answer | None:
+        return await self._pool.do(partial(writing.durable_answer, run=run, key=key))
 
     async def take(self, run: str) -> int:
         return await self._pool.do(partial(self._writer.take, run=run), key=run)

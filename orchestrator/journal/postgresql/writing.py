@@ -19,9 +19,9 @@ from orchestrator.core.events import SCHEMA_VERSION
 from orchestrator.errors import Conflict
 from orchestrator.failpoints import Point, reach
 from orchestrator.journal import chain, rules
-from orchestrator.journal.postgresql.reading import each, one
+from orchestrator.journal.postgresql.reading import answer, each, one
 from orchestrator.journal.postgresql.session import Connection
-from orchestrator.ports import Batch, FlagRecord, FlagWrite, NewRun, Recorded
+from orchestrator.ports import Answer, Batch, FlagRecord, FlagWrite, NewRun, Recorded
 
 Extended = Sequence[tuple[Recorded, str]]
 """Events in their places, each with its JSON."""
@@ -124,6 +124,14 @@ class Writer:
         del self._doubts[place]
         reach(Point.FLAG_COMMITTED)
         return record
+
+
+def durable_answer(connection: Connection, run: str, key: str) -> Answer | None:
+    """As it is read, once it is as safe as when it was first given: of a primary that fell over or was cut off while a
+    commit waited for its standby, everybody sees what is not safe yet. The lock is a write, which waits for it."""
+    with connection.transaction():
+        one(connection, "SELECT 1 FROM answers WHERE run = %s AND key = %s FOR SHARE", (run, key))
+        return answer(connection, run, key)
 
 
 def save_evidence(connection: Connection, run: str, epoch: int, text: str) -> None:

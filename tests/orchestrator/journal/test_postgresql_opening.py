@@ -86,7 +86,7 @@ def test_a_schema_that_cannot_be_one_is_refused(name: str) -> None:
     (
         ("postgresql://ann:s3cret@host:5433/db", "postgresql://host:5433/db"),
         ("postgres://host/db?schema=mine", "postgresql://host/db (schema mine)"),
-        ("postgresql://a:s3cret@h1:1,h2:2/db?target_session_attrs=read-write", "postgresql://h1,h2:1,2/db"),
+        ("postgresql://a:s3cret@h1:1,h2:2/db?target_session_attrs=read-write", "postgresql://h1:1,h2:2/db"),
         ("postgresql://?service=prod&password=s3cret", "of the service prod"),
         ("sqlite:///var/a.db", "sqlite:///var/a.db"),
     ),
