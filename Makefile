@@ -17,7 +17,7 @@ times  = $(if $(filter command environment,$(word 1,$(origin N))),$(N),$(1))# N 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo cluster test lint types bench rehearse simulate mutants kill-migrations failpoints kill power-cuts takeover hostile fuzz manifests format lock
+.PHONY: help setup demo cluster test lint types bench rehearse simulate mutants kill-migrations failpoints kill failover power-cuts takeover month hostile fuzz manifests format lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,11 +65,17 @@ failpoints: $(STAMP) ## kill the controller at each named place of its code, N=2
 kill: $(STAMP) ## kill -9 at N=1000 random moments (STORE=postgresql: three controllers on one store), and check every promise
 	@$(BIN)/python -m tests.faults.kill --times $(call times,1000) --store $(STORE) $(ARGS)
 
+failover: $(STAMP) ## restart and replace the PostgreSQL of three controllers N=20 times, also by one that comes back
+	@$(BIN)/python -m tests.faults.failover --times $(call times,20) $(ARGS)
+
 power-cuts: $(STAMP) ## cut the power N=200 times under the SQLite store, and look for what was acknowledged
 	@$(BIN)/python -m tests.faults.power --times $(call times,200) $(ARGS)
 
 takeover: $(STAMP) ## measure how long runs stand still when their controller dies or freezes
 	@$(BIN)/python -m benchmarks takeover $(ARGS)
+
+month: $(STAMP) ## live through a month of runs in virtual time, and see that memory stays flat
+	@$(BIN)/python -m tests.faults.month $(ARGS)
 
 hostile: $(STAMP) ## write docs/hostile.md, what is answered to hostile input, from its table
 	@$(BIN)/python -m tests.hostile

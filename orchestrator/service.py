@@ -280,6 +280,7 @@ class Service(Reading):
     async def _run(self, runner: Runner) -> None:
         try:
             await runner.work()
+            self._crashes.pop(runner.run, None)
         except (Fenced, Conflict) as error:
             log.warning("run.lost", run=runner.run, error=str(error))
         except Exception as error:
@@ -549,6 +550,8 @@ class Service(Reading):
                     yield entry
         finally:
             self._followers[run].remove(queue)
+            if not self._followers[run]:
+                del self._followers[run]
 
     async def _live(self, queue: "asyncio.Queue[Recorded | None]", after: int) -> AsyncIterator[dict[str, Any]]:
         """Entries as they come, until one is missing (then the store is read again) or the run is over."""

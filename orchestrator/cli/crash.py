@@ -8,6 +8,8 @@ from pathlib import Path
 from orchestrator.cli.settings import state_dir
 from orchestrator.redaction import redact_all
 
+MOST_BYTES = 1024 * 1024
+
 
 def keep_traceback(error: Exception) -> Path | None:
     """Appends to ``errors.log`` of the state directory; None if that can't be written."""
@@ -18,6 +20,8 @@ def keep_traceback(error: Exception) -> Path | None:
         folder = state_dir()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = folder / "errors.log"
+        if path.exists() and path.stat().st_size > MOST_BYTES:
+            path.replace(path.with_name("errors.log.1"))
         with path.open("a", encoding="utf-8") as file:
             path.chmod(0o600)
             file.write(f"--- {when} {command}\n{text}\n")

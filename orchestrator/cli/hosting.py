@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from orchestrator.app import Controller, Settings
 
 GRACE_SECONDS = 8.0  # of the ten that a controller has to end in
+MOST_LOG_BYTES = 16 * 1024 * 1024
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -212,24 +213,45 @@ def log_to_file() -> Path:
         stream = open(path, "a", encoding="utf-8", buffering=1, opener=_private)  # noqa: SIM115 - until the end
     except OSError as error:
         raise unusable_state(error) from None
-    log_to(cast(TextIO, _Dropping(stream)))
+    log_to(cast(TextIO, LogFile(path, stream)))
     return path
 
 
-class _Dropping:
-    """A log on a disk that may be full. What can't be written is dropped: no run stops for want of a line here."""
+class LogFile:
+    """A log on a disk that may be full. What can't be written is dropped: no run stops for want of a line here.
 
-    def __init__(self, stream: TextIO) -> None:
+    When it has become large it is set aside under ``.1``, in the place of what was there, and begun anew.
+    """
+
+    def __init__(self, path: Path, stream: TextIO) -> None:
+        self._path = path
         self._stream = stream
+        self._left_bytes = self._left()
 
     def write(self, text: str) -> int:
         with contextlib.suppress(OSError):
             self._stream.write(text)
+            self._left_bytes -= len(text)
+            if self._left_bytes < 0:
+                self._set_aside()
         return len(text)
 
     def flush(self) -> None:
         with contextlib.suppress(OSError):
             self._stream.flush()
+
+    def _left(self) -> int:
+        return MOST_LOG_BYTES - os.fstat(self._stream.fileno()).st_size
+
+    def _set_aside(self) -> None:
+        self._stream.flush()
+        self._path.replace(self._path.with_name(f"{self._path.name}.1"))
+        new = _private(str(self._path), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        try:
+            os.dup2(new, self._stream.fileno())
+        finally:
+            os.close(new)
+            self._left_bytes = self._left()
 
 
 def unusable_state(error: OSError) -> StoreError:
@@ -248,4 +270,9 @@ def _private(path: str, flags: int) -> int:
 
 
 def log_to_errors() -> None:
-    log_to(sys.stderr)
+    """Which is ``controller.log`` for a controller in the background."""
+    path, stream = log_file(), sys.stderr
+    with contextlib.suppress(OSError, ValueError):  # it is elsewhere, or no file
+        if os.path.samestat(os.fstat(stream.fileno()), path.stat()):
+            stream = cast(TextIO, LogFile(path, stream))
+    log_to(stream)

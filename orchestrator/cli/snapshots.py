@@ -72,6 +72,7 @@ class Keeper:
             for run in active | self._active:
                 self._write(await self._service.status(run))
             self._active = active
+            self._written = {run: written for run, written in self._written.items() if run in active}
 
     def _write(self, status: Json) -> None:
         run, seq, now = str(status["run"]), int(status["seq"]), time.monotonic()

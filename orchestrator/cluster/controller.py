@@ -53,6 +53,7 @@ EVENTS_LAST_SECONDS = 3600.0
 OBJECT_TO_COME_SECONDS = 3.0
 """A command may be heard of before its rollout is."""
 MOST_RUNS = 1_000_000
+MOST_ORIGINS = 10_000
 DELETER = Actor("kubernetes", "operator")
 
 _Key = tuple[str, str]
@@ -119,6 +120,12 @@ class ClusterController:
             if uid is not None and uid not in self._known:
                 self._known[uid] = _Known(row.run)
                 self._origins[row.run] = uid
+        self._forget_origins()
+
+    def _forget_origins(self) -> None:
+        """The oldest, where there are very many: what is forgotten is looked up again."""
+        while len(self._origins) > MOST_ORIGINS:
+            del self._origins[next(iter(self._origins))]
 
     async def _every_row(self) -> list[RunRow]:
         while True:
@@ -368,6 +375,7 @@ class ClusterController:
         row = await self.service.journal.row(run)
         uid = self._uid_of(row) if row is not None else None
         self._origins[run] = uid
+        self._forget_origins()
         if uid is not None and row is not None:
             known = self._known.setdefault(uid, _Known())
             known.run, known.has_news = run, True

@@ -124,3 +124,16 @@ async def test_while_the_cluster_is_away_the_last_known_value_holds(kubernetes_p
         finally:
             await keeper.close()
             await clusters.close()
+
+
+async def test_secrets_that_nobody_has_used_for_long_make_room_and_are_read_again_when_they_are(
+    control_plane: Cluster, cluster_namespace: str, secrets: Secrets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.adapters.kubernetes.secrets.MOST_SECRETS", 2)
+    create(control_plane, cluster_namespace, password="correct-horse")
+    await secrets.prepare([PASSWORD])
+    assert secrets.resolve(PASSWORD) == "correct-horse"
+    await secrets.prepare([SecretRef(secret="other/key"), SecretRef(secret="third/key")])
+    assert isinstance(failure(secrets), Temporary)
+    await until(lambda: failure(secrets) is None)
+    assert secrets.resolve(PASSWORD) == "correct-horse"

@@ -8,6 +8,7 @@ is used from the next login on. While the cluster is away the last known value h
 import asyncio
 import base64
 import binascii
+import itertools
 from collections.abc import Iterable, Mapping
 from contextlib import aclosing
 from urllib.parse import quote
@@ -35,19 +36,27 @@ class ClusterSecrets:
         self._place = place or Kubernetes()
         self._values: dict[str, Mapping[str, str] | RolloutError] = {}
         self._watches: dict[str, asyncio.Task[None]] = {}
+        self._used: dict[str, int] = {}  # when, counted in uses
+        self._uses = itertools.count()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def prepare(self, references: Iterable[SecretRef]) -> None:
         """Begins to read what is not watched yet, and waits for that a little. What is not there :meth:`get` tells."""
+        self._loop = asyncio.get_running_loop()
         names = {one.secret.partition("/")[0] for one in references if one.secret is not None}
         first = [self._begin(name) for name in sorted(names - self._watches.keys())]
-        if waits := [one for one in first if one is not None]:
-            await asyncio.wait(waits, timeout=FIRST_READ_SECONDS)
+        if first:
+            await asyncio.wait(first, timeout=FIRST_READ_SECONDS)
 
     def get(self, reference: str) -> str:
-        """The value at ``NAME/KEY``. Raises ``Permanent`` or ``Temporary``, naming the reference and never a value."""
+        """The value at ``NAME/KEY``. Raises ``Permanent`` or ``Temporary``, naming the reference and never a value. In
+        any thread."""
         name, _, key = reference.partition("/")
+        self._used[name] = next(self._uses)
         found = self._values.get(name)
         if found is None:
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(self._begin_again, name)  # it was forgotten
             raise Temporary(f"the secret {name} was not read from Kubernetes yet")
         if isinstance(found, RolloutError):
             raise type(found)(str(found))
@@ -63,14 +72,24 @@ class ClusterSecrets:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _begin(self, name: str) -> asyncio.Future[None] | None:
+    def _begin(self, name: str) -> asyncio.Future[None]:
         """Done when it was read, or could not be, for the first time."""
         if len(self._watches) >= MOST_SECRETS:
-            self._values[name] = Permanent(f"more than {MOST_SECRETS} secrets of Kubernetes are in use; name fewer")
-            return None
+            self._forget(min(self._watches, key=lambda one: self._used.get(one, -1)))
+        self._used[name] = next(self._uses)
         looked: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._watches[name] = asyncio.create_task(self._follow(name, looked), name=f"secret {name}")
         return looked
+
+    def _begin_again(self, name: str) -> None:
+        if name not in self._watches:
+            self._begin(name)
+
+    def _forget(self, name: str) -> None:
+        """One that nobody has used for longest: whoever does use it again has it read anew."""
+        self._watches.pop(name).cancel()
+        self._values.pop(name, None)
+        self._used.pop(name, None)
 
     async def _read(self, name: str) -> str | None:
         """The version that was read; None if it could not be. What was known before is kept while it is away."""

@@ -34,6 +34,7 @@ from stages.plan import Prometheus
 from stages.values import Json, format_duration
 
 REQUESTS_PER_SERVER = 8
+MOST_SERVERS = 1_000  # that are remembered to answer for another time than was asked for
 LONGEST_GET = 2000  # characters of a query string; longer ones are posted, for proxies cut long URLs
 USUAL_BYTES = 1024 * 1024
 EXACTLY = (("nocache", "1"), ("latency_offset", "1ms"))  # VictoriaMetrics: at the very times that were asked for
@@ -161,6 +162,8 @@ class Api:
             reply = await self._sent(server, question)
             if SIGNATURE not in reply.body[-SIGNED_BYTES:]:
                 return reply
+            if len(self._told_exactly) >= MOST_SERVERS:  # each is asked once more than it had to be, no worse
+                self._told_exactly.clear()
             self._told_exactly.add(url)
         return await self._sent(server, question, EXACTLY)
 
