@@ -103,7 +103,7 @@ def rises(event: ev.EffectRequested) -> bool:
 def _gate_was_fine(
     simulation: "Simulation", story: Story, record: Recorded, place: tuple[int, int], overridden: bool, words: str
 ) -> Complaints:
-    now = _true_time(simulation, record)
+    now = simulation.decided_at[(record.run, record.seq)]  # what is answered while it is written is for the next one
     assert isinstance(record.event, ev.EffectRequested)
     for gate, criterion in story.criteria_of(story.gates_of(*place)):
         answers = [

@@ -118,18 +118,19 @@ class LifeStore:
     async def start(
         self, new: NewRun, epoch: int, at: float, events: Sequence[Event], summary: Mapping[str, Json]
     ) -> list[Recorded]:
+        decided_at = self._simulation.now
         place = await self._enter("a start", writes=True)
         records = await self._store.start(new, epoch, at, events, summary)
         self._simulation.note_start(new)
-        self._simulation.note_durable(records)
+        self._simulation.note_durable(records, decided_at)
         await self._leave(place, "a start")
         return records
 
     async def append(self, batch: Batch) -> list[Recorded]:
-        what = batch.events[-1].type_name if batch.events else "nothing"
+        what, decided_at = batch.events[-1].type_name if batch.events else "nothing", self._simulation.now
         place = await self._enter(what, writes=True)
         records = await self._store.append(batch)
-        self._simulation.note_durable(records)
+        self._simulation.note_durable(records, decided_at)
         await self._leave(place, what)
         return records
 
@@ -209,6 +210,7 @@ class Simulation:
     violations: list[str] = field(default_factory=list)
     runs: list[str] = field(default_factory=list)
     durable_at: dict[tuple[str, int], float] = field(default_factory=dict)  # (run, seq) -> virtual time
+    decided_at: dict[tuple[str, int], float] = field(default_factory=dict)  # the same, before it was written
     durable_wall: dict[tuple[str, int], float] = field(default_factory=dict)  # the same by the wall clock
     over: bool = False
 
@@ -249,8 +251,9 @@ class Simulation:
                 self.violations.append(f"{new.run} was started over {claim}, which active {holder} holds")
             self._claims[claim] = new.run
 
-    def note_durable(self, records: Sequence[Recorded]) -> None:
+    def note_durable(self, records: Sequence[Recorded], decided_at: float) -> None:
         for record in records:
+            self.decided_at[(record.run, record.seq)] = decided_at
             self.durable_at[(record.run, record.seq)] = self.now
             self.durable_wall[(record.run, record.seq)] = self.world.clock.now()
             match record.event:

@@ -220,8 +220,8 @@ class SimulatedWorld:
         return measurement
 
     def _uncounted(self, name: str, environment: str, at: float, true_at: float) -> Measurement:
-        """Nothing new could be counted yet; or everybody has the flag, and nobody is left to compare with."""
-        if self.level_at(environment, name.removeprefix(arms_of("")), true_at) >= 100:
+        """Nothing new could be counted yet; or everybody has the flag, or nobody, and there is no one to compare."""
+        if not 0 < self.level_at(environment, name.removeprefix(arms_of("")), true_at) < 100:
             self.log.asked.append(Asked(self.now, at, environment, name, "good"))
         return Measurement(MeasurementState.OK, at, lookback_seconds=SCRAPE_SECONDS)
 
