@@ -17,7 +17,7 @@ times  = $(if $(filter command environment,$(word 1,$(origin N))),$(N),$(1))# N 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo cluster test lint types bench rehearse simulate mutants kill-migrations failpoints kill failover power-cuts takeover month hostile fuzz manifests format lock
+.PHONY: help setup demo cluster test lint types bench rehearse simulate mutants kill-migrations failpoints kill failover power-cuts takeover month hostile fuzz audit manifests format lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,6 +82,9 @@ hostile: $(STAMP) ## write docs/hostile.md, what is answered to hostile input, f
 
 fuzz: $(STAMP) ## N=10000 made-up requests to every route of the server, and as many made-up plans
 	@$(BIN)/python -m tests.fuzz --times $(call times,10000) $(ARGS)
+
+audit: $(STAMP) ## write sbom.cdx.json, and ask what is known against the locked packages (ends with 3 if that can't be asked)
+	@$(BIN)/python -m tests.supply
 
 manifests: $(STAMP) ## make the custom resource definitions in manifests/base from the models again
 	@$(BIN)/python -m orchestrator.crd manifests/base
