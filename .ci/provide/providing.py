@@ -22,6 +22,7 @@ GO_LOCK = HERE / "go.lock"
 COMMAND_TIMEOUT_SECONDS = 600
 BUILD_TIMEOUT_SECONDS = 3600
 HEARTBEAT_SECONDS = 15
+APT_UNSANDBOXED = ("-o", "APT::Sandbox::User=root")  # so that apt-get, run by root, may write into a user's folder
 
 
 class Unavailable(Exception):
@@ -102,6 +103,50 @@ def keep(file: Path, kept: Path) -> Path:
     arriving.chmod(0o755)
     arriving.replace(kept)
     return kept
+
+
+def unpacked_package(name: str, folder: Path) -> Path:
+    """Where the files of a Debian package are, which is fetched into *folder* and not installed."""
+    for tool in ("apt-get", "apt-cache", "dpkg-deb"):
+        if shutil.which(tool) is None:
+            raise Unavailable(f"there is no {tool}")
+    unpacked = folder / "unpacked"
+    run(["dpkg-deb", "-x", _download_package(name, folder), unpacked], what="dpkg-deb")
+    return unpacked
+
+
+def _download_package(name: str, folder: Path) -> Path:
+    """Its file in *folder*, with the system's package lists or, where they lack it, lists of our own."""
+    options = list(APT_UNSANDBOXED)
+    if not _has_candidate(name, options):
+        say("the system's package lists do not name it; fetching lists into a temporary folder")
+        options = _private_apt(folder)
+        run(["apt-get", *options, "--quiet", "update"], what="apt-get update")
+        if not _has_candidate(name, options):
+            raise Unavailable("no Debian package of this name for this system")
+    files = folder / "files"
+    files.mkdir()
+    run(["apt-get", *options, "--quiet", "download", name], what="apt-get download", cwd=files)
+    debs = sorted(files.glob(f"{name}_*.deb"))
+    if not debs:
+        raise Unavailable("apt-get download brought no file")
+    return debs[0]
+
+
+def _has_candidate(name: str, apt_options: Sequence[str]) -> bool:
+    environment = {**os.environ, "LC_ALL": "C"}
+    policy = run(["apt-cache", *apt_options, "policy", name], what="apt-cache policy", env=environment)
+    found = re.search(r"Candidate: (\S+)", policy)
+    return found is not None and found.group(1) != "(none)"
+
+
+def _private_apt(folder: Path) -> list[str]:
+    """Options that make apt-get keep its lists in a folder of the user's own: needs no root and leaves the system's
+    lists alone.
+    """
+    for name in ("lists/partial", "cache/archives/partial"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    return [*APT_UNSANDBOXED, "-o", f"Dir::State::Lists={folder / 'lists'}", "-o", f"Dir::Cache={folder / 'cache'}"]
 
 
 class Go:
