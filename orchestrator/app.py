@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator import failpoints
 from orchestrator.allowance import Allowance, Trust, acting_for
-from orchestrator.errors import NotFound, Permanent, RolloutError, StoreError, UsageError
+from orchestrator.errors import NotFound, Permanent, RolloutError, StoreError, Temporary, UsageError
 from orchestrator.flag_board import FlagBoard
 from orchestrator.metrics import Meter
 from orchestrator.metrics.metered import MeteredJournal, metered
@@ -148,6 +148,29 @@ async def fetch(url: str) -> bytes:
     from stages.checks import HttpRequest
 
     reply = await HttpClient(Secrets()).request(HttpRequest(url=url, timeout=FETCH_SECONDS), max_bytes=FETCH_BYTES)
+    if reply.status != 200:
+        raise Permanent(f"{url} answered {reply.status}")
+    return reply.body
+
+
+async def send_form(url: str, form: Mapping[str, str], basic: tuple[str, str] | None) -> bytes:
+    """What is answered to a form, as ``fetch``; *basic*: user and password."""
+    from base64 import b64encode
+    from urllib.parse import quote_plus, urlencode
+
+    from orchestrator.adapters.http_client import HttpClient
+    from orchestrator.adapters.secrets import Secrets
+    from stages.checks import HttpRequest
+
+    headers = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
+    if basic is not None:
+        pair = ":".join(quote_plus(part) for part in basic)
+        headers["authorization"] = f"Basic {b64encode(pair.encode()).decode()}"
+    request = HttpRequest(url=url, method="POST", timeout=FETCH_SECONDS)
+    content = urlencode(form).encode()
+    reply = await HttpClient(Secrets()).request(request, headers=headers, content=content, max_bytes=FETCH_BYTES)
+    if reply.status >= 500:
+        raise Temporary(f"{url} answered {reply.status}")
     if reply.status != 200:
         raise Permanent(f"{url} answered {reply.status}")
     return reply.body

@@ -43,6 +43,14 @@ class IssuedToken:
     def has_expired(self, now: float) -> bool:
         return self.expires is not None and self.expires <= now
 
+    @property
+    def is_block(self) -> bool:
+        """Whether it lets nobody in, and says of whom a provider vouches in vain."""
+        return self.role == BLOCKED_ROLE
+
+
+BLOCKED_ROLE = "blocked"
+
 
 @dataclass(frozen=True, slots=True)
 class Note:
@@ -61,7 +69,7 @@ class Note:
         return self.what == REFUSED
 
 
-CREATED, REVOKED, REFUSED = "token.created", "token.revoked", "refused"
+CREATED, REVOKED, REFUSED, BLOCKED = "token.created", "token.revoked", "refused", "provider.blocked"
 
 
 @dataclass(frozen=True, slots=True)

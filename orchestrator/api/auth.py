@@ -47,7 +47,9 @@ ACCESS: dict[str, Access] = {
     "/metrics": Access.LOOPBACK,
 }
 SIGN_IN, SIGN_OUT = "/sign-in", "/sign-out"
+TO_PROVIDER, FROM_PROVIDER = "/sign-in/provider", "/sign-in/return"
 ACCESS |= dict.fromkeys((SIGN_IN, SIGN_OUT), Access.PUBLIC)  # each form is held against its cookie
+ACCESS |= dict.fromkeys((TO_PROVIDER, FROM_PROVIDER), Access.PUBLIC)  # and what comes back against its own
 PAGES = "/runs/"
 """Below it each run has a page."""
 PREFIXES: dict[str, Access] = {

@@ -144,6 +144,21 @@ class TokenBody(Received):
         return value
 
 
+class BlockBody(Received):
+    """Whom, or which token, of the provider: exactly one of them."""
+
+    subject: Annotated[Name | None, Field(description="`sub` of the provider's tokens: all of them.")] = None
+    token_id: Annotated[Name | None, Field(description="`jti` of one of them.")] = None
+    reason: Why
+    expires: Annotated[AwareDatetime | None, Field(description="Left out: until it is revoked.")] = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if (self.subject is None) == (self.token_id is None):
+            raise ValueError("exactly one of subject and token_id is expected")
+        return self
+
+
 class RevocationBody(Received):
     reason: Why
 

@@ -7,19 +7,21 @@ against an address that was wrong too often, so that nobody is shut out by other
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
+from urllib.parse import urlsplit
 
 from orchestrator.api.audit import Audit
 from orchestrator.api.errors import TooManyRequests, Unauthorized
 from orchestrator.api.issued import IssuedTokens
 from orchestrator.api.limits import RateLimit
 from orchestrator.api.oidc import Oidc, Verified, looks_like_one
+from orchestrator.api.provider_sign_in import Begun, ProviderSignIn
 from orchestrator.api.tokens import Token, TokenStore, hashed
 from orchestrator.core.commands import Actor
-from orchestrator.errors import RolloutError
+from orchestrator.errors import NotFound, RolloutError
 from orchestrator.token_port import IssuedToken, OwnerToken, TokenStorage
 
 REQUESTS_PER_SECOND: Final = 50.0
@@ -27,6 +29,7 @@ REQUESTS_PER_SECOND: Final = 50.0
 
 FAILURES_BURST, FAILURES_PER_SECOND = 20, 0.5
 MOST_SECRET_LETTERS: Final = 16 * 1024
+T = TypeVar("T")
 UNKNOWN: Final = "This token is not known to this server."
 
 
@@ -41,6 +44,8 @@ class Identity:
     expires: float | None = None
     sha256: str = ""
     proof: Literal["file", "store", "provider"] = "store"
+    subject: str = ""
+    token_id: str = ""
 
     def has_expired(self, now: float) -> bool:
         return self.expires is not None and self.expires <= now
@@ -73,6 +78,7 @@ class Credentials:
         self._all = self._tokens if owner is None else self._tokens.plus(owner)
         self.issued = None if storage is None else IssuedTokens(storage, hashed, now, monotonic)
         self.oidc = oidc
+        self._sign_in = None if oidc is None else ProviderSignIn(oidc)
         self.audit = Audit(storage, now, monotonic)
         self._owner = owner
         self._requests = RateLimit(requests_per_second, max(round(10 * requests_per_second), 1))
@@ -101,15 +107,51 @@ class Credentials:
         found = await self._known(secret, sha256)
         if found is not None:
             return found
+        return await self._counted(peer, lambda: self._looked_up(secret, sha256))
+
+    async def come_back(
+        self, answer: Mapping[str, str], cookie: str | None, back: str, peer: str
+    ) -> tuple[Identity, str]:
+        """Who comes back from the provider, and the page to go on to. Raises as ``identify``, and ``Forbidden``."""
+
+        async def look() -> tuple[Identity, str]:
+            verified, token, page = await self._provider().finish(answer, cookie, back)
+            return await self._not_blocked(_of_provider(verified, hashed(token))), page
+
+        return await self._counted(peer, look)
+
+    async def go_there(self, page: str, back: str) -> Begun:
+        """To the provider. Raises ``NotFound`` where nobody signs in there, ``Temporary``."""
+        return await self._provider().begin(page, back)
+
+    @property
+    def provider_name(self) -> str | None:
+        """The host at which people can sign in."""
+        if self.oidc is None or self.oidc.settings.client_id is None:
+            return None
+        return urlsplit(self.oidc.issuer).hostname
+
+    def _provider(self) -> ProviderSignIn:
+        if self._sign_in is None:
+            raise NotFound("This server has no provider to sign in at.")
+        return self._sign_in
+
+    async def _counted(self, peer: str, look: Callable[[], Awaitable[T]]) -> T:
         address = _counted_as(peer)
         wait_seconds = self._failures.wait_seconds(address, self._monotonic(), take=0.0)
         if wait_seconds:
             raise TooManyRequests("Too many wrong tokens came from this address; come again later.", wait_seconds)
         try:
-            return await self._looked_up(secret, sha256)
+            return await look()
         except Unauthorized:
             self._failures.wait_seconds(address, self._monotonic())
             raise
+
+    async def _not_blocked(self, identity: Identity) -> Identity:
+        """Raises ``Unauthorized`` for who the provider vouches for, and somebody here took that away."""
+        if self.issued is not None and await self.issued.is_blocked(identity.subject, identity.token_id):
+            raise Unauthorized(f"The tokens of {identity.actor.name} are blocked here: ask an admin.")
+        return identity
 
     def is_owner(self, identity: Identity | None) -> bool:
         """Whether it is whoever runs this controller: who has the token that only its own user can read."""
@@ -131,9 +173,16 @@ class Credentials:
             case "file":
                 return self._all.has(identity.sha256)
             case "provider":
-                return self.oidc is not None
+                return self.oidc is not None and await self._is_unblocked(identity)
             case "store":
                 return await self._is_live(identity.sha256)
+
+    async def _is_unblocked(self, identity: Identity) -> bool:
+        try:
+            await self._not_blocked(identity)
+        except RolloutError:
+            return False
+        return True
 
     async def _is_live(self, sha256: str) -> bool:
         try:
@@ -158,13 +207,13 @@ class Credentials:
             return _of_file(token)
         verified = self.oidc.known(sha256) if self.oidc is not None else None
         if verified is not None:
-            return _of_provider(verified, sha256)
+            return await self._not_blocked(_of_provider(verified, sha256))
         found = await self.issued.known(sha256) if self.issued is not None else None
         return _of_store(found) if found is not None else None
 
     async def _looked_up(self, secret: str, sha256: str) -> Identity:
         if self.oidc is not None and looks_like_one(secret):
-            return _of_provider(await self.oidc.verify(secret, sha256), sha256)
+            return await self._not_blocked(_of_provider(await self.oidc.verify(secret, sha256), sha256))
         found = await self.issued.look_up(sha256) if self.issued is not None else None
         if found is None:
             raise Unauthorized(UNKNOWN)
@@ -184,7 +233,8 @@ def _of_store(token: IssuedToken | OwnerToken) -> Identity:
 
 
 def _of_provider(token: Verified, sha256: str) -> Identity:
-    return Identity(token.actor, None, f"oidc {token.subject}", token.expires, sha256, "provider")
+    key = f"oidc {token.subject}"
+    return Identity(token.actor, None, key, token.expires, sha256, "provider", token.subject, token.token_id)
 
 
 def _counted_as(peer: str) -> str:

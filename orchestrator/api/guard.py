@@ -115,7 +115,7 @@ class Guard:
         is_first = "authorization" not in headers
         if not is_first:
             self._context.credentials.audit.refused(Refusal.of(failure, scope))
-        return form_for(scope, path, failure, is_first=is_first)
+        return form_for(scope, path, failure, is_first=is_first, provider=self._context.credentials.provider_name)
 
     async def _admit(self, scope: Scope, headers: Headers) -> Identity | None:
         """A token that is sent must be right, whatever ticket comes with it."""

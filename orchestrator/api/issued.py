@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -22,10 +22,20 @@ import structlog
 from orchestrator.api.errors import BadRequest, Unauthorized
 from orchestrator.core.commands import ROLES, Actor
 from orchestrator.errors import Forbidden, Refused, StoreError, Temporary
-from orchestrator.token_port import CREATED, REVOKED, IssuedToken, Note, OwnerToken, Revocation, TokenStorage
+from orchestrator.token_port import (
+    BLOCKED,
+    BLOCKED_ROLE,
+    CREATED,
+    REVOKED,
+    IssuedToken,
+    Note,
+    OwnerToken,
+    Revocation,
+    TokenStorage,
+)
 
 if TYPE_CHECKING:
-    from orchestrator.api.bodies import TokenBody
+    from orchestrator.api.bodies import BlockBody, TokenBody
 
 log = structlog.get_logger()
 
@@ -50,6 +60,8 @@ class Known:
     by_hash: dict[str, IssuedToken]
     lent: dict[str, OwnerToken]
     asked_at: float
+    blocks: dict[str, IssuedToken]
+    """Of the provider's tokens, by name."""
 
 
 class IssuedTokens:
@@ -66,7 +78,7 @@ class IssuedTokens:
         self._hashed = hashed
         self.now = now
         self._monotonic = monotonic
-        self._known = Known({}, {}, float("-inf"))
+        self._known = Known({}, {}, float("-inf"), {})
         self._asking: asyncio.Task[None] | None = None
         self._begun_at = float("-inf")
         self._failed_at = float("-inf")
@@ -80,7 +92,7 @@ class IssuedTokens:
         if sha256 in self._revoked_at:
             return None
         found = self._known.by_hash.get(sha256) or self._known.lent.get(sha256)
-        if found is None or (isinstance(found, IssuedToken) and found.has_expired(self.now())):
+        if found is None or (isinstance(found, IssuedToken) and (found.has_expired(self.now()) or found.is_block)):
             return None
         if self._monotonic() - self._known.asked_at > AWAY_SECONDS:
             raise Temporary(_AWAY, _AGAIN_SECONDS)
@@ -94,6 +106,8 @@ class IssuedTokens:
                 return next((owner for owner in await self.storage.lent() if owner.sha256 == sha256), None)
         except StoreError:
             raise Temporary(_AWAY, _AGAIN_SECONDS) from None
+        if found.is_block:
+            return None
         if found.revoked is not None:
             raise Unauthorized(f"The token of {found.name} was revoked: ask for a new one.")
         if found.has_expired(self.now()):
@@ -116,7 +130,8 @@ class IssuedTokens:
         try:
             live, lent = await self.storage.live(self.now()), await self.storage.lent()
             by_hash = {token.sha256: token for token in live}
-            self._known = Known(by_hash, {owner.sha256: owner for owner in lent}, self._begun_at)
+            blocks = {token.name: token for token in live if token.is_block}
+            self._known = Known(by_hash, {owner.sha256: owner for owner in lent}, self._begun_at, blocks)
             self._revoked_at = {one: at for one, at in self._revoked_at.items() if at >= self._begun_at}
         except StoreError as problem:
             self._failed_at = self._monotonic()
@@ -145,6 +160,36 @@ class IssuedTokens:
         await self.storage.add(token, Note(drawn_id(), now, CREATED, by.name, detail))
         log.warning("token created", token=token.id, name=token.name, role=token.role, by=by.name)
         return token, secret
+
+    async def block(self, wanted: BlockBody, by: Actor) -> IssuedToken:
+        """Takes away what a provider vouches for: of a subject, or one token. Raises Refused if that is so already."""
+        now = self.now()
+        name = f"subject {wanted.subject}" if wanted.subject is not None else f"token {wanted.token_id}"
+        expires = wanted.expires.timestamp() if wanted.expires is not None else None
+        if expires is not None and expires <= now:
+            raise BadRequest("The block would be over already: name a time to come.")
+        live = await self.storage.live(now)
+        if len(live) >= MOST_LIVE:
+            raise Refused(f"There are {MOST_LIVE:,} live tokens and blocks, which is the most: revoke some.")
+        if any(one.is_block and one.name == name for one in live):
+            raise Refused(f"The {name} is blocked already.")
+        made = IssuedToken(drawn_id(), name, BLOCKED_ROLE, (), None, "", now, by.name, expires)
+        made = replace(made, sha256=self._hashed(f"{name}\0{made.id}"))
+        detail = {"token": made.id, "name": name, "reason": wanted.reason}
+        await self.storage.add(made, Note(drawn_id(), now, BLOCKED, by.name, detail))
+        self._known.blocks[name] = made
+        log.warning("provider's token blocked", block=made.id, name=name, by=by.name, reason=wanted.reason)
+        return made
+
+    async def is_blocked(self, subject: str, token_id: str) -> bool:
+        """Raises ``Temporary`` if that was not known for too long."""
+        await self._freshen()
+        if self._monotonic() - self._known.asked_at > AWAY_SECONDS:
+            raise Temporary(_AWAY, _AGAIN_SECONDS)
+        found = [self._known.blocks.get(name) for name in (f"subject {subject}", f"token {token_id}")]
+        return any(
+            one is not None and not one.has_expired(self.now()) and one.sha256 not in self._revoked_at for one in found
+        )
 
     async def revoke(self, which: str, reason: str, by: Actor) -> IssuedToken:
         """*which*: an id, or a name that one live token bears. Raises NotFound, Refused."""

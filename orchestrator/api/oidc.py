@@ -19,7 +19,7 @@ import binascii
 import json
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -58,6 +58,9 @@ _TYPES: Final = ("", "jwt", "at+jwt", "application/at+jwt")
 Fetch = Callable[[str], Awaitable[bytes]]
 """The content of an address, within bounds of time and size. Raises RolloutError."""
 
+Post = Callable[[str, Mapping[str, str], tuple[str, str] | None], Awaitable[bytes]]
+"""Of a form that is sent to an address, with user and password if they are given."""
+
 
 @dataclass(frozen=True, slots=True)
 class OidcSettings:
@@ -70,6 +73,9 @@ class OidcSettings:
     role_claim: str = "groups"
     name_claim: str = "sub"
     groups_claim: str = "groups"
+    client_id: str | None = None
+    client_secret: str | None = field(default=None, repr=False)
+    scopes: tuple[str, ...] = ("openid",)
 
     def __post_init__(self) -> None:
         _imported()
@@ -78,9 +84,10 @@ class OidcSettings:
             raise UsageError(f"--oidc-issuer {self.issuer!r}: the URL of a provider is expected, https://HOST/PATH")
         if parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
             raise UsageError("--oidc-issuer: keys that come over plain HTTP could be anybody's; https:// is expected")
-        if not self.audiences:
+        if not self.audiences and self.client_id is None:
             raise UsageError(
-                "--oidc-issuer needs --oidc-audience: which tokens of the provider are meant for this server"
+                "--oidc-issuer needs --oidc-audience: which tokens of the provider are meant for this server; or "
+                "--oidc-client-id, for people at the pages alone"
             )
         if not self.roles:
             raise UsageError(
@@ -96,6 +103,7 @@ class Verified:
     actor: Actor
     subject: str
     expires: float
+    token_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +116,17 @@ class Keys:
 
 class Oidc:
     def __init__(
-        self, settings: OidcSettings, fetch: Fetch, now: Callable[[], float], monotonic: Callable[[], float]
+        self,
+        settings: OidcSettings,
+        fetch: Fetch,
+        now: Callable[[], float],
+        monotonic: Callable[[], float],
+        post: Post | None = None,
     ) -> None:
-        self._settings = settings
+        """*post* is needed where people sign in at the provider."""
+        self.settings = self._settings = settings
+        self._post = post
+        self._endpoints: Mapping[str, str] = {}
         self._fetch = fetch
         self._now = now
         self._monotonic = monotonic
@@ -140,14 +156,51 @@ class Oidc:
 
     async def verify(self, token: str, sha256: str) -> Verified:
         """Raises ``Unauthorized``, ``Forbidden`` for who has no role here, ``Temporary`` if there are no keys now."""
-        algorithm, key_id = _head(token)
-        key = await self._key(algorithm, key_id)
-        claims = self._claims(token, algorithm, key)
-        found = Verified(self._actor(claims), str(claims["sub"]), float(claims["exp"]) + LEEWAY_SECONDS)
+        found = self._verified_by(await self._checked(token, self._settings.audiences))
         self._verified[sha256] = found
         if len(self._verified) > MOST_VERIFIED:
             self._verified.popitem(last=False)
         return found
+
+    async def verify_own(self, token: str, nonce: str) -> Verified:
+        """An ID token that the provider made for this very client and sign-in. Raises as ``verify``."""
+        client = self._settings.client_id or ""
+        claims = await self._checked(token, (client,))
+        is_for_several = isinstance(claims["aud"], list) and len(claims["aud"]) > 1
+        if claims.get("azp", "" if is_for_several else client) != client:
+            raise Unauthorized("This token was made for another client of the provider.")
+        if claims.get("nonce") != nonce:
+            raise Unauthorized("This token was made for another sign-in.")
+        return self._verified_by(claims)
+
+    async def _checked(self, token: str, audiences: tuple[str, ...]) -> dict[str, Any]:
+        algorithm, key_id = _head(token)
+        return self._claims(token, algorithm, await self._key(algorithm, key_id), audiences)
+
+    def _verified_by(self, claims: Mapping[str, Any]) -> Verified:
+        token_id = claims.get("jti")
+        expires = float(claims["exp"]) + LEEWAY_SECONDS
+        return Verified(self._actor(claims), str(claims["sub"]), expires, token_id if isinstance(token_id, str) else "")
+
+    # --- the provider itself ------------------------------------------------------------------------------------------
+
+    @property
+    def issuer(self) -> str:
+        return self._settings.issuer
+
+    async def endpoint(self, name: str) -> str:
+        """An address of the provider's, by its own configuration. Raises ``Temporary``."""
+        if name not in self._endpoints:
+            await self._asked()
+        if name not in self._endpoints:
+            raise Temporary(f"{self.issuer} can't be asked just now, or has no {name}; come again.", AGAIN_SECONDS)
+        return self._endpoints[name]
+
+    async def post(self, where: str, form: Mapping[str, str], secret: str | None) -> bytes:
+        """Raises ``Permanent`` for what is refused, ``Temporary``."""
+        assert self._post is not None, "a server at which people sign in has it"
+        basic = None if secret is None else (self._settings.client_id or "", secret)
+        return await self._post(where, form, basic)
 
     # --- keys ---------------------------------------------------------------------------------------------------------
 
@@ -206,11 +259,16 @@ class Oidc:
         where = found.get("jwks_uri")
         if not isinstance(where, str) or (issuer.startswith("https:") and not where.startswith("https://")):
             raise ValueError("its configuration names no keys that come over https")
+        self._endpoints = {
+            name: there
+            for name in ("authorization_endpoint", "token_endpoint")
+            if isinstance(there := found.get(name), str) and there.startswith(issuer.partition(":")[0] + "://")
+        }
         return where
 
     # --- claims -------------------------------------------------------------------------------------------------------
 
-    def _claims(self, token: str, algorithm: str, key: Any) -> dict[str, Any]:
+    def _claims(self, token: str, algorithm: str, key: Any, audiences: tuple[str, ...]) -> dict[str, Any]:
         jwt = _imported()
         settings, later = self._settings, dict.fromkeys(("verify_exp", "verify_nbf", "verify_iat"), False)
         try:
@@ -218,7 +276,7 @@ class Oidc:
                 token,
                 key,
                 algorithms=[algorithm],
-                audience=list(settings.audiences),
+                audience=list(audiences),
                 issuer=settings.issuer,
                 options={"require": ["exp", "iss", "aud", "sub"], **later},
             )

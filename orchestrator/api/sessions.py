@@ -24,7 +24,7 @@ from orchestrator.errors import Forbidden, NotFound
 from orchestrator.token_port import Session
 
 LONGEST_SECONDS: Final = 12 * 3600.0
-SESSION, FORM = "rollout", "rollout-form"
+SESSION, FORM, PROVIDER = "rollout", "rollout-form", "rollout-provider"
 _HOST: Final = "__Host-"
 """A browser takes a cookie of this name over https only, from this very host."""
 
@@ -80,6 +80,8 @@ def _written(identity: Identity) -> str:
             "expires": identity.expires,
             "sha256": identity.sha256,
             "proof": identity.proof,
+            "subject": identity.subject,
+            "token_id": identity.token_id,
         }
     )
 
@@ -98,12 +100,16 @@ def cookie_of(name: str, headers: Headers, scheme: str) -> str | None:
     return found.get(_named(name, scheme)) or None
 
 
-def give_cookie(response: Response, name: str, value: str | None, scheme: str) -> None:
-    """None takes it away. It ends with the browser's session, no script can read it, and no other site sends it."""
+def give_cookie(response: Response, name: str, value: str | None, scheme: str, seconds: int | None = None) -> None:
+    """None takes it away. It ends with the browser's session, no script can read it, and no other site sends it.
+
+    One that lasts for *seconds* comes along when the browser is sent to us by a provider, and with nothing else from
+    elsewhere.
+    """
     is_secure = scheme == "https"
     response.set_cookie(
-        _named(name, scheme), value or "", max_age=None if value else 0, path="/",
-        secure=is_secure, httponly=True, samesite="strict",
+        _named(name, scheme), value or "", max_age=seconds if value else 0, path="/",
+        secure=is_secure, httponly=True, samesite="strict" if seconds is None else "lax",
     )  # fmt: skip
 
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from html import escape
 from typing import Final
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote, urlencode
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from orchestrator.api.auth import SIGN_IN, SIGN_OUT, is_page
+from orchestrator.api.auth import FROM_PROVIDER, SIGN_IN, SIGN_OUT, TO_PROVIDER, is_page
 from orchestrator.api.context import context_of
 from orchestrator.api.errors import BadRequest, Failure, Refusal, TooManyRequests, Unauthorized, failure_of, peer_of
 from orchestrator.api.page import HEADERS, framed
+from orchestrator.api.provider_sign_in import COOKIE_SECONDS
 from orchestrator.api.sessions import (
     FORM,
+    PROVIDER,
     SESSION,
     Sessions,
     check_form,
@@ -25,6 +27,7 @@ from orchestrator.api.sessions import (
     give_cookie,
     new_secret,
 )
+from orchestrator.errors import Forbidden
 
 router = APIRouter(include_in_schema=False)
 
@@ -34,7 +37,7 @@ _MOST_LETTERS: Final = 32 * 1024
 
 @router.get(SIGN_IN)
 async def show_form(request: Request) -> Response:
-    return form_for(request.scope, "/")
+    return form_for(request.scope, "/", provider=context_of(request).credentials.provider_name)
 
 
 @router.post(SIGN_IN)
@@ -48,12 +51,50 @@ async def sign_in(request: Request) -> Response:
     except (Unauthorized, TooManyRequests) as refused:
         failure = failure_of(refused)
         credentials.audit.refused(Refusal.of(failure, scope))
-        return form_for(scope, target, failure)
+        return form_for(scope, target, failure, provider=credentials.provider_name)
     await sessions.end(cookie_of(SESSION, request.headers, scope["scheme"]))
     answer = RedirectResponse(target, _SEE_OTHER)
     give_cookie(answer, SESSION, await sessions.begin(identity), scope["scheme"])
     give_cookie(answer, FORM, None, scope["scheme"])
     return answer
+
+
+@router.get(TO_PROVIDER)
+async def go_to_provider(request: Request, page: str = "/") -> Response:
+    """Changes nothing: whoever is sent here from elsewhere is asked by the provider whether he means it."""
+    credentials, scheme = context_of(request).credentials, request.scope["scheme"]
+    begun = await credentials.go_there(_page(page), _back(request))
+    answer = RedirectResponse(begun.url, _SEE_OTHER)
+    give_cookie(answer, PROVIDER, begun.cookie, scheme, COOKIE_SECONDS)
+    return answer
+
+
+@router.get(FROM_PROVIDER)
+async def come_from_provider(request: Request) -> Response:
+    credentials, scope = context_of(request).credentials, request.scope
+    sessions, cookie = Sessions(credentials), cookie_of(PROVIDER, request.headers, scope["scheme"])
+    try:
+        identity, page = await credentials.come_back(request.query_params, cookie, _back(request), peer_of(scope))
+    except (Unauthorized, TooManyRequests, Forbidden) as refused:
+        failure = failure_of(refused)
+        credentials.audit.refused(Refusal.of(failure, scope))
+        answer = form_for(scope, "/", failure, provider=credentials.provider_name)
+    else:
+        answer = _onwards(_page(page))
+        give_cookie(answer, SESSION, await sessions.begin(identity), scope["scheme"])
+    give_cookie(answer, PROVIDER, None, scope["scheme"])
+    return answer
+
+
+def _onwards(page: str) -> HTMLResponse:
+    """A page that leads on: a browser that was sent here by another site would not send the cookie with a redirect."""
+    there = escape(page)
+    words = f'<p>You are signed in. <a href="{there}">Go on</a></p>'
+    return HTMLResponse(framed("Signed in", words), headers={**HEADERS, "Refresh": f"0; url={quote(page)}"})
+
+
+def _back(request: Request) -> str:
+    return f"{request.url.scheme}://{request.url.netloc}{FROM_PROVIDER}"
 
 
 @router.post(SIGN_OUT)
@@ -67,8 +108,11 @@ async def sign_out(request: Request) -> Response:
     return answer
 
 
-def form_for(scope: Scope, page: str, refused: Failure | None = None, *, is_first: bool = False) -> Response:
-    """The form, with a cookie that what it sends is held against. Who comes for the *first* time did nothing wrong."""
+def form_for(
+    scope: Scope, page: str, refused: Failure | None = None, *, is_first: bool = False, provider: str | None = None
+) -> Response:
+    """The form, with a cookie that what it sends is held against. Who comes for the *first* time did nothing wrong.
+    *provider*: the host of one where people sign in too."""
     secret = cookie_of(FORM, Headers(scope=scope), scope["scheme"]) or new_secret()
     said = f'<p role="alert">{escape(refused.message)}</p>' if refused is not None and not is_first else ""
     form = (
@@ -77,12 +121,19 @@ def form_for(scope: Scope, page: str, refused: Failure | None = None, *, is_firs
         f'<input type="hidden" name="page" value="{escape(_page(page))}">'
         '<p><label>Token <input type="password" name="token" required autocomplete="current-password"></label> '
         "<button>Sign in</button></p></form>"
-        "<p>An admin makes one with <code>rollout token create NAME --role viewer</code>.</p>"
+        f"{_link(provider, page)}<p>An admin makes one with <code>rollout token create NAME --role viewer</code>.</p>"
     )
     status, more = (200, {}) if refused is None else (refused.status, refused.headers)
     answer = HTMLResponse(framed("Sign in", form), status, {**HEADERS, **more})
     give_cookie(answer, FORM, secret, scope["scheme"])
     return answer
+
+
+def _link(provider: str | None, page: str) -> str:
+    if provider is None:
+        return ""
+    there = escape(f"{TO_PROVIDER}?{urlencode({'page': _page(page)})}")
+    return f'<p>or <a href="{there}">sign in at {escape(provider)}</a></p>'
 
 
 def _page(path: str) -> str:

@@ -8,7 +8,16 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from orchestrator.api.auth import ADMINS, Admin
-from orchestrator.api.bodies import LAST_SEQ, Noted, RevocationBody, TokenBody, TokenMade, TokenShown, refusals
+from orchestrator.api.bodies import (
+    LAST_SEQ,
+    BlockBody,
+    Noted,
+    RevocationBody,
+    TokenBody,
+    TokenMade,
+    TokenShown,
+    refusals,
+)
 from orchestrator.api.context import ApiContext, context_of
 from orchestrator.api.encoding import Json
 from orchestrator.api.issued import IssuedTokens
@@ -40,6 +49,14 @@ async def revoke_token(token: str, body: RevocationBody, request: Request, actor
     """Revoke the token of that id, or the live one of that name. At once here, within two seconds everywhere."""
     issued = _issued(context_of(request))
     return Json(_shown(await issued.revoke(token, body.reason, actor), issued.now()))
+
+
+@router.post("/blocks", response_model=TokenShown, responses=refusals(400, 404, 409, 413), status_code=201)
+async def block_provider(body: BlockBody, request: Request, actor: Admin) -> Response:
+    """Take away what the OpenID Connect provider vouches for: somebody's tokens and sessions, or one token. At once
+    here, within two seconds everywhere. It stands among the tokens as `blocked`, and ends by being revoked."""
+    issued = _issued(context_of(request))
+    return Json(_shown(await issued.block(body, actor), issued.now()), 201)
 
 
 @router.get("/audit", dependencies=[ADMINS], response_model=list[Noted], responses=refusals(404))

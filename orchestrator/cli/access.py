@@ -15,7 +15,17 @@ if TYPE_CHECKING:
     from orchestrator.api.tokens import Token
     from orchestrator.token_port import TokenStorage
 
-_OIDC: Final = ("oidc_audience", "oidc_role", "oidc_role_claim", "oidc_name_claim", "oidc_groups_claim")
+_OIDC: Final = (
+    "oidc_audience",
+    "oidc_role",
+    "oidc_client_id",
+    "oidc_client_secret_file",
+    "oidc_scope",
+    "oidc_role_claim",
+    "oidc_name_claim",
+    "oidc_groups_claim",
+)
+MOST_SECRET_LETTERS: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +63,9 @@ class Access:
         import time
 
         from orchestrator.api.oidc import Oidc
-        from orchestrator.app import fetch
+        from orchestrator.app import fetch, send_form
 
-        return Oidc(self.oidc, fetch, time.time, time.monotonic)
+        return Oidc(self.oidc, fetch, time.time, time.monotonic, send_form)
 
 
 def access_of(arguments: Namespace) -> Access:
@@ -113,7 +123,32 @@ def _oidc(arguments: Namespace) -> "OidcSettings | None":
 
     claims = {name.removeprefix("oidc_"): value for name, value in given.items() if name.endswith("_claim")}
     roles = tuple(_role(one) for one in arguments.oidc_role)
-    return OidcSettings(arguments.oidc_issuer, tuple(arguments.oidc_audience), roles, **claims)
+    if given.keys() & {"oidc_client_secret_file", "oidc_scope"} and arguments.oidc_client_id is None:
+        raise UsageError("--oidc-client-secret-file and --oidc-scope belong to --oidc-client-id: name the client too")
+    scopes = tuple(dict.fromkeys(("openid", *arguments.oidc_scope)))
+    secret = _secret_in(arguments.oidc_client_secret_file)
+    return OidcSettings(
+        arguments.oidc_issuer,
+        tuple(arguments.oidc_audience),
+        roles,
+        **claims,
+        client_id=arguments.oidc_client_id,
+        client_secret=secret,
+        scopes=scopes,
+    )
+
+
+def _secret_in(file: str | None) -> str | None:
+    if file is None:
+        return None
+    try:
+        found = Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"--oidc-client-secret-file {file} can't be read: {reason}") from None
+    if not found or len(found) > MOST_SECRET_LETTERS:
+        raise UsageError(f"--oidc-client-secret-file {file} holds no secret")
+    return found
 
 
 def _role(text: str) -> tuple[str, str]:

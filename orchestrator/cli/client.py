@@ -131,6 +131,11 @@ class Client:
         revoked: Json = self.request("DELETE", f"/api/v1/tokens/{quote(which, safe='')}", {"reason": reason})
         return revoked
 
+    def block(self, wanted: Json) -> Json:
+        """*wanted*: ``subject`` or ``token_id``, ``reason``, ``expires``."""
+        made: Json = self.request("POST", "/api/v1/blocks", wanted)
+        return made
+
     def audit(self, limit: int) -> list[Json]:
         found: list[Json] = self.request("GET", f"/api/v1/audit?limit={limit}")
         return found

@@ -218,6 +218,14 @@ def _add_oidc(serve: Parser) -> None:
         "--oidc-role", metavar="VALUE=ROLE", action="append", default=[],
         help="the role of whoever has VALUE in the claim; * is everybody (may be repeated)",
     )  # fmt: skip
+    group.add_argument(
+        "--oidc-client-id", metavar="ID", help="who this server is to the provider: people sign in there, at the pages"
+    )
+    group.add_argument("--oidc-client-secret-file", metavar="FILE", help="its secret, if it has one")
+    group.add_argument(
+        "--oidc-scope", metavar="NAME", action="append", default=[],
+        help="what else is asked for then beside openid, such as groups (may be repeated)",
+    )  # fmt: skip
     group.add_argument("--oidc-role-claim", metavar="CLAIM", help="where VALUE is looked for (groups)")
     group.add_argument("--oidc-name-claim", metavar="CLAIM", help="who it is, for the journal (sub)")
     group.add_argument("--oidc-groups-claim", metavar="CLAIM", help="groups, for approvals (groups)")
@@ -294,6 +302,16 @@ def _add_reading(commands: Commands) -> None:
     )
     exported.add_argument("run", metavar="RUN")
     _with_server(exported)
+    runbook = _command(
+        commands, "runbook", "runbook.runbook", "Write the way back as commands that a person can run.",
+        """
+        It is made of the journal, so it is as true as that, and needs no controller: of a run in the store, or of a
+        file that `rollout export` wrote. What belongs to the way back and is no command is a comment.
+        """,
+    )  # fmt: skip
+    runbook.add_argument("run", metavar="RUN|FILE", help="a run, or a file with its journal (- is standard input)")
+    runbook.add_argument("--format", choices=("md", "sh", "json"), default="md", help="how to write it (md)")
+    _with_server(runbook)
     verified = _command(
         commands, "verify", "auditing.verify", "Say whether a run's journal is what was written.",
         """
@@ -464,17 +482,28 @@ def _add_tokens(commands: Commands) -> None:
     )
     revoke.add_argument("token", metavar="NAME|ID")
     _with_reason(revoke, required=True)
+    block = _command(
+        actions, "block", "tokens.block", "Take away what the OpenID Connect provider vouches for.",
+        """
+        Of a subject, all tokens and sessions; or one token, by its `jti`. At once here, within two seconds on every
+        controller. It is listed among the tokens as `blocked`, and `rollout token revoke ID` ends it.
+        """,
+    )  # fmt: skip
+    block.add_argument("subject", metavar="SUBJECT", nargs="?", help="`sub` of the provider's tokens")
+    block.add_argument("--jti", metavar="ID", help="of one token, instead")
+    block.add_argument("--expires", metavar="WHEN", default="never", help="as of `create` (never)")
+    _with_reason(block, required=True)
     log = _command(actions, "log", "tokens.log", "Show who made and revoked tokens, and who was refused what.")
     log.add_argument("--limit", metavar="N", type=int, default=100, help="how many, newest first (100)")
-    for parser in (create, listed, revoke, log):
+    for parser in (create, listed, revoke, block, log):
         _with_server(parser)
-    for parser in (listed, revoke, log):
+    for parser in (listed, revoke, block, log):
         _with_output(parser)
 
 
 _GROUPS: tuple[tuple[Callable[[Commands], None], tuple[str, ...]], ...] = (
     (_add_beginning, ("start", "validate", "rehearse", "backtest", "bundle", "schema", "serve")),
-    (_add_reading, ("list", "status", "watch", "history", "report", "export", "verify")),
+    (_add_reading, ("list", "status", "watch", "history", "report", "export", "runbook", "verify")),
     (_add_acting, ("pause", "resume", "approve", "reject", "advance", "rollback", "stop", "resolve", "fire", "ack")),
     (_add_flags, ("flag",)),
     (_add_tokens, ("token",)),

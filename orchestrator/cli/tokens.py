@@ -13,7 +13,7 @@ NEVER = "never"
 
 
 def usage(_arguments: Namespace) -> int:
-    raise UsageError("`rollout token` needs one of create, list, revoke, log")
+    raise UsageError("`rollout token` needs one of create, list, revoke, block, log")
 
 
 def create(arguments: Namespace) -> int:
@@ -39,6 +39,20 @@ def revoke(arguments: Namespace) -> int:
     client = open_client(arguments.server)
     reason = ask.reason(arguments, f"revoke {arguments.token}")
     show(client.revoke_token(arguments.token, reason), arguments.output, _revoked)
+    return 0
+
+
+def block(arguments: Namespace) -> int:
+    if (arguments.subject is None) == (arguments.jti is None):
+        raise UsageError("`rollout token block` needs a SUBJECT, or --jti ID: one of the two")
+    expires = expiry(arguments.expires, datetime.now(UTC))
+    client = open_client(arguments.server)
+    whom = arguments.subject or arguments.jti
+    wanted: Json = {"reason": ask.reason(arguments, f"block {whom}")}
+    wanted["subject" if arguments.subject is not None else "token_id"] = whom
+    if expires is not None:
+        wanted["expires"] = expires.isoformat()
+    show(client.block(wanted), arguments.output, _blocked)
     return 0
 
 
@@ -94,6 +108,13 @@ def _row(one: Json) -> list[str]:
 
 def _revoked(one: Json) -> str:
     return f"token {one['id']} of {printable(one['name'])} is revoked: here at once, everywhere within two seconds"
+
+
+def _blocked(one: Json) -> str:
+    return (
+        f"the provider's {printable(one['name'])} is blocked: here at once, everywhere within two seconds; "
+        f"`rollout token revoke {one['id']}` ends that"
+    )
 
 
 def _log(found: list[Json]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,14 @@ from pathlib import Path
 import httpx
 import pytest
 
+from orchestrator.app import send_form
+from orchestrator.errors import Permanent
 from tests.support.oidc_provider import OidcProvider, Unavailable
 from tests.support.process import Rollout, rollout_in, wait_until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.npm]
-SETTINGS = ("--oidc-audience", "rollout", "--oidc-role", "sre=admin", "--oidc-role", "dev=viewer")
+ROLES = ("--oidc-role", "sre=admin", "--oidc-role", "dev=viewer")
+SETTINGS = ("--oidc-audience", "rollout", "--oidc-client-id", "pages", *ROLES)
 
 
 @dataclass
@@ -42,7 +46,8 @@ def provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OidcProvider]
 def house(provider: OidcProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     folder: Path = tmp_path_factory.mktemp("house")
     with rollout_in(folder) as rollout:
-        rollout.start("serve", "--listen", "127.0.0.1:0", "--oidc-issuer", provider.issuer, *SETTINGS)
+        listen = f"127.0.0.1:{provider.pages_port}"
+        rollout.start("serve", "--listen", listen, "--oidc-issuer", provider.issuer, *SETTINGS)
         note = wait_until(lambda: next(folder.rglob("controller.json"), None), what="the controller's note")
         assert note is not None
         yield House(provider, rollout, json.loads(note.read_text())["url"])
@@ -75,6 +80,81 @@ def test_a_token_for_another_audience_is_refused(house: House) -> None:
     answer = house.ask(house.provider.token("kim.sre", audience="billing"))
     assert answer.status_code == 401
     assert "meant for somebody else" in answer.json()["message"]
+
+
+@pytest.fixture
+def browser() -> Iterator[httpx.Client]:
+    with httpx.Client(trust_env=False, timeout=20.0) as made:
+        yield made
+
+
+def sent_back(house: House, browser: httpx.Client, person: str, page: str = "/") -> str:
+    """The address that the provider sends a browser back to."""
+    form = browser.get(f"{house.url}/sign-in", params={"page": page})
+    assert "sign in at 127.0.0.1" in form.text
+    there = browser.get(f"{house.url}/sign-in/provider", params={"page": page})
+    assert there.status_code == 303
+    return house.provider.walk(browser, there.headers["Location"], person)
+
+
+def test_people_sign_in_to_the_pages_at_the_provider_and_out_again(house: House, browser: httpx.Client) -> None:
+    answer = browser.get(sent_back(house, browser, "lee.dev", "/runs/search"))
+    assert answer.status_code == 200
+    assert answer.headers["Refresh"] == "0; url=/runs/search"
+    page = browser.get(house.url)
+    assert "Signed in as lee.dev, viewer" in page.text
+    secret = re.search(r'name="form" value="(\w+)"', page.text)
+    assert secret is not None
+    assert browser.post(f"{house.url}/sign-out", data={"form": secret[1]}).status_code == 303
+    assert "Signed in" not in browser.get(house.url).text
+    assert browser.get(f"{house.url}/api/v1/runs").status_code == 401
+
+
+def test_only_the_browser_that_went_may_come_back_and_only_once(house: House, browser: httpx.Client) -> None:
+    back = sent_back(house, browser, "lee.dev")
+    with httpx.Client(trust_env=False, timeout=20.0) as other:
+        stolen = other.get(back)
+        assert (stolen.status_code, "rollout" in other.cookies) == (401, False)
+        assert "was not begun in this browser" in stolen.text
+        other.get(f"{house.url}/sign-in/provider")
+        assert "was not begun in this browser" in other.get(back).text
+    assert browser.get(back).status_code == 200
+    assert browser.get(back).status_code == 401
+
+
+def test_who_has_no_role_is_told_so_and_gets_no_session(house: House, browser: httpx.Client) -> None:
+    answer = browser.get(sent_back(house, browser, "eve"))
+    assert (answer.status_code, "rollout" in browser.cookies) == (403, False)
+    assert "eve has no role here" in answer.text
+
+
+def test_a_person_whom_somebody_blocks_is_out_at_once_and_in_again_when_that_ends(
+    house: House, browser: httpx.Client
+) -> None:
+    token = house.provider.token("lee.dev")
+    assert browser.get(sent_back(house, browser, "lee.dev")).status_code == 200
+    assert house.ask(token).status_code == 200
+    blocked = house.rollout.json("token", "block", "lee.dev", "--reason", "a lost laptop")
+    assert blocked["role"] == "blocked"
+    assert "are blocked here" in house.ask(token).json()["message"]
+    assert house.ask(house.provider.token("lee.dev")).status_code == 401
+    assert house.ask(house.provider.token("kim.sre")).status_code == 200
+    assert "Signed in as" not in browser.get(house.url).text
+    assert browser.get(sent_back(house, browser, "lee.dev")).status_code == 401
+    assert house.rollout.run("token", "revoke", blocked["id"], "--reason", "it was found").code == 0
+    assert house.ask(token).status_code == 200
+
+
+async def test_a_client_with_a_secret_shows_it_as_the_provider_expects(provider: OidcProvider) -> None:
+    form = {
+        "grant_type": "authorization_code",
+        "code": "none",
+        "redirect_uri": "http://127.0.0.1/",
+        "code_verifier": "v",
+    }
+    for secret, status in (("a secret/+", 400), ("another", 401)):
+        with pytest.raises(Permanent, match=f"answered {status}"):
+            await send_form(f"{provider.issuer}/token", form, ("pages-with-secret", secret))
 
 
 def test_the_provider_may_go_away_and_come_back_with_other_keys(house: House) -> None:

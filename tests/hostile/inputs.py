@@ -1628,6 +1628,29 @@ REQUESTS: Final[tuple[Request, ...]] = (
         "rollout.format: 1 is expected, got 99 (int); update this package, or",
     ),
     sent("POST", FLAGD, {"flagd": {"flags": {}}}, 422, "flagd: no reason", "reason: is missing."),
+    Request(
+        "a way back from a provider that there is not", "GET", "/sign-in/return?code=x&state=y", 404, "no provider"
+    ),
+    Request("a way to one, and on to another site", "GET", "/sign-in/provider?page=//evil", 404, "no provider"),
+    sent(
+        "POST", "/api/v1/blocks", {"reason": "a test"}, 422, "a block of nobody", "exactly one of subject and token_id"
+    ),
+    sent(
+        "POST",
+        "/api/v1/blocks",
+        {"subject": "a", "token_id": "b", "reason": "a test"},
+        422,
+        "a block of two things",
+        "exactly one of subject and token_id",
+    ),
+    sent(
+        "POST",
+        "/api/v1/blocks",
+        {"subject": "a", "reason": "a test", "expires": "2020-01-01T00:00:00Z"},
+        400,
+        "a block that is over",
+        "The block would be over already",
+    ),
     *GREEDY,
 )
 

@@ -4,6 +4,7 @@ The packages are installed once into the user's cache folder.
 """
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,14 +38,16 @@ def provided() -> tuple[Path, Path]:
 
 
 class OidcProvider:
-    """On loopback. Its clients are `kim.sre`, `lee.dev` and `eve`, each with what stands behind the dot as a group."""
+    """On loopback. Its clients are `kim.sre`, `lee.dev` and `eve`, each with what stands behind the dot as a group; and
+    `pages` and `pages-with-secret`, for people whom it sends back to port *pages_port*."""
 
     def __init__(self, folder: Path) -> None:
         binary, modules = provided()
-        port = free_port()
+        port, self.pages_port = free_port(), free_port()
         self.issuer = f"http://127.0.0.1:{port}"
         self._keys = folder / "keys.json"
-        self._child = Child([binary, FOLDER / "provider.mjs", modules, str(port), self._keys], folder)
+        pages = f"http://127.0.0.1:{self.pages_port}/sign-in/return"
+        self._child = Child([binary, FOLDER / "provider.mjs", modules, str(port), self._keys, pages], folder)
 
     def start(self, generation: int = 1) -> Self:
         """With keys of its own for each *generation*."""
@@ -66,6 +69,24 @@ class OidcProvider:
         answer = httpx.post(f"{self.issuer}/token", data=asked, trust_env=False, timeout=20.0)
         assert answer.status_code == 200, answer.text
         return str(answer.json()["access_token"])
+
+    def walk(self, browser: httpx.Client, url: str, person: str) -> str:
+        """From where our server sends a browser to, through the provider's own forms, to where it sends it back."""
+        for _ in range(20):
+            answer = browser.get(url)
+            if answer.has_redirect_location:
+                url = str(answer.next_request.url) if answer.next_request is not None else ""
+            else:
+                form = re.search(r'<form[^>]* action="([^"]+)"', answer.text)
+                assert form is not None, answer.text
+                fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)"', answer.text))
+                filled = {**fields, "login": person, "password": "any"}
+                sent = browser.post(str(answer.url.join(form[1])), data=filled)
+                assert sent.next_request is not None, sent.text
+                url = str(sent.next_request.url)
+            if not url.startswith(self.issuer):
+                return url
+        raise AssertionError(f"it goes round in circles: {url}")
 
     def _answers(self) -> bool:
         try:

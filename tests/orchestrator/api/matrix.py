@@ -23,6 +23,7 @@ MATRIX: tuple[tuple[str, str, str, Any, str], ...] = (
     ("POST", "/api/v1/tokens", "/api/v1/tokens", {"name": "kim", "role": "viewer"}, "admin"),
     ("GET", "/api/v1/tokens", "/api/v1/tokens", None, "admin"),
     ("DELETE", "/api/v1/tokens/{token}", "/api/v1/tokens/kim", WHY, "admin"),
+    ("POST", "/api/v1/blocks", "/api/v1/blocks", {"subject": "kim", **WHY}, "admin"),
     ("GET", "/api/v1/audit", "/api/v1/audit", None, "admin"),
     ("POST", "/feature-flags/disable-all", "/feature-flags/disable-all", WHY, "operator"),
     ("DELETE", "/feature-flags/disable-all", "/feature-flags/disable-all", WHY, "approver"),
