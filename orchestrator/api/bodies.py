@@ -212,7 +212,7 @@ class TokenMade(TokenShown):
 class Noted(Answered):
     seq: int
     time: str
-    what: Literal["token.created", "token.revoked", "refused"]
+    what: Literal["token.created", "token.revoked", "provider.blocked", "refused"]
     by: str
     detail: dict[str, str | int | None]
 

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from tests.fuzz.asking import ask, cases
+from tests.fuzz.asking import OFTEN, ask, cases
 from tests.fuzz.planning import plan
 from tests.hostile.served import served
 
@@ -30,7 +30,7 @@ def main() -> None:
 def _requests(times: int, first: int) -> None:
     answers: Counter[tuple[str, int]] = Counter()
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as folder, served(Path(folder)) as here:
+    with tempfile.TemporaryDirectory() as folder, served(Path(folder), often=OFTEN) as here:
         strategy = cases(here)
         for done in range(0, times, AT_ONCE):
             answers += ask(here, min(AT_ONCE, times - done), first + done, strategy)

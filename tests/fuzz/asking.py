@@ -19,6 +19,7 @@ from schemathesis.specs.openapi.checks import response_schema_conformance
 
 from tests.hostile.served import SECRETS, Served
 
+OFTEN = "1000000"  # requests a second of one token: what is tried are the routes, and not how often they may be asked
 STREAMS = ("/ofrep/v1/events", "/flags/v1/stream")
 CALM = settings(
     database=None,

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.fuzz.asking import ask, cases
+from tests.fuzz.asking import OFTEN, ask, cases
 from tests.fuzz.planning import plan
 from tests.hostile.served import served
 
@@ -10,7 +10,7 @@ FEW = 150
 
 
 def test_made_up_requests_get_no_5xx_and_answers_as_described(tmp_path: Path) -> None:
-    with served(tmp_path) as here:
+    with served(tmp_path, often=OFTEN) as here:
         assert ask(here, FEW, 1, cases(here)).total() >= FEW // 2
         assert here.lives()
         assert "Traceback" not in here.said(), here.said()

@@ -83,12 +83,14 @@ def _is_whole(received: bytes) -> bool:
 
 
 @contextlib.contextmanager
-def served(folder: Path, allow: str = "", **environment: str) -> Iterator[Served]:
-    """*allow* is what is in the file of that name; without it there is none."""
+def served(folder: Path, allow: str = "", often: str = "", **environment: str) -> Iterator[Served]:
+    """*allow* is what is in the file of that name; without it there is none. *often*: how many requests a second are
+    taken of one token."""
     tokens = [{"name": role, "role": role, "sha256": hashed(secret)} for role, secret in SECRETS.items()]
     (folder / "tokens.json").write_text(json.dumps(tokens))
     with rollout_in(folder, **environment) as rollout:
         more: list[str | Path] = ["--allow", _written(folder / "allow.yaml", allow)] if allow else []
+        more += ["--requests-per-second", often] if often else []
         child = rollout.start("serve", "--listen", "127.0.0.1:0", "--token-file", folder / "tokens.json", *more)
         state = rollout.state / "staged-rollout"
         found = wait_until(lambda: _left(state, child), what="the address of the controller")
