@@ -121,7 +121,7 @@ class Runner:
         self.state: State = fold((record.event, record.at) for record in records)
         self._head = records[-1].hash  # of the newest event
         self.evidence = ev.from_text(evidence)
-        self.time = RunTime(world.clock, self.state.at)
+        self.time = RunTime(world.clock, max(self.state.at, ev.newest_at(self.evidence) or 0.0))
         self.listeners: list[Callable[[Sequence[Recorded]], None]] = []
         self.may_act: Callable[[], bool] = lambda: True  # asked before anything is done in the world
         self._inbox: asyncio.Queue[_Performed | _Noted | _Delivered | _Commanded] = asyncio.Queue()

@@ -208,6 +208,13 @@ def add_up(progress: Progress, key: str, counting: bool, now: float, gap: Gap) -
     return replace(progress, seconds=progress.seconds + gained, at=now, counting=True)
 
 
+def newest_at(evidence: Evidence) -> float | None:
+    """The latest time of which anything is known here."""
+    known = [one.at for noted in (evidence.looks, evidence.asked, evidence.seen) for one in noted.values()]
+    known += [progress.at for progress in (evidence.bake, evidence.watch) if progress.at is not None]
+    return max(known, default=None)
+
+
 def prune(evidence: Evidence, check_items: frozenset[str], effects: frozenset[str]) -> Evidence:
     """Without what no entry and no outstanding effect asks for any more, so that it stays small in a long run."""
     asked = {key: value for key, value in evidence.asked.items() if key in check_items}

@@ -154,6 +154,8 @@ def entering(m: Moment) -> list[Event]:
     if (cut := _cut_before_entry(state)) is not None:
         return cut
     if entry.is_skipped(m):
+        if m.is_paused:
+            return []
         scope = entry.when_scope(state)
         reason = f"when: {refusal(m, scope)}" if scope is not None else ""
         ended = StageEnded(

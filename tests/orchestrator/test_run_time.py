@@ -4,7 +4,7 @@ import asyncio
 
 from orchestrator.core.commands import Command
 from orchestrator.core.events import EffectRequested
-from orchestrator.core.evidence import Gap, Progress, add_up
+from orchestrator.core.evidence import Evidence, Gap, Progress, SeenAt, add_up, note_seen, to_text
 from orchestrator.errors import StoreError
 from orchestrator.journal.memory import MemoryStore
 from orchestrator.ports import Batch, Recorded
@@ -55,6 +55,19 @@ def test_a_new_life_begins_no_earlier_than_the_newest_event() -> None:
     time = RunTime(Hands(), 1700.0)
     assert time.now() == 1700.0
     assert time.ahead_seconds == 700.0
+
+
+async def test_a_look_from_before_the_clock_was_set_back_is_not_newer_than_what_a_new_life_changes() -> None:
+    house = House()
+    looked_at = house.clock.now() + 100.0
+    evidence = note_seen(Evidence(), "flag:production/beta", SeenAt(looked_at, {"state": "disabled"}))
+    service = await house.move_in()
+    run, _ = await service.start(submission(), ANN)
+    await service.close(0.0)
+    await house.store.save_evidence(run, await house.store.take(run), to_text(evidence))
+    service = await house.move_in()
+    assert service._runners[run].time.now() >= looked_at
+    await service.close(0.0)
 
 
 def test_what_a_clock_jumps_ahead_is_no_bake() -> None:

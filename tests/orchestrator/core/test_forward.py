@@ -166,6 +166,23 @@ def test_a_stage_whose_when_says_no_is_skipped() -> None:
     assert all(effect.target_kind == "flag" for effect in drive.performed)
 
 
+def test_while_it_is_paused_no_stage_is_skipped() -> None:
+    stages = [
+        {"name": "cache", "kind": "steps", "when": [{"name": "corrupt", "command": ["./corrupt.sh"]}],
+         "steps": [{"command": ["./clear.sh"], "undo": "none"}]},
+        *exposure()["stages"],
+    ]  # fmt: skip
+    drive = Drive({**exposure(), "stages": stages})
+    drive.checks["corrupt"] = Standing.UNKNOWN
+    drive.advance(5.0)
+    drive.command("pause", reason="look")
+    drive.checks["corrupt"] = Standing.NO
+    drive.advance(120.0)
+    assert drive.state.stages == {}
+    drive.command("resume", reason="on")
+    drive.run_until(lambda: drive.state.stages == {("production", "cache"): "skipped"})
+
+
 def test_a_migration_runs_its_files_in_order_and_what_was_applied_before_is_skipped() -> None:
     stage = {"name": "schema", "kind": "migration", "database": "sqlite:///x",
              "migrations": [{"up": "1.sql", "down": "1.down.sql"},
