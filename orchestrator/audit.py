@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.core.events import to_json
-from orchestrator.errors import Tampered, UsageError
+from orchestrator.core.events import Event, from_json, to_json
+from orchestrator.errors import StoreError, Tampered, UsageError
 from orchestrator.journal import chain
 from orchestrator.ports import Recorded
 
@@ -75,6 +75,18 @@ def verify(lines: Iterable[str], heads: Iterable[Head] = ()) -> Verified:
     known = sorted(heads, key=lambda head: head.seq)
     _check_heads(hashes, known)
     return Verified(run, len(hashes), hashes[-1], len(known))
+
+
+def replay(lines: Iterable[str]) -> list[tuple[Event, float]]:
+    """The events of a journal with their times, once it is verified. Raises ``Tampered``, and ``StoreError`` for what
+    a newer version wrote."""
+    kept = list(lines)
+    verify(kept)
+    try:
+        return [(from_json(entry["data"]), float(entry["at"])) for entry, _ in _entries(kept)]
+    except ValueError as problem:
+        reason = " ".join(str(problem).split())[:300]
+        raise StoreError(f"the journal can't be read ({reason}): a newer version of this program wrote it") from None
 
 
 def _entries(lines: Iterable[str]) -> Iterator[tuple[dict[str, Any], int]]:

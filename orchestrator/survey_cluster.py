@@ -202,8 +202,7 @@ def _to_command(pod: CommandPod | None) -> Iterator[Need]:
 
 
 def _to_wait(api_version: str, kind: str, namespace: str | None) -> Iterator[Need]:
-    """Pods, and what makes them, are looked at for whether they are ready and why not; the rest makes it faster, or says
-    more."""
+    """Pods, and what makes them, are looked at: are they ready, and why not? The rest makes it faster, or says more."""
     yield Need("list", "v1", "Pod", namespace=namespace)
     if kind == "Deployment":
         yield Need("list", APPS, "ReplicaSet", namespace=namespace)

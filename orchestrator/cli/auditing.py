@@ -32,12 +32,13 @@ def verify(arguments: Namespace) -> int:
     heads = [head_of(text, f"--head {text}") for text in arguments.head]
     checker = Checker.read(Path(arguments.public_key)) if arguments.public_key is not None else None
     heads += [_head_of_report(Path(name), checker) for name in arguments.report]
-    found = verify_lines(_lines_of(arguments), heads)
+    found = verify_lines(lines_of(arguments), heads)
     show(_shown(found), arguments.output, _sentence)
     return 0
 
 
-def _lines_of(arguments: Namespace) -> Iterable[str]:
+def lines_of(arguments: Namespace) -> Iterable[str]:
+    """Of a run, or of a file that holds its journal."""
     if arguments.run == "-":
         return sys.stdin
     file = Path(arguments.run)

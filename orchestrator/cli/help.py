@@ -21,6 +21,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("watch RUN", "follow it to its end"),
             ("history RUN", "everything that happened, and who asked for it"),
             ("report RUN", "what was planned, what happened, on which evidence"),
+            ("runbook RUN", "the manual way back, as commands"),
             ("export RUN", "its journal as it was written, for auditors"),
             ("verify RUN|FILE", "whether a journal is what was written"),
         ),
@@ -56,7 +57,6 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
 )
 
 LATER = {
-    "runbook": "Writing the way back down as commands",
     "check": "Running the checks of a file once",
     "freeze": "Freezing all runs",
     "unfreeze": "Ending a freeze",

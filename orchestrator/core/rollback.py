@@ -379,12 +379,17 @@ def schema_nodes(state: State, after: tuple[str, ...]) -> tuple[RollbackNode, ..
 
 def acts_of_node(state: State, node: RollbackNode) -> tuple[Act, ...]:
     """The list of acts of a ``before``, ``after`` or ``answer`` node."""
-    section = section_of(state, node)
     if node.kind == "answer":
-        question = question_of(state, node)
-        site = replace(state.program.environment(node.environment).site, stage=f"question {node.stage or 'plan'}")
-        return acts(question.actions, site) if question is not None else ()
+        return acts_of_question(state, node)
+    section = section_of(state, node)
     return section.before if node.kind == "before" else section.after
+
+
+def acts_of_question(state: State, node: RollbackNode) -> tuple[Act, ...]:
+    """What a yes leads to."""
+    question = question_of(state, node)
+    site = replace(state.program.environment(node.environment).site, stage=f"question {node.stage or 'plan'}")
+    return acts(question.actions, site) if question is not None else ()
 
 
 def question_of(state: State, node: RollbackNode) -> Question | None:
