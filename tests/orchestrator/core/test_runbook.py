@@ -101,6 +101,7 @@ def test_a_version_has_its_old_image_and_all_pods_before_the_copy_goes() -> None
     assert lines[-1] == "kubectl delete deployment/api-rollout --ignore-not-found"
 
 
+KEPT = "\"$(kubectl get secret app --output jsonpath='{.data.token}' | base64 --decode)\""
 CALL = {
     "http": {
         "url": "http://app/switch", "method": "POST", "headers": {"X-Team": "search"},
@@ -123,8 +124,7 @@ CALL = {
         ),
         (
             {"command": ["./switch", "two words"], "vars": {"TOKEN": {"secret": "app/token"}}, "undo": "none"},
-            "TOKEN=\"$(kubectl get secret app --output jsonpath='{.data.token}' | base64 --decode)\" "
-            "./switch 'two words'",
+            f"TOKEN={KEPT} ./switch 'two words'",
         ),
         ({"sql": "back.sql", "undo": "none"}, "sqlite3 app.db < back.sql"),
     ),
