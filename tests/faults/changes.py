@@ -120,10 +120,11 @@ class Change:
     # --- the plan -----------------------------------------------------------------------------------------------------
 
     def plan(self) -> dict[str, Any]:
+        """Its paths are whole: only the owner of a controller may say what they are relative to."""
         parts = self.parts
         spec: dict[str, Any] = {"flags": {self.flag: {}}, "stages": self._stages(), "watch": "0s"}
         if parts.flag_file:
-            spec["flag_systems"] = {"files": {"flagd": {"file": "flags.json"}}}
+            spec["flag_systems"] = {"files": {"flagd": {"file": f"{self.folder}/flags.json"}}}
             spec["flags"][self.filed] = {"system": "files"}
         if parts.cluster is not None:
             spec["kubernetes"] = {"namespace": parts.cluster}
@@ -185,9 +186,8 @@ class Change:
         if parts.asks:
             stages.append(self._steps("asked", {"manual": "Everything is up"}))
         if parts.goes_back:
-            stages.append(
-                self._steps("impossible", {"command": ["./fails.sh"], "probe": ["./fails.sh"], "undo": "none"})
-            )
+            fails = f"{self.folder}/fails.sh"
+            stages.append(self._steps("impossible", {"command": [fails], "probe": [fails], "undo": "none"}))
         return stages
 
     def _levels(self, name: str, flag: str, levels: list[int]) -> dict[str, Any]:
@@ -202,7 +202,7 @@ class Change:
             {
                 "name": "probed",
                 **self._command("probed"),
-                "probe": ["./was.sh", "probed"],
+                "probe": [f"{self.folder}/was.sh", "probed"],
                 "undo": self._command("probed-back"),
             },
             {"name": "bare", **self._command("bare"), "undo": self._command("bare-back")},
@@ -215,7 +215,7 @@ class Change:
         return found
 
     def _command(self, word: str) -> dict[str, Any]:
-        return {"command": ["./effect.sh", word]}
+        return {"command": [f"{self.folder}/effect.sh", word]}
 
     def _request(self, word: str) -> dict[str, Any]:
         return {"http": {"method": "POST", "url": self._url(word), "status": 200}}

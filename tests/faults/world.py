@@ -99,7 +99,7 @@ def world_in(
     lives = []
     tokens = folder / "tokens.json"
     allow = folder / "allow.yaml"
-    allow.write_text('commands: ["*"]\nvariables: ["*"]\nsecrets: ["*"]\nscripts: true\n')
+    allow.write_text('commands: ["*"]\nvariables: ["*"]\nsecrets: ["*"]\nfolders: ["/"]\nscripts: true\n')
     tokens.write_text(json.dumps([{"name": "ann", "role": "admin", "sha256": hashed(TOKEN)}]))
     own = f"sqlite:///{folder}/0/state/staged-rollout/rollout.db"
     for number in range(controllers):
