@@ -44,6 +44,9 @@ class Trust(Enum):
     CLUSTER = "cluster"
 
 
+ONE_FILE: ContextVar[bool] = ContextVar("one file", default=False)
+"""Whether SQL that runs in a SQLite database may reach no other file: set for the thread in which it runs."""
+
 _trust: ContextVar[Trust] = ContextVar("trust", default=Trust.HANDED)
 
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import apsw
 import psycopg.conninfo
 import pytest
 import pytest_asyncio
@@ -217,6 +218,27 @@ async def test_a_database_that_plans_may_not_name_is_not_reached(url: str, words
         await place(url, Allowance(hosts=("127.0.0.1",)))
     with acting_for(Trust.OWNER):
         assert await place(url, Allowance(hosts=("127.0.0.1",))) == url
+
+
+async def test_sql_in_a_file_that_plans_may_name_reaches_no_other_file(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "inside", tmp_path / "outside.db"
+    inside.mkdir()
+    databases, url = Databases(Secrets(Allowance(folders=(inside,)))), f"sqlite:///{inside}/own.db"
+    apsw.Connection(str(inside / "own.db")).execute("CREATE TABLE own (id)").close()
+
+    async def ask(sql: str) -> list[tuple[Any, ...]]:
+        return await databases.call(databases.fetch(await databases.url(url, None), None, sql, 5.0))
+
+    assert await ask("SELECT count(*) FROM own") == [(0,)]
+    attach = f"ATTACH '{outside}' AS other"
+    put_together = f"ATTACH '{tmp_path}' || '/outside.db' AS other"
+    for sql in (attach, put_together, f"VACUUM INTO '{outside}'", f"PRAGMA temp_store_directory = '{tmp_path}'"):
+        with pytest.raises(Permanent, match="may reach no other file"):
+            await ask(sql)
+    assert not outside.exists()
+    apsw.Connection(str(outside)).execute("CREATE TABLE other (id)").close()
+    with acting_for(Trust.OWNER):
+        assert await ask(attach) == []
 
 
 async def test_a_command_is_run_only_where_its_first_word_is_listed(tmp_path: Path) -> None:

@@ -8,12 +8,14 @@ import asyncio
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 from orchestrator.adapters.addresses import Resolver
 from orchestrator.adapters.secrets import Secrets
 from orchestrator.adapters.sql.health import Reading, measure
 from orchestrator.adapters.sql.job import Job, PartlyRun, Standing, Stop, Uncertain
+from orchestrator.allowance import ONE_FILE
 from orchestrator.core.effect import Effect, EffectState, Outcome
 from orchestrator.errors import Permanent, RolloutError, Temporary
 from orchestrator.ports import Scene, Seen
@@ -60,8 +62,9 @@ class Databases:
 
     async def call(self, work: Callable[[Stop], T], stop_seconds: float = STOP_SECONDS) -> T:
         """Errors come back with secrets taken out."""
-        stop = Stop()
-        future = asyncio.get_running_loop().run_in_executor(self._threads, work, stop)
+        stop, context, allowance = Stop(), copy_context(), self._secrets.allowance
+        context.run(ONE_FILE.set, allowance is not None and not allowance.is_free)
+        future = asyncio.get_running_loop().run_in_executor(self._threads, context.run, work, stop)
         future.add_done_callback(lambda done: done.cancelled() or done.exception())
         try:
             return await asyncio.shield(future)

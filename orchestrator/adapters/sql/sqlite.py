@@ -12,11 +12,13 @@ import apsw
 
 from orchestrator.adapters.sql.job import APPLIED_BY_OTHERS, TABLE, Job, Standing, Stop
 from orchestrator.adapters.sql.text import Dialect, Statement, split
+from orchestrator.allowance import ONE_FILE
 from orchestrator.errors import Permanent, RolloutError, Temporary
 from orchestrator.failpoints import Point, reach
 
 PREFIX = "sqlite:///"
 BUSY_SECONDS = 2.0
+_NAMING_FOLDERS = ("temp_store_directory", "data_store_directory")
 _STEPS_BETWEEN_LOOKS = 2000  # of SQLite's machine: well under a millisecond
 _TRANSIENT = (apsw.BusyError, apsw.LockedError, apsw.FullError, apsw.IOError, apsw.CantOpenError)
 _COLUMNS = (
@@ -119,11 +121,20 @@ def opened(path: Path, flags: int, busy_seconds: float) -> Iterator[apsw.Connect
     except apsw.Error as error:
         raise explain(error, str(path)) from error
     with contextlib.closing(connection):
+        if ONE_FILE.get():
+            connection.authorizer = _one_file
         try:
             connection.set_busy_timeout(round(busy_seconds * 1000))
             yield connection
         except apsw.Error as error:
             raise explain(error, str(path)) from error
+
+
+def _one_file(operation: int, first: str | None, second: str | None, *_: str | None) -> int:
+    """``ATTACH`` and ``VACUUM INTO`` name files, and so do two settings."""
+    attaches = operation == apsw.SQLITE_ATTACH and first != ""  # plain VACUUM attaches one without a name
+    sets = operation == apsw.SQLITE_PRAGMA and (first or "").lower() in _NAMING_FOLDERS and second is not None
+    return apsw.SQLITE_DENY if attaches or sets else apsw.SQLITE_OK
 
 
 @contextmanager
@@ -191,6 +202,8 @@ def explain(error: apsw.Error, where: str) -> RolloutError:
         return Temporary(f"{where}: it took too long, or was stopped")
     if isinstance(error, apsw.BusyError):
         return Temporary(f"{where}: the database is locked by another connection; nothing was changed")
+    if isinstance(error, apsw.AuthError):
+        return Permanent(f"{where}: SQL of this plan may reach no other file: leave ATTACH and VACUUM INTO out")
     words = str(error).removeprefix("SQLError: ")
     if isinstance(error, apsw.FullError):
         return Temporary(f"{where}: {words}; nothing was changed; make room on the database's disk")
