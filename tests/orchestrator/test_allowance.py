@@ -16,15 +16,16 @@ import pytest_asyncio
 from orchestrator.adapters.http_client import HttpClient
 from orchestrator.adapters.process import ProcessRunner
 from orchestrator.adapters.secrets import Secrets
-from orchestrator.adapters.sql import Databases
+from orchestrator.adapters.sql import Databases, SqlReader
 from orchestrator.allowance import Allowance, Trust, acting_for
-from orchestrator.errors import Permanent, UsageError
+from orchestrator.errors import Permanent, Temporary, UsageError
 from orchestrator.plan_limits import refusals
 from orchestrator.ports import Scene
 from stages.checks import HttpRequest
 from stages.load import LoadedPlan, load_plan
 from stages.values import SecretRef
 from tests.support.http_server import ScriptedServer
+from tests.support.postgres import PostgresServer
 
 USUAL = Allowance()
 JOB = """\
@@ -196,6 +197,19 @@ async def test_a_database_is_reached_at_the_addresses_that_were_checked(monkeypa
     elsewhere(monkeypatch, "169.254.169.254")
     with pytest.raises(Permanent, match="link-local or metadata"):
         await place("postgresql://db.example/shop", USUAL)
+
+
+async def test_the_controllers_own_password_is_not_lent_to_the_database_of_a_plan(
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = psycopg.conninfo.conninfo_to_dict(postgres_server.dsn())
+    monkeypatch.setenv("PGPASSWORD", str(own["password"]))
+    url = f"postgresql://postgres@127.0.0.1:{own['port']}/postgres"
+    reader = SqlReader(Secrets(USUAL))
+    with pytest.raises(Temporary, match="no password supplied"):
+        await reader.fetch(url, "SELECT 1", 10.0)
+    with acting_for(Trust.OWNER):
+        assert list(await reader.fetch(url, "SELECT 1", 10.0)) == [(1,)]
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,8 @@ async def pinned(url: str, allowance: Allowance, resolver: Resolver) -> str:
             refuse(allowance.address(host, address))
         found += [(host, str(address), port) for address in addresses]
     names, places, numbers = (",".join(column) for column in zip(*found, strict=True))
-    whole = {**given, "host": names, "hostaddr": places, "port": numbers, "passfile": os.devnull}
+    nothing = {"password": "", "passfile": os.devnull}  # else the controller's own, of its variables or its home
+    whole = {**nothing, **given, "host": names, "hostaddr": places, "port": numbers}
     return f"postgresql://?{urlencode(whole)}"
 
 
