@@ -81,6 +81,8 @@ def test_a_change_outlives_a_restart_and_a_failover_after_which_the_old_primary_
         drive.end()
         assert broken_promises(drive) == []
         assert written_to_the_old_one == []
+        shown = drive.ensure("GET", f"/api/v1/runs/{drive.run}")
+        assert len(world.records(drive.run)) == shown["seq"]  # who only looks asks both as well
         world.lives[0].kill()
         world.keep_alive()  # one that has never seen the new one asks both, and takes it
         world.lives[0].wait_until_ready()

@@ -20,6 +20,7 @@ from typing import Any
 
 from orchestrator.api.tokens import hashed
 from orchestrator.core.events import EffectFinished, EffectRequested, Event, Paused, Resumed, TargetObserved
+from orchestrator.errors import StoreError
 from orchestrator.journal import chain, open_reading
 from orchestrator.ports import Recorded
 from stages.load import load_plan
@@ -27,7 +28,7 @@ from tests.acceptance.worlds.counting import CountingServer
 from tests.faults.changes import Change
 from tests.faults.lives import Json, Life, Reply
 from tests.support.ports import free_port
-from tests.support.process import isolated_environment
+from tests.support.process import DEADLINE_SECONDS, isolated_environment
 
 TOKEN = "known-to-all-of-them"
 KNOWN = {"state": "enabled", "percentage": 10}
@@ -76,6 +77,17 @@ class World:
         return None
 
     def records(self, run: str) -> list[Recorded]:
+        """Tried again while the store is away."""
+        until = time.monotonic() + DEADLINE_SECONDS
+        while True:
+            try:
+                return self._read(run)
+            except StoreError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(1.0)
+
+    def _read(self, run: str) -> list[Recorded]:
         async def read() -> list[Recorded]:
             store = open_reading(self.store)
             try:

@@ -47,9 +47,10 @@ class Line:
     """Makes connections to one store; its calls may come from several threads. ``when_newer`` gets the first
     connection to a server that took the place of the one before."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, *, reading: bool = False) -> None:
         self.when_newer: Callable[[Connection], None] | None = None
         self._address = address
+        self._reading = reading
         self._hosts = each_host(address)
         self._newest = Place()
         self._chosen: tuple[float, Address] | None = None  # until when it need not be asked again
@@ -71,7 +72,7 @@ class Line:
     def _connected(self, at: float) -> Connection:
         if self._chosen is not None and at < self._chosen[0]:
             with contextlib.suppress(psycopg.Error):
-                return self._entered(*_asked(self._chosen[1]))
+                return self._entered(*_asked(self._chosen[1], self._reading))
         self._chosen = None
         host, connection, place = self._best()
         entered = self._entered(connection, place)
@@ -84,7 +85,7 @@ class Line:
         problem: psycopg.Error | None = None
         for host in self._hosts:
             try:
-                found.append((host, *_asked(host)))
+                found.append((host, *_asked(host, self._reading)))
             except psycopg.Error as error:
                 problem = problem or error
         if not found:
@@ -134,8 +135,8 @@ def timeline_of(connection: Connection) -> str:
     return _said(connection, query)
 
 
-def _asked(host: Address) -> tuple[Connection, Place]:
-    connection = connect(host)
+def _asked(host: Address, reading: bool) -> tuple[Connection, Place]:
+    connection = connect(host, reading=reading)
     try:
         system = _said(connection, "SELECT system_identifier::text FROM pg_control_system()")
         timeline = timeline_of(connection)

@@ -25,7 +25,6 @@ from orchestrator.journal.postgresql.faults import as_store_error
 from orchestrator.journal.postgresql.line import Line
 from orchestrator.journal.postgresql.members import Lease
 from orchestrator.journal.postgresql.pool import DEADLINE_SECONDS, Pool
-from orchestrator.journal.postgresql.session import connect
 from orchestrator.journal.postgresql.tokens import PostgresTokens
 from orchestrator.journal.readonly import RefusesWrites
 from orchestrator.ports import Answer, Batch, FlagRecord, FlagWrite, Member, NewRun, Recorded, RunRow
@@ -148,12 +147,13 @@ class PostgresStore(ReadingStore):
 def open_reading(url: str) -> ReadingStore:
     """For commands that only look, with or without controllers beside them. Raises NotFound if there is no store."""
     address = parse(url)
+    line = Line(address, reading=True)
     try:
-        with contextlib.closing(connect(address, reading=True)) as connection:
+        with contextlib.closing(line.connect()) as connection:
             schema.check_readable(connection, address)
     except psycopg.Error as problem:
         raise as_store_error(problem, address) from problem
-    return ReadingStore(address, Pool(address, partial(connect, address, reading=True), _READERS))
+    return ReadingStore(address, Pool(address, line.connect, _READERS))
 
 
 def _summarised(summary: Mapping[str, Any]) -> tuple[str, bool]:
