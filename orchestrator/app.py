@@ -5,6 +5,7 @@
 
 import asyncio
 import hashlib
+import ipaddress
 import os
 import secrets
 import socket
@@ -13,6 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from orchestrator import failpoints
 from orchestrator.allowance import Allowance, Trust, acting_for
@@ -49,6 +51,8 @@ KILL_SWITCH_FILE = "kill-switch.json"
 SEEN_FILE = "flags-seen"
 STORE_ID_FILE = "store-id"
 FETCH_SECONDS, FETCH_BYTES = 5.0, 256 * 1024
+PUBLIC_URL = "ROLLOUT_PUBLIC_URL"
+"""Where people reach the pages of this controller, if not at its own address."""
 PLAN_FOLDERS = "ROLLOUT_PLAN_FOLDERS"
 """Of plans whose authors are not who runs the controller: the folders in which their secrets and certificates lie."""
 
@@ -184,6 +188,19 @@ def _signer() -> "Signer | None":
     return Signer.read(Path(file)) if file else None
 
 
+def _public_address(settings: Settings) -> str:
+    """What links to runs begin with: a message is read elsewhere, where a loopback address says nothing."""
+    named = os.environ.get(PUBLIC_URL)
+    if named:
+        return named
+    host = urlsplit(settings.address).hostname or "localhost"
+    try:
+        is_here = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_here = False
+    return "" if is_here else settings.address
+
+
 def _reader(
     settings: Settings, keeper: "Keeper", clusters: "Clusters", tether: "Tether | None" = None
 ) -> "SourceReader":
@@ -232,7 +249,7 @@ def _world(
     from orchestrator.adapters.kubernetes.review import ClusterReview
     from orchestrator.adapters.kubernetes.secrets import ClusterSecrets
     from orchestrator.adapters.measure import SourceMeasurer
-    from orchestrator.adapters.notify import WebhookMessenger
+    from orchestrator.adapters.notify import ChannelMessenger
     from orchestrator.adapters.process import PlacedRunner, ProcessRunner
     from orchestrator.adapters.sql import SqlPerformer
     from orchestrator.adapters.sql.backfill import BackfillPerformer
@@ -255,6 +272,7 @@ def _world(
     commands = CommandPerformer(PlacedRunner(processes, JobRunner(clusters, reader.http.secrets, reader.clock)))
     alembic = AlembicPerformer(processes, MigratorLock(reader.http.secrets))
     http, cluster = HttpPerformer(reader.http), ClusterPerformer(clusters, reader.clock)
+    messenger = ChannelMessenger(reader.http, reader.clock, _signer(), _public_address(settings))
     return World(
         clock=reader.clock,
         performers={
@@ -285,7 +303,8 @@ def _world(
         },
         asker=CheckAsker(reader),
         measurer=SourceMeasurer(reader),
-        messenger=WebhookMessenger(reader.http, reader.clock, _signer()),
+        messenger=messenger,
+        pulse=messenger,
         flags=board,
         kill_switch=kill_switch,
         secrets=reader.http.secrets,

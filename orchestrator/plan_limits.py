@@ -13,7 +13,7 @@ from stages.checks import HttpRequest, Source
 from stages.flag_systems import FlagdSystem, UnleashSystem
 from stages.kinds.migration import Alembic
 from stages.manifests import objects_of
-from stages.notify import Webhook
+from stages.notify import Channel, Heartbeat, Webhook
 from stages.plan import Commands, Prometheus, StagedRollout, Tls
 from stages.problems import Path, path_text
 from stages.review.view import make_view
@@ -33,7 +33,12 @@ def refusals(documents: Documents, files: Mapping[str, str], allowance: Allowanc
     for environment, document in documents:
         has_image = document.spec.commands.image is not None
         for place in make_view(environment, document, {}).places:
-            said = (*_named(place, allowance), *_run(place, allowance, has_image), *_images(place, files, allowance))
+            said = (
+                *_named(place, allowance),
+                *_called(place, allowance),
+                *_run(place, allowance, has_image),
+                *_images(place, files, allowance),
+            )
             found |= dict.fromkeys((path_text(path), words) for path, words in said if words is not None)
     return list(found)
 
@@ -54,9 +59,6 @@ def _named(place: Place, allowance: Allowance) -> Iterator[tuple[Path, str | Non
     match part:
         case SecretRef():
             yield path, _secret(part, allowance)
-        case HttpRequest() | Prometheus() | UnleashSystem() | Webhook():
-            if isinstance(part.url, str):
-                yield (*path, "url"), _url(part.url, allowance)
         case Tls():
             for name in ("ca", "cert", "key"):
                 if isinstance(file := getattr(part, name), str):
@@ -72,6 +74,17 @@ def _named(place: Place, allowance: Allowance) -> Iterator[tuple[Path, str | Non
             pass
     if isinstance(database := getattr(part, "database", None), str):
         yield (*path, "database"), database_words(database, allowance)
+
+
+def _called(place: Place, allowance: Allowance) -> Iterator[tuple[Path, str | None]]:
+    """Hosts, as far as the plan tells: what is in a secret is checked when it is called."""
+    part, path = place.part, place.path
+    if isinstance(part, Channel) and part.host is not None and part.webhook is None:
+        yield (*path, part.service), allowance.host(part.host)
+    if isinstance(part, HttpRequest | Prometheus | UnleashSystem | Webhook | Heartbeat):
+        for name in ("url", "ended"):
+            if isinstance(url := getattr(part, name, None), str):
+                yield (*path, name), _url(url, allowance)
 
 
 def _secret(reference: SecretRef, allowance: Allowance) -> str | None:

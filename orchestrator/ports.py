@@ -18,7 +18,7 @@ from stages.command_pod import CommandPod
 from stages.criteria.base import NOTHING_WANTED, Measurement, Wanted
 from stages.effects import AnyObservation, ObserveAlembic
 from stages.flag_spec import FlagSpec
-from stages.notify import Channel
+from stages.notify import Channel, Heartbeat
 from stages.plan import StagedRollout
 from stages.problems import Problem
 from stages.step import Program
@@ -446,6 +446,13 @@ class Messenger(Protocol):
         ...
 
 
+class Pulse(Protocol):
+    async def beat(self, heartbeat: Heartbeat, scene: Scene, *, ended: bool) -> None:
+        """Tell whoever waits for it that a run is looked at, or that there is nothing more to look at. Raises
+        ``Temporary`` or ``Permanent``."""
+        ...
+
+
 class SecretSource(Protocol):
     async def prepare(self, references: Iterable[SecretRef]) -> None:
         """To be called with what will be resolved, before that. Raises nothing: ``resolve`` says what is missing."""
@@ -494,6 +501,7 @@ class World:
     messenger: Messenger
     flags: FlagStore
     kill_switch: KillSwitch
+    pulse: Pulse | None = None
     secrets: SecretSource | None = None
     allowance: Allowance | None = None  # what plans may name that are not the owner's; None: everything
     migration_text: MigrationText | None = None

@@ -26,8 +26,8 @@ from orchestrator.core.asks import Ask, CheckAsk, MeasureAsk, ObserveAsk, Succes
 from orchestrator.core.backward import backoff_seconds
 from orchestrator.core.commands import Actor, Command, accept
 from orchestrator.core.decide import decide
-from orchestrator.core.effect import Effect, EffectState, Notice, Outcome
-from orchestrator.core.events import Event, NoticeDelivered
+from orchestrator.core.effect import Effect, EffectState, Outcome
+from orchestrator.core.events import Event
 from orchestrator.core.fold import apply, fold
 from orchestrator.core.moment import Moment
 from orchestrator.core.outcomes import outcome_events, was_changed_elsewhere
@@ -38,6 +38,8 @@ from orchestrator.core.view import summary
 from orchestrator.core.wanted import scopes
 from orchestrator.errors import Conflict, Fenced, Permanent, RolloutError, StoreError, Temporary
 from orchestrator.failpoints import Point, reach
+from orchestrator.heart import Heart
+from orchestrator.outbox import Outbox, Parcel
 from orchestrator.ports import UNWANTED, Answer, Batch, Ending, Journal, Recorded, Scene, World, scene_of
 from orchestrator.run_time import RunTime
 from stages.checks import Source, Standing
@@ -50,8 +52,6 @@ CHECKPOINT_EVERY_SECONDS = 15.0
 STORE_AGAIN_SECONDS = 1.0
 LONGEST_SLEEP_SECONDS = 15.0
 MOST_ROUNDS = 1000  # of decide in one turn; more means that two rules undo each other
-MOST_DELIVERY_TRIES = 10
-DELIVERY_BACKOFF_LONGEST_SECONDS = 300.0
 _NOT_WANTED = Outcome(state=EffectState.UNKNOWN, detail="not wanted any more")
 
 
@@ -70,7 +70,7 @@ class _Noted:
 
 @dataclass(frozen=True, slots=True)
 class _Delivered:
-    notice: Notice
+    parcel: Parcel
     failure: RolloutError | None
 
 
@@ -79,12 +79,6 @@ class _Commanded:
     command: Command
     actor: Actor
     answer: "asyncio.Future[dict[str, Any]]"
-
-
-@dataclass(slots=True)
-class _Delivery:
-    tries: int = 0
-    due_at: float = 0.0
 
 
 @dataclass(slots=True)
@@ -130,12 +124,15 @@ class Runner:
         self._asked_for: set[str] = set()  # ids of effects that this life asked for itself
         self._uncertain: set[str] = set()  # ids whose newest try may have happened
         self._unread: set[str] = set()  # ids whose try is over, and its outcome not taken yet
-        self._deliveries: dict[str, _Delivery] = {}
+        self._outbox = Outbox()
+        heartbeat = self.state.program.notify.heartbeat
+        self._heart = Heart(heartbeat, world.pulse) if heartbeat is not None and world.pulse is not None else None
         self._saved_at = world.clock.monotonic()
         self.unwritable: str | None = None  # why the journal refuses what is to be written now
         self._saved: ev.Evidence = self.evidence
         self._wake_at: float | None = None  # what the newest decision that had nothing to say asked for
         self._decided_at = 0.0
+        self._looked_at = world.clock.monotonic()
         self._closing = False
 
     # --- from outside ---------------------------------------------------------------------------------------------
@@ -163,6 +160,11 @@ class Runner:
         if environments != self.evidence.killed:
             self.evidence = ev.note_killed(self.evidence, environments)
             self._wake.set()
+
+    @property
+    def unseen_seconds(self) -> float:
+        """For how long nothing was decided: seconds, unless this loop or its store hangs. 0 of an ended run."""
+        return 0.0 if self.state.ended else self.world.clock.monotonic() - self._looked_at
 
     @property
     def is_closing(self) -> bool:
@@ -198,6 +200,7 @@ class Runner:
                 self._wake.clear()
                 await self._take_inbox()
                 await self._decide()
+                self._looked_at = self.world.clock.monotonic()
                 if is_settled(self.state) and self._inbox.empty():
                     break
                 if not self._goes_on():
@@ -205,10 +208,12 @@ class Runner:
                 self._start_effects()
                 self._start_asks()
                 self._start_deliveries()
+                self._start_beat()
                 await self._checkpoint()
                 await self._sleep()
             await self._take_outcomes()
             await self._checkpoint(force=True)
+            await self._last_beat()
         finally:
             await self._tasks.cancel_all()
             self._refuse_waiting_commands()
@@ -228,7 +233,8 @@ class Runner:
         moment = Moment(self.state, self.evidence, self._decided_at)
         times = [at for at in (self._wake_at, ask_rules.next_at(moment)) if at is not None]
         times += [retry.due_at for key, retry in self.evidence.retries.items() if key in self._effect_ids()]
-        times += [delivery.due_at for delivery in self._deliveries.values()]
+        times += self._outbox.due_times(self.state)
+        times += [self._heart.due_at] if self._heart is not None and not self._heart.is_over else []
         now = self.time.now()
         later = [max(at - now, 0.0) for at in times if at > self._decided_at]
         delay = min([*later, LONGEST_SLEEP_SECONDS])
@@ -397,17 +403,9 @@ class Runner:
             await self._append(events)
 
     async def _take_delivery(self, item: _Delivered) -> None:
-        key = item.notice.key
-        delivery = self._deliveries[key]
-        delivery.tries += 1
-        final = isinstance(item.failure, Permanent) or delivery.tries >= MOST_DELIVERY_TRIES
-        if item.failure is not None and not final:
-            wait = min(2.0**delivery.tries, DELIVERY_BACKOFF_LONGEST_SECONDS)
-            delivery.due_at = self.time.now() + wait
-            return
-        del self._deliveries[key]
-        failure = str(item.failure) if item.failure is not None else ""
-        await self._append([NoticeDelivered(key=key, delivered=item.failure is None, detail=failure)])
+        events = self._outbox.taken(self.state, item.parcel, item.failure, self.time.now())
+        if events:
+            await self._append(events)
 
     # --- what is started ------------------------------------------------------------------------------------------
 
@@ -539,39 +537,43 @@ class Runner:
                 return lambda evidence: ev.note_measured(evidence, ask.key, measured)
 
     def _start_deliveries(self) -> None:
-        now = self.time.now()
         channels = self.state.program.notify.channels
-        for key, notice in self.state.notices.items():
-            delivery = self._deliveries.get(key)
-            if notice.settled or f"notice:{key}" in self._tasks.running or (delivery and delivery.due_at > now):
-                continue
-            self._deliveries.setdefault(key, _Delivery())
-            if notice.notice.channel not in channels:
-                failure = Permanent(f"the plan has no channel {notice.notice.channel}")
-                self._hand_in(_Delivered(notice.notice, failure))
-                self._deliveries[key].due_at = now + DELIVERY_BACKOFF_LONGEST_SECONDS
-                continue
-            self._tasks.start(f"notice:{key}", self._deliver(notice.notice))
+        for parcel in self._outbox.parcels(self.state, self.time.now()):
+            if parcel.channel in channels:
+                self._tasks.start(f"notice:{parcel.channel}", self._deliver(parcel))
+            else:
+                self._hand_in(_Delivered(parcel, Permanent(f"the plan has no channel {parcel.channel}")))
 
-    async def _deliver(self, notice: Notice) -> None:
-        channel = self.state.program.notify.channels[notice.channel]
+    async def _deliver(self, parcel: Parcel) -> None:
+        channel = self.state.program.notify.channels[parcel.channel]
         failure: RolloutError | None = None
         if not self.may_act():
+            self._outbox.dropped(parcel)
             return
         try:
             reach(Point.MESSAGE_SENDING)
-            scene = replace(self.scene(self.state.cursor.environment), head=f"{self.state.seq}:{self._head}")
-            await self.world.messenger.deliver(notice, channel, scene)
+            scene = replace(self._scene_now(), head=f"{self.state.seq}:{self._head}")
+            await self.world.messenger.deliver(parcel.message(self.run), channel, scene)
             reach(Point.MESSAGE_SENT)
         except RolloutError as error:
             failure = error
         except Exception as error:
-            log.exception("notice.crashed", run=self.run, notice=notice.key)
+            log.exception("notice.crashed", run=self.run, notice=parcel.notices[0].key)
             failure = Temporary(f"{type(error).__name__}: {error}")
-        delivery = self._deliveries.get(notice.key)
-        if delivery is not None:
-            delivery.due_at = self.time.now() + DELIVERY_BACKOFF_LONGEST_SECONDS  # until this is taken
-        self._hand_in(_Delivered(notice, failure))
+        self._hand_in(_Delivered(parcel, failure))
+
+    def _start_beat(self) -> None:
+        ended = self.state.ended
+        if self._heart is None or self._tasks.has("heartbeat") or not self._heart.wants(self.time.now(), ended=ended):
+            return
+        self._tasks.start("heartbeat", self._heart.beat(self._scene_now, ended=ended))
+
+    async def _last_beat(self) -> None:
+        if self._heart is not None and is_settled(self.state) and self._heart.wants(self.time.now(), ended=True):
+            await self._heart.beat(self._scene_now, ended=True)
+
+    def _scene_now(self) -> Scene:
+        return self.scene(self.state.cursor.environment)
 
     # --- the checkpoint -------------------------------------------------------------------------------------------
 

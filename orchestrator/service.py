@@ -38,6 +38,7 @@ from orchestrator.errors import (
     TargetBusy,
     Temporary,
 )
+from orchestrator.extras import missing_for
 from orchestrator.failpoints import Point, reach
 from orchestrator.flag_board import FlagBoard
 from orchestrator.metrics import Counts, Meter, RunNow
@@ -195,7 +196,8 @@ class Service(Reading):
     def walked(self) -> Iterator[RunNow]:
         """Every run that this controller walks, as it stands now. For monitoring."""
         for runner in list(self._runners.values()):
-            yield RunNow(Moment(runner.state, runner.evidence, runner.time.now()), runner.unwritable is not None)
+            moment = Moment(runner.state, runner.evidence, runner.time.now())
+            yield RunNow(moment, runner.unwritable is not None, runner.unseen_seconds)
 
     async def until_idle(self) -> None:
         """Returns when no run is unfinished any more."""
@@ -381,7 +383,11 @@ class Service(Reading):
         return found
 
     def _require_allowed(self, submission: Submission, documents: Sequence[tuple[str, StagedRollout]]) -> None:
-        """Nothing is started that names what its author may not have the controller reach, read or run."""
+        """Nothing is started that names what its author may not have the controller reach, read or run, or that needs
+        what is not installed here."""
+        missing = dict(one for _, document in documents for one in missing_for(document.spec.notify.channels))
+        if missing:
+            raise InvalidPlan([Problem("the plan", 0, 0, path, words) for path, words in missing.items()])
         if self.world.allowance is None:
             return
         refused = refusals(documents, submission.files, self.world.allowance)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from orchestrator.core.events import PlanDocument
 from orchestrator.errors import RolloutError
+from orchestrator.extras import missing_for
 from orchestrator.findings import Finding, Level
 from orchestrator.ports import Scene, SecretSource, World, scene_of
 from orchestrator.survey_cluster import survey_cluster
@@ -33,7 +34,7 @@ MOST_SHOWN = 8
 
 async def survey(program: Program, world: World) -> list[Finding]:
     """Everything that was found, errors first. Bounded by the time limits of what is asked."""
-    found: list[Finding] = []
+    found = [Finding(Level.ERROR, path, words) for path, words in missing_for(program.notify.channels)]
     for environment in program.environments:
         scene = scene_of(program, environment.name, run=program.name)
         found += await _flags(environment, world, scene)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from stages.kinds.version import VersionStage
-from stages.notify import Channel
 from stages.plan import ScheduledChecks
 from stages.problems import Path
 from stages.walk import Place
@@ -37,12 +36,6 @@ class Later:
 LATER: tuple[Later, ...] = (
     Later(ScheduledChecks, "documents of kind ScheduledChecks"),
     Later(VersionStage, "shifting traffic by a route", "route"),
-    Later(Channel, "Slack channels (use webhook)", "slack"),
-    Later(Channel, "Teams channels (use webhook)", "teams"),
-    Later(Channel, "e-mail channels (use webhook)", "email"),
-    Later(Channel, "PagerDuty channels (use webhook)", "pagerduty"),
-    Later(Channel, "Opsgenie channels (use webhook)", "opsgenie"),
-    Later(Channel, "Apprise channels (use webhook)", "apprise"),
 )
 
 

@@ -74,6 +74,7 @@ def _status_lines(found: Json) -> Iterator[str]:
         yield f"  {paint('store', 'red')}       nothing can be written: {printable(found['store_error'])}"
     for hold in found.get("holds") or ():
         yield f"  {paint('holds', 'yellow')}       {_hold(hold)}"
+    yield from _notification_lines(found.get("notifications") or {})
     for item in found.get("waiting") or ():
         who = f" from {', '.join(map(printable, item['by']))}" if item.get("by") else ""
         until = f", until {clock(item['until'])} UTC" if item.get("until") else ""
@@ -84,6 +85,17 @@ def _status_lines(found: Json) -> Iterator[str]:
         yield f"  pinned      {printable(pin['flag'])} by {printable(pin['source'])}{kept}"
     for exception in found.get("exceptions") or ():
         yield f"  exception   {printable(exception)}"
+
+
+def _notification_lines(found: Json) -> Iterator[str]:
+    """Whom what escalates tells next, in one line; and channels that fail."""
+    open_ones = [one for one in found.get("escalations") or () if one["acknowledged_by"] is None and one.get("next")]
+    if open_ones:
+        first = min(open_ones, key=lambda one: str(one["next"]["at"]))["next"]
+        channels = ", ".join(map(printable, first["channels"]))
+        yield f"  escalates   to {channels} at {clock(first['at'])} UTC, unless somebody acknowledges (rollout ack)"
+    for one in found.get("failing") or ():
+        yield f"  {paint('channel', 'yellow')}     {printable(one['channel'])} is not told: {printable(one['detail'])}"
 
 
 def _where(found: Json) -> str:

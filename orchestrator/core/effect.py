@@ -55,10 +55,12 @@ class NoticeSeverity(StrEnum):
 
 
 class Notice(Part):
-    """One message to one channel. *key* makes it unique in its run: it is asked for once and may be sent again."""
+    """One message to one channel. *key* makes it unique in its run: it is asked for once and may be sent again.
+    *subject*: what it is about, the same in every message about one hold."""
 
     key: str
     channel: str
     severity: NoticeSeverity = NoticeSeverity.NEWS
     title: str
     text: str
+    subject: str = ""

@@ -423,6 +423,15 @@ class NoticeRequested(Event):
     notice: Notice
 
 
+class ChannelFailing(Event):
+    """A channel refuses what it is told, or could not be told it in several tries, which go on."""
+
+    type: Literal["ChannelFailing"] = "ChannelFailing"
+    channel: str
+    key: str
+    detail: str
+
+
 class NoticeDelivered(Event):
     type: Literal["NoticeDelivered"] = "NoticeDelivered"
     key: str
@@ -438,7 +447,7 @@ AnyEvent = Annotated[
         DriftFound, DriftGone, KillSwitched, Paused, Resumed, StepReentered, Advanced, TargetResolved, Acknowledged,
         RollbackStarted, NodesAdded,
         NodeStarted, NodeFinished, RollbackFinished, EnvironmentPassed, RunEnded, StopRequested, SuccessJudged,
-        NoticeRequested, NoticeDelivered,
+        NoticeRequested, ChannelFailing, NoticeDelivered,
     ],
     Field(discriminator="type"),
 ]  # fmt: skip

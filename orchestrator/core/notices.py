@@ -1,39 +1,28 @@
-"""What people are told, and when: news, holds that last, undos that fail, deadlines. Quiet progress, loud trouble.
+"""What people are told: news, alarms as they escalate, channels that fail. Quiet progress, loud trouble.
 
 Each notice has a key, so it is asked for once. Delivery is a lane of its own and never delays a run.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
+from orchestrator.core.alarms import alarms, channels_for, runbook, told_at, trigger_of
 from orchestrator.core.effect import Notice, NoticeSeverity
 from orchestrator.core.events import Event, NoticeRequested
 from orchestrator.core.moment import Moment
-from orchestrator.core.phases import GATE_HOLDS, Phase, Reason
-from orchestrator.core.state import Hold, State
+from orchestrator.core.phases import Phase
+from orchestrator.core.state import State
+from stages.notify import News
 
-INCONCLUSIVE_AFTER_SECONDS = 300.0
-UNDO_TOLD_AFTER_SECONDS = (30.0, 120.0)
-UNDO_TOLD_EVERY_SECONDS = 900.0
-HOLD_DEADLINE_SECONDS = 86400.0  # no hold is for ever: everybody is told after this, unless its gate says otherwise
-
-QUIET = frozenset({Reason.WINDOW})
-SEVERITY = {
-    Reason.UNDO_FAILING: NoticeSeverity.CRITICAL,
-    Reason.POINT_OF_NO_RETURN: NoticeSeverity.CRITICAL,
-    Reason.UNKNOWN_OUTCOME: NoticeSeverity.HIGH,
-    Reason.KILLED: NoticeSeverity.HIGH,
-    Reason.EFFECT_FAILING: NoticeSeverity.MEDIUM,
-    Reason.INCONCLUSIVE: NoticeSeverity.MEDIUM,
-    Reason.SHARE_MISMATCH: NoticeSeverity.MEDIUM,
-    Reason.CHANGED_ELSEWHERE: NoticeSeverity.MEDIUM,
-}
+PAGERS = ("pagerduty", "opsgenie")  # each message there is something to do
 
 
 def events(m: Moment) -> list[Event]:
     """Notices that are due and were not asked for yet."""
     if not m.state.program.notify.channels:
         return []
-    wanted = [*_news(m.state), *_triggers(m.state), *_hold_notices(m), *_within(m)]
+    state = m.state
+    wanted = [*_news(state), *_triggers(state), *_alarms(m), *_within(m), *_acknowledged(state), *_failing(state)]
     return [NoticeRequested(notice=notice) for notice in wanted]
 
 
@@ -41,8 +30,8 @@ def due_times(m: Moment) -> Iterator[float]:
     """When the next notices are due, as far as it is known."""
     if not m.state.program.notify.channels:
         return
-    for hold in m.state.holds.values():
-        yield from (at for at, _ in _hold_times(m.state, hold, m.now) if at > m.now)
+    for alarm in alarms(m.state):
+        yield from (at for at, _ in told_at(m.state, alarm, m.now) if at > m.now)
 
 
 def _news(state: State) -> Iterator[Notice]:
@@ -55,80 +44,61 @@ def _news(state: State) -> Iterator[Notice]:
         happened[f"stage:{environment}/{stage}"] = f"stage {stage} in {environment} is {how}"
     for entry in state.program.notify.news:
         for key, words in happened.items():
-            if key in entry.when or key.partition(":")[0] in entry.when:
-                yield from _to(state, entry.channels, f"news:{key}", NoticeSeverity.NEWS, words)
+            if _is_wanted(entry, key):
+                text = f"{entry.message}\n{words}" if entry.message else words
+                yield from _to(state, entry.channels, _About(f"news:{key}", NoticeSeverity.NEWS, words, text=text))
 
 
-def _to(state: State, channels: tuple[str, ...], key: str, severity: NoticeSeverity, words: str) -> Iterator[Notice]:
+def _is_wanted(entry: News, key: str) -> bool:
+    kind, _, place = key.partition(":")
+    return kind in entry.when and (kind != "stage" or not entry.stages or place.partition("/")[2] in entry.stages)
+
+
+@dataclass(frozen=True, slots=True)
+class _About:
+    """*key* without the channel; *subject* and *text* if they are not key and words."""
+
+    key: str
+    severity: NoticeSeverity
+    words: str
+    subject: str = ""
+    text: str = ""
+
+
+def _to(state: State, channels: tuple[str, ...], about: _About) -> Iterator[Notice]:
     """What was not asked for yet."""
     for channel in channels:
-        whole = f"{key}@{channel}"
+        whole = f"{about.key}@{channel}"
         if whole not in state.notices:
-            title = f"{state.run}: {words}"
-            yield Notice(key=whole, channel=channel, severity=severity, title=title, text=words)
-
-
-def channels_for(state: State, severity: NoticeSeverity) -> tuple[str, ...]:
-    """The channels of a severity; without any, those of the first step of the escalation, else all."""
-    notify = state.program.notify
-    if severity is not NoticeSeverity.NEWS and severity.value in notify.severity:
-        return notify.severity[severity.value]
-    if notify.escalation:
-        return notify.escalation[0].channels
-    return tuple(notify.channels)
+            yield Notice(
+                key=whole,
+                channel=channel,
+                severity=about.severity,
+                title=f"{state.run}: {about.words}",
+                text=about.text or about.words,
+                subject=about.subject or about.key,
+            )
 
 
 def _triggers(state: State) -> Iterator[Notice]:
     for (environment, name), fired in state.fired.items():
-        triggers = state.program.environment(environment).triggers
-        trigger = next((one for one in triggers if one.name == name), None)
+        trigger = trigger_of(state, environment, name)
         if trigger is None:
             continue
         severity = NoticeSeverity(trigger.severity)
         channels = trigger.notify or channels_for(state, severity)
-        words = f"trigger {name} fired: {fired.detail}" + (f" (runbook: {trigger.runbook})" if trigger.runbook else "")
-        yield from _to(state, channels, f"trigger:{environment}/{name}#{fired.count}", severity, words)
+        words = f"trigger {name} fired: {fired.detail}" + runbook(trigger)
+        yield from _to(state, channels, _About(f"trigger:{environment}/{name}#{fired.count}", severity, words))
 
 
-def _hold_times(state: State, hold: Hold, now: float) -> Iterator[tuple[float, tuple[str, ...]]]:
-    """When a hold is told of, and to whom: at first, then as the plan's escalation says, until it is acknowledged."""
-    severity = SEVERITY.get(hold.reason, NoticeSeverity.LOW)
-    if hold.reason in QUIET:
-        return
-    if hold.reason is Reason.UNDO_FAILING:
-        yield from ((hold.since + after, channels_for(state, severity)) for after in UNDO_TOLD_AFTER_SECONDS)
-        later = hold.since + UNDO_TOLD_EVERY_SECONDS
-        rounds = max(1, int((now - hold.since) // UNDO_TOLD_EVERY_SECONDS) + 1)
-        yield from (
-            (later + index * UNDO_TOLD_EVERY_SECONDS, tuple(state.program.notify.channels)) for index in range(rounds)
-        )
-        return
-    first = INCONCLUSIVE_AFTER_SECONDS if hold.reason in GATE_HOLDS else 0.0
-    yield hold.since + first, channels_for(state, severity)
-    acknowledged = state.acknowledged_at is not None and state.acknowledged_at >= hold.since
-    if acknowledged or hold.reason is Reason.PAUSED:
-        return
-    for step in state.program.notify.escalation:
-        yield hold.since + first + step.after, step.channels
-        if step.repeat:
-            passed = now - (hold.since + first + step.after)
-            rounds = max(0, int(passed // step.repeat)) + 1
-            yield from (
-                (hold.since + first + step.after + step.repeat * n, step.channels) for n in range(1, rounds + 1)
-            )
-    gate = state.environment.gates.get(hold.item) if hold.reason in GATE_HOLDS else None
-    deadline = gate.hold.deadline if gate is not None else HOLD_DEADLINE_SECONDS
-    yield hold.since + deadline, tuple(state.program.notify.channels)
-
-
-def _hold_notices(m: Moment) -> Iterator[Notice]:
-    for hold in m.state.holds.values():
-        severity = SEVERITY.get(hold.reason, NoticeSeverity.LOW)
-        for at, channels in _hold_times(m.state, hold, m.now):
+def _alarms(m: Moment) -> Iterator[Notice]:
+    for alarm in alarms(m.state):
+        for at, channels in told_at(m.state, alarm, m.now):
             if at <= m.now:
-                key = f"hold:{hold.reason}/{hold.item}/{hold.since:.3f}+{at - hold.since:.0f}"
-                words = f"holds ({hold.reason.value.replace('_', ' ')}): {hold.detail}"
-                yield from _to(m.state, channels, key, severity, words)
+                passed = at - alarm.since
+                is_first = passed == 0 and alarm.subject.startswith("trigger:")  # which is told of by itself
+                key = alarm.subject if is_first else f"{alarm.subject}+{passed:.0f}"
+                yield from _to(m.state, channels, _About(key, alarm.severity, alarm.words, alarm.subject))
 
 
 def _within(m: Moment) -> Iterator[Notice]:
@@ -139,4 +109,28 @@ def _within(m: Moment) -> Iterator[Notice]:
     within = m.state.environment.rollback.within_seconds
     if within is not None and m.now - rollback.since >= within:
         words = f"the rollback is not through after {within:g} s"
-        yield from _to(m.state, tuple(m.state.program.notify.channels), "within", NoticeSeverity.CRITICAL, words)
+        about = _About("within", NoticeSeverity.CRITICAL, words)
+        yield from _to(m.state, tuple(m.state.program.notify.channels), about)
+
+
+def _acknowledged(state: State) -> Iterator[Notice]:
+    """Whoever was told of an alarm hears that somebody looks after it; pagers have buttons of their own for that."""
+    if state.acknowledged_at is None or state.ended:
+        return
+    acknowledged = {alarm.subject for alarm in alarms(state) if alarm.is_acknowledged(state)}
+    told = {one.notice.channel for one in state.notices.values() if one.notice.subject in acknowledged}
+    known = state.program.notify.channels
+    channels = tuple(name for name in known if name in told and known[name].service not in PAGERS)
+    words = f"acknowledged by {state.acknowledged_by}"
+    yield from _to(state, channels, _About(f"ack:{state.acknowledged_at:.3f}", NoticeSeverity.NEWS, words))
+
+
+def _failing(state: State) -> Iterator[Notice]:
+    """The other channels are told what one could not be told."""
+    for name, failing in state.failing_channels.items():
+        others = tuple(one for one in state.program.notify.channels if one not in state.failing_channels)
+        lost = state.notices[failing.key].notice
+        words = f"the channel {name} can't be told: {failing.detail}"
+        key = f"channel:{name}/{failing.since:.3f}"
+        text = f"{words}\nwhat it was not told: {lost.title}"
+        yield from _to(state, others, _About(key, NoticeSeverity.MEDIUM, words, text=text))

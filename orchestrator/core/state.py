@@ -244,6 +244,15 @@ class NoticeState:
     settled: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class FailingChannel:
+    """*key*: of the notice that it could not be told first."""
+
+    since: float
+    key: str
+    detail: str
+
+
 @dataclass(frozen=True)
 class State:
     """Without slots: what is derived from it is kept with it, and a changed copy is that of a dictionary."""
@@ -289,7 +298,9 @@ class State:
     ended_at: float | None = None
     exceptions: tuple[str, ...] = ()
     notices: Mapping[str, NoticeState] = field(default_factory=dict)
+    failing_channels: Mapping[str, FailingChannel] = field(default_factory=dict)
     acknowledged_at: float | None = None
+    acknowledged_by: str = ""
     success: Mapping[str, Json] = field(default_factory=dict)
 
     @property

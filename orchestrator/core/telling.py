@@ -262,6 +262,10 @@ def _delivered(data: Json, _reason: str) -> str | None:
     return f"a notice could not be delivered: {data.get('detail')}"
 
 
+def _channel_failing(data: Json, _reason: str) -> str:
+    return f"the channel {data.get('channel')} can't be told: {data.get('detail')}; it is tried again"
+
+
 _TELLING: dict[str, Told] = {
     "RunStarted": _started,
     "CheckAnswered": _checked,
@@ -290,6 +294,7 @@ _TELLING: dict[str, Told] = {
     "Advanced": _words("advanced past {what}"),
     "TargetResolved": _words("{what}"),
     "Acknowledged": _words("acknowledged"),
+    "ChannelFailing": _channel_failing,
     "RollbackStarted": _rolling_back,
     "NodesAdded": _nodes_added,
     "NodeFinished": _node,

@@ -6,6 +6,7 @@ The fields of ``status`` are a contract; more may be added. Times are ISO 8601 i
 from typing import Any
 
 from orchestrator.core import forward, gates, watching
+from orchestrator.core.alarms import alarms, next_told
 from orchestrator.core.backward import ready_nodes
 from orchestrator.core.evidence import Evidence
 from orchestrator.core.gates import GateView
@@ -39,6 +40,7 @@ def status(state: State, evidence: Evidence, now: float, *, has_controller: bool
         "rollback": rollback(state),
         "stays_on_rollback": [] if state.ended or state.rollback else stays(state),
         "success": dict(state.success),
+        "notifications": notifications(state, now),
         "author": state.author,
         "about": dict(state.program.about),
         "seq": state.seq,
@@ -129,6 +131,28 @@ def waiting(state: State) -> list[Json]:
         for item in state.waiting.values()
         if item.open
     ]
+
+
+def notifications(state: State, now: float) -> Json:
+    """What escalates, whom it tells next, and which channels can't be told anything."""
+    escalations = []
+    for alarm in alarms(state) if state.program.notify.channels else ():
+        upcoming = next_told(state, alarm, now)
+        is_acknowledged = alarm.is_acknowledged(state)
+        escalations.append(
+            {
+                "what": alarm.words,
+                "severity": alarm.severity,
+                "since": iso(alarm.since),
+                "acknowledged_by": state.acknowledged_by if is_acknowledged else None,
+                "next": {"at": iso(upcoming[0]), "channels": list(upcoming[1])} if upcoming is not None else None,
+            }
+        )
+    failing = [
+        {"channel": name, "since": iso(one.since), "detail": one.detail} for name, one in state.failing_channels.items()
+    ]
+    waiting = sum(not notice.settled for notice in state.notices.values())
+    return {"escalations": escalations, "failing": failing, "waiting": waiting}
 
 
 def pins(state: State) -> list[Json]:

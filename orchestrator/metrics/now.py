@@ -28,10 +28,12 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class RunNow:
-    """A run that this controller walks. *is_unwritable*: the store refuses what is to be written of it now."""
+    """A run that this controller walks. *is_unwritable*: the store refuses what is to be written of it now;
+    *unseen_seconds*: since something was decided about it."""
 
     moment: Moment
     is_unwritable: bool
+    unseen_seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -46,6 +48,10 @@ class Seen:
     outstanding_age: float = 0.0
     failing: int = 0
     unwritable: int = 0
+    unseen: float = 0.0
+    notices: int = 0
+    notice_age: float = 0.0
+    channels_failing: int = 0
 
     def add(self, run: RunNow) -> None:
         state, now = run.moment.state, run.moment.now
@@ -61,6 +67,12 @@ class Seen:
             self.outstanding_age = max(self.outstanding_age, now - entry.since)
             self.failing += entry.failing is not None
         self.unwritable += run.is_unwritable
+        self.unseen = max(self.unseen, run.unseen_seconds)
+        for notice in state.notices.values():
+            if not notice.settled:
+                self.notices += 1
+                self.notice_age = max(self.notice_age, now - notice.requested_at)
+        self.channels_failing += len(state.failing_channels)
 
 
 async def seen(runs: Iterable[RunNow]) -> Seen:
@@ -103,6 +115,22 @@ def lines(counts: Counts | None, seen: Seen) -> list[str]:
             "staged_rollout_effects_failing",
             "Effects whose newest try failed, and which are tried again.",
             seen.failing,
+        ),
+        *gauge(
+            "staged_rollout_look_oldest_age_seconds",
+            "For how long the run that was looked at longest ago was not: seconds, unless the controller hangs.",
+            seen.unseen,
+        ),
+        *gauge("staged_rollout_notifications_waiting", "Notifications that are still to be delivered.", seen.notices),
+        *gauge(
+            "staged_rollout_notification_oldest_age_seconds",
+            "For how long the oldest of these has waited; 0 if there is none.",
+            seen.notice_age,
+        ),
+        *gauge(
+            "staged_rollout_channels_failing",
+            "Channels of runs that can't be told what they are to be told.",
+            seen.channels_failing,
         ),
         *gauge(
             "staged_rollout_runs_unwritable", "Runs of which the store refuses what is to be written.", seen.unwritable

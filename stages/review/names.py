@@ -70,6 +70,8 @@ def _references(place: Place) -> Iterator[Reference]:
                 yield "stage", part.arm_from, (*path, "arm_from")
         case EscalationStep() | News():
             yield from _each("channel", part.channels, (*path, "channels"))
+            if isinstance(part, News):
+                yield from _each("stage", part.stages, (*path, "stages"))
         case Notify():
             for severity, channels in part.severity.items():
                 yield from _each("channel", channels, (*path, "severity", severity))

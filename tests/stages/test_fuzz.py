@@ -11,7 +11,6 @@ from stages.documents import read_document
 from stages.load import LoadedPlan, from_raw, load_plan
 from stages.problems import InvalidPlan
 from tests.stages.plans import EXAMPLE, EXAMPLE_VARIABLES, SMALL, any_file
-from tests.stages.test_load import supported_example
 
 VARIABLES = {**EXAMPLE_VARIABLES, "N": "12", "T": "true", "X": "1e999"}
 SCALARS: st.SearchStrategy[Any] = st.one_of(
@@ -50,7 +49,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
     ),
     max_leaves=6,
 )
-DOCUMENTS = [read_document(text, "p").data for text in (SMALL, EXAMPLE, supported_example())]
+DOCUMENTS = [read_document(text, "p").data for text in (SMALL, EXAMPLE)]
 
 
 def read(text: str, sets: tuple[str, ...] = ()) -> LoadedPlan | None:

@@ -19,23 +19,9 @@ from tests.stages.plans import (
     with_step,
 )
 
-LATER = "not in this version yet, but in a later one"
 
-
-def supported_example() -> str:
-    """The example without what this version refuses."""
-    text = changed("slack: {url: {env: SLACK_URL}}", "webhook: {url: {env: SLACK_URL}}", EXAMPLE)
-    return changed("pagerduty: {routing_key: {env: PD_KEY}}", "webhook: {url: {env: PD_URL}}", text)
-
-
-def test_the_example_of_the_language_is_refused_only_for_what_later_versions_bring() -> None:
-    found = problems(EXAMPLE, EXAMPLE_VARIABLES)
-    assert len(found) == 2
-    assert all(LATER in problem for problem in found)
-
-
-def test_the_example_without_what_later_versions_bring_is_loaded_and_compiled() -> None:
-    plan = load(supported_example(), EXAMPLE_VARIABLES)
+def test_the_example_of_the_language_is_loaded_and_compiled() -> None:
+    plan = load(EXAMPLE, EXAMPLE_VARIABLES)
     program = plan.to_program("/plans")
     assert plan.name == program.name == "embedding-enhancements"
     assert [stage.name for stage in program.environment("production").stages] == [
@@ -55,7 +41,7 @@ def test_the_example_without_what_later_versions_bring_is_loaded_and_compiled() 
 
 
 def test_a_plan_that_was_kept_as_json_is_read_back_the_same() -> None:
-    plan = load(supported_example(), EXAMPLE_VARIABLES)
+    plan = load(EXAMPLE, EXAMPLE_VARIABLES)
     again = from_raw(plan.raw, plan.files)
     assert again.documents == plan.documents
     assert again.digest == plan.digest

@@ -245,16 +245,34 @@ def test_a_window_across_time_zones_that_overlap_is_open() -> None:
     )
 
 
+def test_an_escalation_that_floods_is_refused() -> None:
+    text = with_lines(
+        "notify: {channels: {a: {webhook: {url: x}}}, escalation: [{after: 0m, channels: [a], repeat: 1s}]}"
+    )
+    assert "repeat is at least 60s" in message(the_problem(text))
+
+
+@pytest.mark.parametrize(
+    ("service", "why"),
+    (
+        ("slack: {url: 'https://hooks.slack.com/services/T/B/X'}", "a plan is read by many; name where it is kept"),
+        ("slack: {token: {env: T}}", "channel goes with the token of a bot"),
+        ("email: {server: m, from: a@x.org, to: [b@x.org], user: u}", "user and password go together"),
+        (
+            "email: {server: m, from: a@x.org, to: [b@x.org], user: u, password: {env: P}, security: none}",
+            "a password is not sent unencrypted",
+        ),
+        ("slack: {url: {env: U}}, apprise: {env: V}", "exactly one service"),
+        ("pagerduty: {routing_key: {env: K}, region: mars}", "'us' or 'eu'"),
+    ),
+)
+def test_a_channel_that_can_not_be_told_anything_is_refused(service: str, why: str) -> None:
+    assert why in message(the_problem(with_lines(f"notify: {{channels: {{a: {{{service}}}}}}}")))
+
+
 @pytest.mark.parametrize(
     ("text", "what"),
-    (
-        (with_lines("notify: {channels: {a: {slack: {}}}}"), "Slack channels (use webhook)"),
-        (with_lines("notify: {channels: {a: {email: {}}}}"), "e-mail channels (use webhook)"),
-        (
-            SMALL + VERSION.replace("image:", "route: httproute/x, image:"),
-            "shifting traffic by a route",
-        ),
-    ),
+    ((SMALL + VERSION.replace("image:", "route: httproute/x, image:"), "shifting traffic by a route"),),
 )
 def test_what_a_later_version_brings_is_refused_and_not_ignored(text: str, what: str) -> None:
     assert message(the_problem(text)).endswith(f": not in this version yet, but in a later one: {what}")

@@ -8,6 +8,7 @@ async with ScriptedServer() as server:
 import asyncio
 import contextlib
 import json
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -75,7 +76,8 @@ async def talk_for_ever(_: Received, writer: asyncio.StreamWriter) -> None:
 class ScriptedServer:
     """On loopback while it is entered. Without a behaviour it answers 200 with an empty body."""
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.requests: list[Received] = []
         self._behaviour: Behaviour = answer("")
         self._server: asyncio.Server | None = None
@@ -84,13 +86,13 @@ class ScriptedServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}"
 
     def behave(self, behaviour: Behaviour) -> None:
         self._behaviour = behaviour
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

@@ -7,6 +7,7 @@ from orchestrator.core.fold.handler import BrokenJournal, Handler
 from orchestrator.core.phases import Leg, Phase, is_allowed, name_of
 from orchestrator.core.state import (
     Cursor,
+    FailingChannel,
     GateRef,
     NoReturn,
     NoticeState,
@@ -93,12 +94,23 @@ def _notice_requested(state: State, event: ev.NoticeRequested, at: float) -> Sta
 
 
 def _notice_delivered(state: State, event: ev.NoticeDelivered, at: float) -> State:
+    """A channel that takes something is well again; one that gives a notice up for good is not."""
     known = state.notices[event.key]
-    return state.with_changes(notices=put(state.notices, event.key, replace(known, settled=True)))
+    channel = known.notice.channel
+    failing = {name: one for name, one in state.failing_channels.items() if name != channel}
+    if not event.delivered:
+        failing[channel] = state.failing_channels.get(channel, FailingChannel(at, event.key, event.detail))
+    notices = put(state.notices, event.key, replace(known, settled=True))
+    return state.with_changes(notices=notices, failing_channels=failing)
+
+
+def _channel_failing(state: State, event: ev.ChannelFailing, at: float) -> State:
+    failing = state.failing_channels.get(event.channel, FailingChannel(at, event.key, event.detail))
+    return state.with_changes(failing_channels=put(state.failing_channels, event.channel, failing))
 
 
 def _acknowledged(state: State, event: ev.Acknowledged, at: float) -> State:
-    return state.with_changes(acknowledged_at=at)
+    return state.with_changes(acknowledged_at=at, acknowledged_by=event.by)
 
 
 def _gate_failed(state: State, event: ev.GateFailed, at: float) -> State:
@@ -117,5 +129,6 @@ HANDLERS: dict[type[ev.Event], Handler] = {
     ev.StopRequested: _stop_requested,
     ev.SuccessJudged: _success_judged,
     ev.NoticeRequested: _notice_requested,
+    ev.ChannelFailing: _channel_failing,
     ev.NoticeDelivered: _notice_delivered,
 }
