@@ -13,6 +13,7 @@ from orchestrator.errors import Permanent
 from stages.cluster import RestartWorkload, ScaleWorkload, SetImage, SetVersion, VersionArm
 from tests.support.api_proxy import ApiProxy, after, hang, on
 from tests.support.cluster import Cluster
+from tests.support.process import wait_until
 from tests.support.workloads import RUN, WorkloadWorld, workload
 
 API = "deployment/api"
@@ -664,6 +665,23 @@ async def test_a_version_that_failed_is_refused_as_it_stands_and_taken_back(worl
 
     assert_done(back)
     assert back.observed == stood(*before)
+
+
+async def test_an_edit_of_the_other_while_one_does_not_become_ready_is_not_taken_for_our_own(
+    world: WorkloadWorld,
+) -> None:
+    before, wanted = ((4, "shop:1"), (0, "shop:0")), ((2, "shop:1"), (2, "broken:2"))
+    world.deploy(*both(*before))
+    world.performer._pace = world.pace.__class__(stuck_seconds=1000.0, look_seconds=0.5)
+    trying = asyncio.create_task(world.perform(version(*wanted, timeout_seconds=12), stood(*before)))
+    await asyncio.to_thread(wait_until, lambda: world.replicas(CANARY) == 2, what="the growing one to be written")
+    await asyncio.to_thread(world.kubectl, "set", "image", API, "app=shop:hot-fix")
+
+    outcome = await trying
+
+    assert (outcome.state, outcome.changed_by) == (EffectState.REFUSED, "kubectl-set")
+    assert f"{API} was changed by kubectl-set" in outcome.detail
+    assert world.image(API) == "shop:hot-fix"
 
 
 @pytest.mark.parametrize("moment", ("after the first", "before the second"))

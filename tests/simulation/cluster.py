@@ -296,7 +296,7 @@ class _Attempt:
         for patch in patches:
             await self._write(patch)
             await self._after_write(fate)
-            await self._wait(patch)
+            await self._wait(patch, patches)
         if self.dies == "after":
             await self.world.die(f"after {self.effect.id}")
         return Outcome(state=EffectState.DONE, observed=self._observed())
@@ -395,7 +395,7 @@ class _Attempt:
             raise _Ended(Outcome(state=EffectState.TEMPORARY, detail="the connection was lost"))
         self.is_first = False
 
-    async def _wait(self, patch: _Patch) -> None:
+    async def _wait(self, patch: _Patch, patches: list[_Patch]) -> None:
         if isinstance(self.operation, ScaleWorkload) and not self.operation.is_awaited:
             return
         one, until = self._read(patch), self.world.now + min(STUCK_SECONDS, self.operation.timeout_seconds)
@@ -405,6 +405,8 @@ class _Attempt:
             if unmet:
                 raise _Ended(self._changed_by(one, unmet[0]))
             if self.world.now >= until:
+                for other in patches:  # who was changed meanwhile is no part of how ours stands
+                    self._check_origin(other)
                 unready = Outcome(state=EffectState.REFUSED, detail="it is not ready", observed=self._observed())
                 raise _Ended(unready)
 

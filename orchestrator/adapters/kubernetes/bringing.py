@@ -126,13 +126,18 @@ async def write(attempt: Attempt, change: Change) -> Workload:
 
 def check_origin(attempt: Attempt, change: Change, workload: Workload) -> None:
     """Raises if this is not ours to write: of a newer controller, changed by somebody else, or without effect."""
-    wish, author = change.wish, attempt.author
-    author.check(workload.annotations, workload.title)
-    strangers = wish.strangers(workload, change.before, author.run)
-    if strangers:
-        raise _changed(workload, wish, strangers)
+    wish = change.wish
+    attempt.author.check(workload.annotations, workload.title)
+    if (elsewhere := changed_elsewhere(attempt, change, workload)) is not None:
+        raise elsewhere
     if wish.is_of_template and not attempt.is_undo and not wish.is_met(workload):
         check_replaces_pods(workload)
+
+
+def changed_elsewhere(attempt: Attempt, change: Change, workload: Workload) -> ChangedElsewhere | None:
+    """Whether its fields stand as neither this run nor what was there before left them."""
+    strangers = change.wish.strangers(workload, change.before, attempt.author.run)
+    return _changed(workload, change.wish, strangers) if strangers else None
 
 
 def _changed(workload: Workload, wish: Wish, fields: list[str]) -> ChangedElsewhere:

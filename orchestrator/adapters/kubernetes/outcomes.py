@@ -3,7 +3,14 @@
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from orchestrator.adapters.kubernetes.bringing import Attempt, Change, ChangedElsewhere, Unready, bring
+from orchestrator.adapters.kubernetes.bringing import (
+    Attempt,
+    Change,
+    ChangedElsewhere,
+    Unready,
+    bring,
+    changed_elsewhere,
+)
 from orchestrator.adapters.kubernetes.client import Cluster
 from orchestrator.adapters.kubernetes.workloads import Workload, find
 from orchestrator.core.effect import EffectState, Outcome
@@ -37,8 +44,7 @@ async def carry_out(attempt: Attempt, task: Task, bring_all: Bring = one_by_one)
     try:
         workloads = await bring_all(attempt, task.changes)
     except ChangedElsewhere as error:
-        observed = task.value(await _look(attempt, task))
-        return Outcome(state=EffectState.REFUSED, detail=str(error), observed=observed, changed_by=error.who)
+        return _elsewhere(error, task.value(await _look(attempt, task)))
     except Unready as error:
         return await _unready(attempt, task, error)
     except Permanent as error:
@@ -53,9 +59,18 @@ async def _unready(attempt: Attempt, task: Task, error: Unready) -> Outcome:
         if any(map(_is_to_be_written, task.changes, workloads)) or any(map(lacks_capacity, task.changes, workloads)):
             return Outcome(state=EffectState.TEMPORARY, detail=str(error))
         return Outcome(state=EffectState.DONE, detail=f"{task.words}; {error}", observed=observed)
-    if error.is_final:
-        return Outcome(state=EffectState.REFUSED, detail=str(error), observed=observed)
-    return Outcome(state=EffectState.TEMPORARY, detail=str(error), retry_after_seconds=AGAIN_SECONDS)
+    if not error.is_final:
+        return Outcome(state=EffectState.TEMPORARY, detail=str(error), retry_after_seconds=AGAIN_SECONDS)
+    # what somebody else did while one workload was waited for is no part of how this effect left them
+    there = ((change, one) for change, one in zip(task.changes, workloads, strict=True) if one.exists)
+    others = next(filter(None, (changed_elsewhere(attempt, *one) for one in there)), None)
+    if others is not None:
+        return _elsewhere(others, observed)
+    return Outcome(state=EffectState.REFUSED, detail=str(error), observed=observed)
+
+
+def _elsewhere(error: ChangedElsewhere, observed: Json) -> Outcome:
+    return Outcome(state=EffectState.REFUSED, detail=str(error), observed=observed, changed_by=error.who)
 
 
 def _is_to_be_written(change: Change, workload: Workload) -> bool:
