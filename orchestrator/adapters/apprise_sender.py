@@ -67,7 +67,7 @@ class AppriseSender:
     async def _talk(self, job: Job) -> tuple[dict[str, Any], Temporary | Permanent | None]:
         """What the process said last, and why it may not call what it asked for, or could not."""
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-P", "-s", "-B", str(CHILD),
+            sys.executable, "-P", "-s", str(CHILD),
             stdin=PIPE, stdout=PIPE, stderr=DEVNULL, env=self._environment(), cwd="/", start_new_session=True,
             limit=MOST_LINE_BYTES,
         )  # fmt: skip

@@ -119,13 +119,22 @@ def _of_hold(state: State, hold: Hold) -> Alarm:
         return Alarm(
             subject, hold.since, severity, words, more=UNDO_TOLD_AFTER_SECONDS, everybody_every=rounds
         )  # fmt: skip
+    if (
+        hold.reason is Reason.TRIGGER
+        and (trigger := trigger_of(state, state.cursor.environment, hold.item)) is not None
+    ):
+        severity = NoticeSeverity(trigger.severity)
+        first = (0.0, trigger.notify or channels_for(state, severity))
+        words += runbook(trigger)
+        return Alarm(
+            subject, hold.since, severity, words, first, _steps(state, trigger), deadline=HOLD_DEADLINE_SECONDS
+        )
     first = (INCONCLUSIVE_AFTER_SECONDS if hold.reason in GATE_HOLDS else 0.0, channels_for(state, severity))
     if hold.reason is Reason.PAUSED:
         return Alarm(subject, hold.since, severity, words, first)
     gate = state.environment.gates.get(hold.item) if hold.reason in GATE_HOLDS else None
     deadline = gate.hold.deadline if gate is not None else HOLD_DEADLINE_SECONDS
-    trigger = trigger_of(state, state.cursor.environment, hold.item) if hold.reason is Reason.TRIGGER else None
-    steps = _steps(state, trigger) if trigger is not None else state.program.notify.escalation
+    steps = state.program.notify.escalation
     return Alarm(subject, hold.since, severity, words, first, steps, deadline=deadline)
 
 

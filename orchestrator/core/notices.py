@@ -83,7 +83,7 @@ def _to(state: State, channels: tuple[str, ...], about: _About) -> Iterator[Noti
 def _triggers(state: State) -> Iterator[Notice]:
     for (environment, name), fired in state.fired.items():
         trigger = trigger_of(state, environment, name)
-        if trigger is None:
+        if trigger is None or fired.then == "hold":  # of which the hold tells
             continue
         severity = NoticeSeverity(trigger.severity)
         channels = trigger.notify or channels_for(state, severity)

@@ -13,7 +13,7 @@ from orchestrator.journal.kill_switch import MemoryKillSwitch
 from orchestrator.journal.memory import MemoryReplica, MemoryStore
 from orchestrator.metrics import Meter
 from orchestrator.metrics.metered import MeteredJournal, metered
-from orchestrator.ports import CheckAnswer, Clock, Member, Peers, Scene, Seen, World
+from orchestrator.ports import CheckAnswer, Clock, Member, Messenger, Peers, Pulse, Scene, Seen, World
 from orchestrator.service import Service, Submission
 from orchestrator.sharing import Sharing
 from stages.checks import Check, Source, Standing
@@ -62,6 +62,8 @@ class House:
         self.store = MemoryStore()
         self.kill_switch = MemoryKillSwitch()
         self.outside = Outside()
+        self.messenger: Messenger | None = None  # the one outside, if there is no other
+        self.pulse: Pulse | None = None
         self.services: list[Service] = []
 
     async def move_in(self) -> Service:
@@ -84,7 +86,8 @@ class House:
             observers={"observe_flag": flags, "observe_command": outside},
             asker=outside,
             measurer=outside,
-            messenger=outside,
+            messenger=self.messenger or outside,
+            pulse=self.pulse,
             flags=board,
             kill_switch=kill_switch,
             endings={"run_command": outside},
