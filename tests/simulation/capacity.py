@@ -290,7 +290,8 @@ def nobodys_edit_is_overwritten(simulation: "Simulation", story: Story) -> Compl
 
 
 def _may_overwrite(simulation: "Simulation", story: Story, effect: Effect, edit: Change) -> bool:
-    """Whether a person took the edit as it is, or said yes; or the edit was what the run found there, or wanted."""
+    """Whether a person took the edit as it is, or said yes; or the edit was what the run found there, or wanted, or had
+    left there: then nobody can tell whose it is."""
     if str(effect.walk).startswith("trigger:") or "#2" in str(effect.node):
         return True
     records = [one for run in family_of(simulation, story) for one in simulation.store._runs[run].events]
@@ -306,7 +307,7 @@ def _explains(event: ev.Event, edit: Change, *, is_later: bool) -> bool:
         case ev.TargetResolved():
             return is_later
         case ev.EffectFinished(state="done"):
-            return is_later and event.observed == edit.after
+            return bool(event.observed == edit.after)
         case ev.TargetObserved():
             return bool(event.value == edit.after)
         case _:

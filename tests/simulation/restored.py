@@ -60,6 +60,8 @@ def _before(simulation: "Simulation", story: Story, target: str) -> tuple[Any] |
     """What was observed before the first touch (what can't be seen: the world's value before it). None if only
     actions of a rollback touched it: that stays as they left it."""
     family = family_of(simulation, story)
+    if story.started.reverses is not None and all(one.id != target for one in story.started.inherited):
+        family = {story.run}  # the run before had taken it back itself, or left it to people
     forward = {
         record.event.effect.id
         for run in family
