@@ -353,14 +353,18 @@ class Runner:
             if known is None:
                 known = await self._accept(item.command, item.actor)
         except RolloutError as error:
+            lost = isinstance(error, Conflict | Fenced)  # the run is somebody else's now, or is ahead of what we know
             if not item.answer.done():
-                item.answer.set_exception(error)
-            if isinstance(error, Conflict | Fenced):
-                raise  # somebody else owns the run now
+                again = Temporary(f"{error} Nothing was done: ask again.", STORE_AGAIN_SECONDS)
+                item.answer.set_exception(again if lost else error)
+            if lost:
+                raise
             return
         if not item.answer.done():
             item.answer.set_result(known)
             reach(Point.COMMAND_ANSWERED)
+        if known.get("seq", 0) > self.state.seq:
+            raise Conflict(f"{self.run} was written without our knowing, by a store that fell over; read again")
 
     async def _known_answer(self, command: Command) -> dict[str, Any] | None:
         if command.key is None:

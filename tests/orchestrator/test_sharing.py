@@ -10,7 +10,7 @@ import pytest
 from orchestrator.core.commands import Command
 from orchestrator.errors import Refused, StoreError, Temporary
 from orchestrator.journal.memory import MemoryReplica
-from orchestrator.ports import Recorded
+from orchestrator.ports import Batch, Recorded
 from orchestrator.reading import Kill
 from orchestrator.service import Service
 from orchestrator.sharing import LEASE_SECONDS, RENEWED_WITHIN_SECONDS
@@ -232,6 +232,54 @@ async def test_a_run_whose_append_nobody_knows_the_fate_of_is_taken_up_again(hou
         await a.command(run, pause("k1"), ANN)
     assert await until(lambda: acts_for(a, run)) <= 3.0
     assert a._runners[run].epoch > epoch + 1
+
+
+class Forgetful(MemoryReplica):
+    """A store that falls over when it has written, and does not know when it is asked again that it was this."""
+
+    falls_over = False
+
+    async def append(self, batch: Batch) -> list[Recorded]:
+        records = await super().append(batch)
+        if self.falls_over:
+            self.falls_over = False
+            raise StoreError("the store is away")
+        return records
+
+
+@in_virtual_time
+async def test_a_command_after_one_that_was_written_without_our_knowing_is_asked_for_again_and_done(
+    house: House,
+) -> None:
+    a = await house.join("a", Forgetful)
+    run, _ = await a.start(submission(), ANN)
+    await asyncio.sleep(1.0)
+    assert a.sharing is not None
+    assert isinstance(a.sharing.membership, Forgetful)
+    a.sharing.membership.falls_over = True
+    with pytest.raises(StoreError):
+        await a.command(run, pause("k1"), ANN)
+    assert (await a.command(run, pause("k1"), ANN))["accepted"]
+    resume = Command(command="resume", reason="seen", key="k2")  # type: ignore[arg-type]
+    with pytest.raises(Temporary, match="ask again"):  # and not: it is not paused
+        await a.command(run, resume, ANN)
+    await until(lambda: acts_for(a, run))
+    assert (await a.command(run, resume, ANN))["accepted"]
+    assert (await a.status(run))["holds"] == []
+
+
+@in_virtual_time
+async def test_a_command_that_finds_the_run_ahead_of_what_is_known_is_to_be_asked_again(house: House) -> None:
+    a = await house.join("a", Forgetful)
+    run, _ = await a.start(submission(), ANN)
+    await asyncio.sleep(1.0)
+    assert a.sharing is not None
+    assert isinstance(a.sharing.membership, Forgetful)
+    a.sharing.membership.falls_over = True
+    with pytest.raises(StoreError):
+        await a.command(run, pause("k1"), ANN)
+    with pytest.raises(Temporary, match=r"somebody else wrote first.*ask again"):
+        await a.command(run, pause("k2"), ANN)
 
 
 # --- commands and reading ---
