@@ -2,7 +2,8 @@
 
     python -m examples.demo.service --port 8000 --database documents.db --flags http://127.0.0.1:8040
 
-`POST /documents` takes `{"owner": ..., "text": ...}`; `GET /health`, `GET /metrics`. Ends on SIGTERM and SIGINT.
+`POST /documents` takes `{"owner": ..., "text": ...}`, `POST /notifications` what the rollout tells people; `GET /health`,
+`GET /metrics`. Ends on SIGTERM and SIGINT.
 """
 
 import argparse
@@ -32,9 +33,13 @@ class Handler(BaseHTTPRequestHandler):
     health: Callable[[], dict[str, object]]
 
     def do_POST(self) -> None:
-        """`/documents`"""
+        """`/documents`, and in place of a team's chat `/notifications`"""
+        content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.path == "/notifications":
+            self._answer(202, b"{}")
+            return
         try:
-            body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+            body = json.loads(content)
             owner, text = str(body["owner"]), str(body["text"])
         except (ValueError, TypeError, KeyError):
             self._answer(400, b'{"error": "a JSON object with owner and text is expected"}')
@@ -48,7 +53,7 @@ class Handler(BaseHTTPRequestHandler):
             report = type(self).health()
             self._answer(200 if report["status"] == "healthy" else 503, json.dumps(report).encode())
         else:
-            self._answer(404, b'{"error": "there are /documents, /health and /metrics"}')
+            self._answer(404, b'{"error": "there are /documents, /notifications, /health and /metrics"}')
 
     def _answer(self, status: int, body: bytes, kind: str = "application/json") -> None:
         self.send_response(status)
