@@ -13,6 +13,13 @@ def checksum(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def sql_file(value: str | None) -> str | None:
+    """Raises ValueError for what is no path of one."""
+    if value is not None and (not value.strip() or "\n" in value or " " in value.strip()):
+        raise ValueError("the path of a SQL file is expected, relative to the plan")
+    return value
+
+
 class SqlAction(Action):
     sql: str
     down: str | None = None
@@ -23,9 +30,7 @@ class SqlAction(Action):
     @field_validator("sql", "down")
     @classmethod
     def _a_file(cls, value: str | None) -> str | None:
-        if value is not None and (not value.strip() or "\n" in value or " " in value.strip()):
-            raise ValueError("the path of a SQL file is expected, relative to the plan")
-        return value
+        return sql_file(value)
 
     @property
     def has_undo(self) -> bool:

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 from stages.actions import Action, AnyAction
 from stages.actions.alembic import AlembicAction
 from stages.actions.migrator import MigratorAction
-from stages.actions.sql import SqlAction
+from stages.actions.sql import SqlAction, sql_file
 from stages.checks import Check
 from stages.data_loss import losses
 from stages.kinds.base import Context, Stage, acts, gated_at_the_end
@@ -33,6 +33,11 @@ class Migration(Part):
     verify_always: bool = False
     irreversible: str | None = None
     keep: str | None = None
+
+    @field_validator("up", "down")
+    @classmethod
+    def _a_file(cls, value: str | None) -> str | None:
+        return sql_file(value)
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

@@ -436,6 +436,12 @@ PLANS: Final[tuple[Plan, ...]] = (
         SMALL.partition("  stages:")[0] + "  stages: []\n",
         "13:11: spec.stages: at least one entry is expected",
     ),
+    Plan(
+        "the way back of a migration that is no path",
+        HEAD + "spec:\n  database: {env: D}\n  stages:\n    - name: m\n      kind: migration\n      migrations: "
+        '[{up: a.sql, down: "a b.sql"}]\n',
+        "9:38: spec.stages[0].migrations[0].down: the path of a SQL file is expected, relative to the plan",
+    ),
 )
 
 
