@@ -83,7 +83,7 @@ hostile: $(STAMP) ## write docs/hostile.md, what is answered to hostile input, f
 fuzz: $(STAMP) ## N=10000 made-up requests to every route of the server, and as many made-up plans
 	@$(BIN)/python -m tests.fuzz --times $(call times,10000) $(ARGS)
 
-audit: $(STAMP) ## write sbom.cdx.json, and ask what is known against the locked packages (ends with 3 if that can't be asked)
+audit: $(STAMP) ## write docs/sbom.cdx.json, and ask what is known against the locked packages (ends with 3 if that can't be asked)
 	@$(BIN)/python -m tests.supply
 
 manifests: $(STAMP) ## make the custom resource definitions in manifests/base from the models again

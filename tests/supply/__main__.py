@@ -1,4 +1,4 @@
-"""`python -m tests.supply` writes sbom.cdx.json, what the package is made of, and asks what is known against it.
+"""`python -m tests.supply` writes docs/sbom.cdx.json, what the package is made of, and asks what is known against it.
 
 Both are of the locked versions of what the package itself needs, all of its extras included, and not of what only tests
 need. Ends with 0 if nothing is known against any of them, 1 if something is, and 3 if that could not be asked of every
@@ -20,7 +20,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT: Final = Path(__file__).parents[2]
-SBOM: Final = ROOT / "sbom.cdx.json"
+SBOM: Final = ROOT / "docs" / "sbom.cdx.json"
 LOCK: Final = ROOT / "requirements.lock"
 CYCLONEDX, PIP_AUDIT = "cyclonedx-bom==7.5.0", "pip-audit==2.10.1"
 FINE, VULNERABLE, NOT_ASKED = 0, 1, 3
