@@ -17,7 +17,7 @@ from orchestrator.allowance import Trust, acting_for
 from orchestrator.core.commands import Command
 from orchestrator.core.effect import Notice
 from orchestrator.ports import Scene
-from orchestrator.rehearse.loop import START, VirtualLoop
+from orchestrator.rehearse.loop import START, VirtualLoop, run_in
 from orchestrator.rehearse.world import VirtualClock
 from stages.notify import Channel
 from tests.orchestrator.house import ANN, House, submission
@@ -154,11 +154,9 @@ def test_an_escalation_of_forty_minutes_arrives_in_order_and_ends_with_the_ackno
         bridge.outside(receivers.__aenter__())
         bridge.outside(audit.__aenter__())
         receivers.https.behave(_slack_or_pagerduty)
-        virtual = VirtualLoop(horizon_seconds=3 * HOUR)
         try:
-            before, after, phase = virtual.run_until_complete(_night(bridge))
+            before, after, phase = run_in(VirtualLoop(horizon_seconds=3 * HOUR), lambda: _night(bridge))
         finally:
-            virtual.close()
             bridge.outside(audit.__aexit__())
             bridge.outside(receivers.__aexit__())
 

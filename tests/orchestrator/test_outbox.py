@@ -10,9 +10,11 @@ import pytest
 from orchestrator.core.commands import Command
 from orchestrator.core.effect import Notice
 from orchestrator.errors import Permanent, RolloutError, Temporary
+from orchestrator.metrics import now
 from orchestrator.ports import Scene
-from orchestrator.rehearse.loop import VirtualLoop
+from orchestrator.rehearse.loop import VirtualLoop, run_in
 from orchestrator.rehearse.world import VirtualClock
+from orchestrator.runner import LONGEST_SLEEP_SECONDS
 from orchestrator.service import Service
 from stages.notify import Channel, Heartbeat
 from stages.problems import InvalidPlan
@@ -51,11 +53,7 @@ class Post:
 
 
 def lived(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    loop = VirtualLoop(horizon_seconds=100 * HOUR)
-    try:
-        return loop.run_until_complete(work())
-    finally:
-        loop.close()
+    return run_in(VirtualLoop(horizon_seconds=100 * HOUR), work)
 
 
 async def started(post: Post, house: House | None = None, **spec: Any) -> tuple[Service, str]:
@@ -291,3 +289,27 @@ def test_a_plan_that_needs_what_is_not_installed_is_not_started(monkeypatch: pyt
 
 def _news(*channels: str) -> dict[str, Any]:
     return {"channels": CHANNELS, "news": [{"when": ["started"], "channels": list(channels)}]}
+
+
+def test_metrics_show_a_channel_that_fails_and_a_run_that_nobody_looks_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    post = Post({"team": [Temporary("away")] * 99})
+
+    async def live() -> tuple[now.Seen, now.Seen]:
+        service, _ = await started(post, notify=_news("team"))
+        await asyncio.sleep(60)
+        well = await now.seen(service.walked())
+        (runner,) = service._runners.values()
+
+        mended = asyncio.Event()
+        monkeypatch.setattr(runner, "_decide", mended.wait)
+        await asyncio.sleep(HOUR / 2)
+        hangs = await now.seen(service.walked())
+        mended.set()
+        await service.close()
+        return well, hangs
+
+    well, hangs = lived(live)
+    assert (well.channels_failing, well.notices) == (1, 1)
+    assert 59 <= well.notice_age <= 61
+    assert well.unseen <= LONGEST_SLEEP_SECONDS
+    assert hangs.unseen >= HOUR / 2 - LONGEST_SLEEP_SECONDS
