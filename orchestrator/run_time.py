@@ -1,10 +1,10 @@
 """A run's own time: the wall clock, but that it never goes back.
 
 What a run decides hangs on spans (bake, deadlines, back-off, how old a look is), and a wall clock may be set. So while
-a controller lives, time passes at least as fast as the monotonic clock says; a new life begins no earlier than the
-newest event, and than what was looked at last: else a look from before the clock was set back would seem to be newer
-than what the run has changed since. After a clock was set back, a run's time is *ahead* of the wall clock by as much, until the wall clock has
-caught up. Windows and what is asked of servers go by the wall clock.
+a controller lives, time passes at least as fast as the monotonic clock says. A new life begins no earlier than the
+newest event and the newest look: else a look from before the clock was set back would seem to be newer than what the
+run has changed since. After a clock was set back, a run's time is *ahead* of the wall clock by as much, until the wall
+clock has caught up. Windows and what is asked of servers go by the wall clock.
 """
 
 from orchestrator.ports import Clock

@@ -2,8 +2,8 @@
 
     python -m examples.demo.service --port 8000 --database documents.db --flags http://127.0.0.1:8040
 
-`POST /documents` takes `{"owner": ..., "text": ...}`, `POST /notifications` what the rollout tells people; `GET /health`,
-`GET /metrics`. Ends on SIGTERM and SIGINT.
+`POST /documents` takes `{"owner": ..., "text": ...}`, `POST /notifications` what the rollout tells people; there are
+`GET /health` and `GET /metrics`. Ends on SIGTERM and SIGINT.
 """
 
 import argparse
