@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.adapters.apprise_child import Guard
 from orchestrator.adapters.http_client import HttpClient
 from orchestrator.adapters.notify import ChannelMessenger
 from orchestrator.adapters.secrets import Secrets
@@ -15,7 +16,7 @@ from orchestrator.errors import Permanent, Temporary
 from orchestrator.ports import Scene
 from stages.notify import Channel
 from tests.orchestrator.adapters.test_notify import StandingClock
-from tests.support.http_server import ScriptedServer, answer, dead_url
+from tests.support.http_server import Behaviour, ScriptedServer, answer, dead_url, hang, talk_for_ever
 from tests.support.receivers import FLOW, Receivers
 
 SCENE = Scene("change-1", "production", head="12:" + 64 * "a")
@@ -180,3 +181,39 @@ async def test_nobody_there_is_temporary(receivers: Receivers) -> None:
     service = {"server": "127.0.0.1", "port": port, "security": "none", "from": "a@x.org", "to": ["b@x.org"]}
     with pytest.raises(Temporary, match=r"ops \(email\) can't be reached"):
         await messenger(receivers).deliver(NOTICE, channel(email=service), SCENE)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "why"),
+    (
+        (hang, "did not take the message within 4 s"),
+        (talk_for_ever, r"can't be reached|could not be asked: MemoryError|within 4 s"),
+    ),
+)
+async def test_a_service_that_hangs_or_never_ends_is_given_up(
+    receivers: Receivers, monkeypatch: pytest.MonkeyPatch, behaviour: Behaviour, why: str
+) -> None:
+    monkeypatch.setattr("orchestrator.adapters.apprise_sender.LIMIT_SECONDS", 4.0)
+    receivers.https.behave(behaviour)
+    with pytest.raises(Temporary, match=why):
+        await messenger(receivers).deliver(NOTICE, channel(pagerduty={"routing_key": {"env": "PD"}}), SCENE)
+
+
+@pytest.mark.parametrize(
+    ("event", "values"),
+    (
+        ("open", ("/etc/passwd", "r", 0)),
+        ("open", ("/tmp/new", "w", 0)),
+        ("socket.connect", (None, ("127.0.0.1", 22))),
+        ("socket.connect", (None, "/run/docker.sock")),
+        ("subprocess.Popen", ("/bin/sh", ["sh"], None, None)),
+        ("socket.gethostbyname", ("example.org",)),
+    ),
+)
+def test_the_process_of_a_message_reaches_nothing_that_the_controller_did_not_look_up(
+    event: str, values: tuple[Any, ...]
+) -> None:
+    guard = Guard.__new__(Guard)
+    guard._known, guard._folders, guard._reads_files, guard.armed = set(), ("/usr/lib/python3",), False, True
+    with pytest.raises(OSError, match=r"only|nothing|no files|looked up"):
+        guard.hook(event, values)
