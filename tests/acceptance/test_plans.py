@@ -78,11 +78,10 @@ def test_all_mistakes_are_said_at_once_by_start_and_by_validate(host: Host) -> N
 
 
 def test_what_a_later_version_brings_is_refused_with_a_sentence_that_says_so(host: Host) -> None:
-    notify = "  notify: {channels: {team: {slack: {url: https://chat.example/hook}}}}\n"
-    *problems, _ = refused(host, host.write("plan.yaml", HEAD + notify + SOUND))
-    assert any("spec.notify.channels.team.slack" in problem and "in a later one" in problem for problem in problems), (
-        problems
-    )
+    version = "kind: version, workload: deployment/api, image: v2, percentages: [50]"
+    route = f"    - {{name: third, {version}, route: httproute/api}}\n"
+    *problems, _ = refused(host, host.write("plan.yaml", HEAD + SOUND + route))
+    assert any("spec.stages[2].route" in problem and "in a later one" in problem for problem in problems), problems
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
