@@ -33,7 +33,7 @@ from tests.support.postgres import PostgresServer
 from tests.support.process import wait_until
 from tests.support.stores import PostgresSchema, schema_in
 
-CONTROLLERS, RUNS, WORLDS = 3, 4, 3
+CONTROLLERS, RUNS, WORLDS = 3, 4, 2  # more of them than that need more than two processors
 KINDS = {"killed": signal.SIGKILL, "frozen": signal.SIGSTOP}
 STEADY_SECONDS = 3.0  # of writing by the one that acts, before it is hit
 LONGEST_SECONDS = 60.0
