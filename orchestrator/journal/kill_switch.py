@@ -106,6 +106,11 @@ class Note(Part):
     reason: str
     at: float
 
+    def order(self) -> tuple[float, str, str, str, str, str]:
+        """Oldest first, and of one moment the same order everywhere: else controllers would overwrite each other's
+        text for ever."""
+        return (self.at, self.what, self.environment, self.key or "", self.by, self.reason)
+
 
 class Position(Part):
     """How the switch stands: the file's content."""
@@ -136,7 +141,7 @@ class Position(Part):
                 known = found.get(latch.identity, latch)
                 found[latch.identity] = latch.exempting(*known.exemptions)
         latches = _ordered(found.values())
-        notes = sorted({*self.notes, *other.notes}, key=lambda note: (note.at, note.what, note.by))
+        notes = sorted({*self.notes, *other.notes}, key=Note.order)
         newest = max(self.revision, other.revision)
         is_known = all(one.latches == latches for one in (self, other) if one.revision == newest)
         return Position(

@@ -1,4 +1,5 @@
 import fcntl
+import json
 import multiprocessing
 import os
 from pathlib import Path
@@ -356,6 +357,19 @@ def test_what_any_of_them_killed_all_kill(switch: KillSwitch, other: KillSwitch)
     assert switch.latches() == other.latches() == (Latch("production", "ann", "errors", 5.0, ("f",)), staging())
     assert switch.revision() == other.revision() > 5000
     assert merge(switch, other, text=text) == text
+
+
+def test_of_one_moment_all_have_the_same_text(switch: KillSwitch, other: KillSwitch) -> None:
+    """Whoever merges first, and whatever order a set has in its process."""
+    places = [f"environment-{number}" for number in range(12)]
+    for place in places:
+        kill(switch, place)
+        kill(other, place, "f")
+    one = merge(switch, other, switch)
+    assert one is not None
+    notes = json.loads(one)["notes"]
+    assert [note["environment"] for note in notes] == sorted(note["environment"] for note in notes)
+    assert merge(other, switch, text=one) == one
 
 
 def staging() -> Latch:
