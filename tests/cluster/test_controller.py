@@ -155,6 +155,11 @@ def _until_ended(shop: Shop, run: str) -> None:
 # --- people -----------------------------------------------------------------------------------------------------------
 
 
+def holds_of(shop: Shop) -> list[tuple[str, str, str]]:
+    shown = shop.command_line("status", "demo", "--output", "json").json()
+    return [(hold["reason"], hold["by"], hold["detail"]) for hold in shown["holds"]]
+
+
 def test_bob_commands_a_run_by_the_cluster_alone_and_alice_may_not(shop: Shop) -> None:
     shop.serve()
     shop.apply(plan("demo", LONG))
@@ -164,8 +169,7 @@ def test_bob_commands_a_run_by_the_cluster_alone_and_alice_may_not(shop: Shop) -
     assert "does not let alice create stagedrolloutcommands" in refused.errors
     paused = shop.command_line("pause", "demo", "--reason", "lunch", user="bob")
     assert paused.output.startswith("pause accepted for demo-"), paused.errors
-    shown = shop.command_line("status", "demo", "--output", "json").json()
-    assert [(hold["reason"], hold["by"], hold["detail"]) for hold in shown["holds"]] == [("paused", "bob", "lunch")]
+    wait_until(lambda: holds_of(shop) == [("paused", "bob", "lunch")], what="the pause to be seen in the object")
     again = shop.command_line("pause", "demo", "--reason", "lunch", user="bob")
     assert again.code == 1
     assert "is paused already, by bob; resume goes on" in again.errors
