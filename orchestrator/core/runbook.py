@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.core import by_hand, rollback
+from orchestrator.core.backward import exceptions
 from orchestrator.core.events import RollbackNode
 from orchestrator.core.phases import Phase
 from orchestrator.core.state import State
@@ -49,16 +50,14 @@ def build(state: State) -> Found:
 def _way_back(state: State) -> tuple[Sequence[RollbackNode], Sequence[str]]:
     if state.rollback is not None and not state.ended:
         left = [one.node for one in state.rollback.nodes.values() if not one.finished]
-        return left, rollback_stays(state)
+        return left, _left_so_far(state)
     if state.outcome == "rolled_back":
-        return (), rollback_stays(state)
+        return (), _left_so_far(state)
     planned = rollback.plan(replace(state, environments_passed=()), rollback.Why("command", "by hand"))
     return planned.nodes, planned.left
 
 
-def rollback_stays(state: State) -> Sequence[str]:
-    from orchestrator.core.backward import exceptions
-
+def _left_so_far(state: State) -> Sequence[str]:
     return exceptions(state) if state.rollback is not None else ()
 
 
