@@ -9,8 +9,11 @@ from flags.feed import FeedVersion
 from flags.snapshot import Snapshot
 from orchestrator.audit import line
 from orchestrator.core import evidence as ev
+from orchestrator.core.commands import Actor
 from orchestrator.core.events import to_json
 from orchestrator.core.fold import fold
+from orchestrator.core.moment import Moment
+from orchestrator.core.offers import Offer, offers
 from orchestrator.core.state import State
 from orchestrator.core.times import iso
 from orchestrator.core.view import status
@@ -53,10 +56,20 @@ class Reading:
     async def _has_controller(self, run: str) -> bool:
         return False
 
+    def _now(self, run: str) -> float:
+        """By the clock of *run*, which may be ahead of the wall's where a controller walks it."""
+        return self.clock.now()
+
     async def status(self, run: str) -> dict[str, Any]:
         state, evidence = await self._state(run)
         now = self.clock.now()
         return status(state, ev.from_text(evidence), now, has_controller=await self._has_controller(run))
+
+    async def offers(self, run: str, actor: Actor) -> Entries:
+        """What *actor* could ask of a run now, and what would be refused (``core/offers.py``)."""
+        state, evidence = await self._state(run)
+        moment = Moment(state, ev.from_text(evidence), self._now(run))
+        return [_offered(one) for one in offers(moment, actor)]
 
     async def list(self, active: bool | None = None, limit: int = 100) -> Entries:
         return [_listed(row) for row in await self.journal.rows(active, limit)]
@@ -166,6 +179,17 @@ class Reading:
 
 def _listed(row: RunRow) -> dict[str, Any]:
     return {**{key: value for key, value in row.summary.items() if key != "settled"}, "active": row.active}
+
+
+def _offered(offer: Offer) -> dict[str, Any]:
+    command = offer.command.model_dump(mode="json", exclude={"reason", "key"})
+    return {
+        **command,
+        "what": offer.what,
+        "refused": offer.refused,
+        "returns": list(offer.returns),
+        "stays": list(offer.stays),
+    }
 
 
 def shown(record: Recorded) -> dict[str, Any]:

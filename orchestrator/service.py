@@ -19,12 +19,12 @@ import structlog
 from flags.model import FlagDocument
 from orchestrator.allowance import Trust, acting_for
 from orchestrator.core import evidence as ev
+from orchestrator.core import reversing
 from orchestrator.core.commands import Actor, Command
-from orchestrator.core.events import InheritedTarget, Origin, PlanDocument, RunStarted
+from orchestrator.core.events import Origin, PlanDocument, RunStarted
 from orchestrator.core.fold import begin
 from orchestrator.core.moment import Moment
 from orchestrator.core.phases import CommandName, Phase
-from orchestrator.core.returns import targets_to_return
 from orchestrator.core.state import State
 from orchestrator.core.view import status, summary
 from orchestrator.errors import (
@@ -317,6 +317,10 @@ class Service(Reading):
             return await super()._state(run)
         return runner.state, ev.to_text(runner.evidence)
 
+    def _now(self, run: str) -> float:
+        runner = self._runners.get(run)
+        return runner.time.now() if runner is not None else super()._now(run)
+
     async def status(self, run: str) -> dict[str, Any]:
         runner = self._runners.get(run)
         if runner is None:
@@ -453,7 +457,7 @@ class Service(Reading):
         await runner.command(command, actor)
         async with asyncio.timeout(SUPERSEDE_WAIT_SECONDS):
             await self._ended(runner)
-        return await self._begin(started.model_copy(update={"inherited": _inherited(runner.state)}))
+        return await self._begin(started.model_copy(update={"inherited": reversing.inherited(runner.state)}))
 
     async def _refuse_foreign_targets(self, started: RunStarted, old: str) -> None:
         """Before the old run is stopped: nothing of the new plan may belong to a third one."""
@@ -476,13 +480,7 @@ class Service(Reading):
         name = new_name(state.started.plan, f"{run}/{command.key}" if command.key is not None else None)
         if await self.journal.row(name) is not None:
             return name  # the same command again
-        if state.outcome == "rolled_back" and not command.with_schema:
-            raise Refused(f"{run} was rolled back already; rollback --with-schema would take its schema back too")
-        if state.started.reverses is not None and state.outcome == "rolled_back" and not command.with_schema:
-            raise Refused(f"{run} was a way back itself, and it is through")
-        inherited = _inherited(state.with_changes(environments_passed=()), reverse=True)
-        if not inherited:
-            raise Refused(f"{run} left nothing behind that could be taken back")
+        inherited = reversing.taken_back(state, command)
         started = state.started.model_copy(
             update={
                 "run": name,
@@ -720,25 +718,3 @@ def _dumped(origin: Origin | None) -> dict[str, Any] | None:
 def _exposure_is_back(state: State) -> bool:
     nodes = state.rollback.nodes.values() if state.rollback is not None else ()
     return all(node.finished for node in nodes if node.node.kind == "exposure")
-
-
-def _inherited(state: State, *, reverse: bool = False) -> tuple[InheritedTarget, ...]:
-    """What a run leaves to the one that takes over: every target with what was there before, in order of touch."""
-    returns = targets_to_return(state, "")
-    return tuple(
-        InheritedTarget(
-            id=entry.target.id,
-            kind=entry.target.kind,
-            title=entry.target.title,
-            before=entry.wanted if reverse else entry.target.before,
-            value=entry.target.value,
-            existed=entry.target.existed,
-            environment=entry.environment,
-            stage=entry.stage,
-            also=tuple(stage for stage in entry.stages if stage != entry.stage),
-            undo=entry.touch.undo,
-            touched_at=entry.target.first_touch.at if entry.target.touched else None,
-            cut_short=entry.target.cut_short,
-        )
-        for entry in returns
-    )

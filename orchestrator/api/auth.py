@@ -135,6 +135,7 @@ def needs(role: str) -> Callable[..., Actor]:
 
 ADMINS = Depends(needs("admin"))
 READS = Depends(needs("viewer"))  # for routes that need not know who reads
+Viewer = Annotated[Actor, Depends(needs("viewer"))]
 Operator = Annotated[Actor, Depends(needs("operator"))]
 Approver = Annotated[Actor, Depends(needs("approver"))]
 Admin = Annotated[Actor, Depends(needs("admin"))]

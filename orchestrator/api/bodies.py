@@ -192,6 +192,36 @@ class Accepted(Answered):
     run_started: Annotated[str | None, Field(description="A rollback of an ended run is a run of its own.")]
 
 
+class Who(Answered):
+    name: str
+    role: str
+    groups: list[str]
+
+
+class Offered(Answered):
+    """A command with its arguments, as it is sent to `commands`."""
+
+    command: str
+    item: str | None
+    stage: str | None
+    flag: str | None
+    pin: str | None
+    target: str | None
+    taken_as: str
+    trigger: str | None
+    with_schema: bool
+    not_applicable: bool
+    what: Annotated[str, Field(description="what it does, in words")]
+    refused: Annotated[str | None, Field(description="Why it would be refused now; null: it would be accepted.")]
+    returns: Annotated[list[str], Field(description="Of a rollback: what comes back.")]
+    stays: Annotated[list[str], Field(description="Of a rollback: what does not, and why.")]
+
+
+class Offers(Answered):
+    actor: Who
+    commands: list[Offered]
+
+
 class TokenShown(Answered):
     id: str
     name: str

@@ -14,12 +14,13 @@ from fastapi.responses import PlainTextResponse, Response
 from pydantic import Field, ValidationError
 
 from orchestrator.allowance import Allowance, Trust, acting_for
-from orchestrator.api.auth import READS, Operator
+from orchestrator.api.auth import READS, Operator, Viewer
 from orchestrator.api.bodies import (
     LAST_SEQ,
     Accepted,
     CommandBody,
     Entry,
+    Offers,
     Received,
     Report,
     RunStatus,
@@ -122,6 +123,16 @@ async def show_run(run: str, request: Request) -> Response:
     """Where a run stands, what it waits for, and what comes next."""
     service = context_of(request).service
     return Json(await service.status(await service.resolve_name(run)))
+
+
+@router.get("/{run}/commands", response_model=Offers, responses=refusals(404))
+async def show_commands(run: str, request: Request, actor: Viewer) -> Response:
+    """What the one who asks could ask of a run now, and what would be refused and why. What the role never may is
+    left out."""
+    service = context_of(request).service
+    found = await service.offers(await service.resolve_name(run), actor)
+    who = {"name": actor.name, "role": actor.role, "groups": list(actor.groups)}
+    return Json({"actor": who, "commands": found})
 
 
 @router.post("/{run}/commands", response_model=Accepted, responses=refusals(400, 404, 409, 413))

@@ -64,6 +64,11 @@ class Client:
         found: Json = self.request("GET", f"/api/v1/runs/{quote(run, safe='')}")
         return found
 
+    def offers(self, run: str) -> Json:
+        """``actor``, and the ``commands`` that he could give now."""
+        found: Json = self.request("GET", f"/api/v1/runs/{quote(run, safe='')}/commands")
+        return found
+
     def runs(self, active: bool | None = None) -> list[Json]:
         query = "" if active is None else f"?active={'true' if active else 'false'}"
         found: list[Json] = _items(self.request("GET", f"/api/v1/runs{query}"), "runs")

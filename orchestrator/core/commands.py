@@ -66,11 +66,15 @@ class Command(Part):
 
 def accept(m: Moment, command: Command, actor: Actor) -> list[Event]:
     """The events that *command* means now. Raises ``Refused`` or ``Forbidden``."""
-    needed = ROLE_NEEDED.get(command.command, "operator")
-    if ROLES.index(actor.role) < ROLES.index(needed):
+    if not has_role_for(command.command, actor):
+        needed = ROLE_NEEDED.get(command.command, "operator")
         raise Forbidden(f"{command.command} needs the role {needed}; {actor.name} is {actor.role}")
     _check_phase(m.state, command)
     return _ACCEPT[command.command](m, command, actor)
+
+
+def has_role_for(command: CommandName, actor: Actor) -> bool:
+    return ROLES.index(actor.role) >= ROLES.index(ROLE_NEEDED.get(command, "operator"))
 
 
 def _check_phase(state: State, command: Command) -> None:
@@ -121,6 +125,10 @@ def _asks_now(state: State, pin: Pin) -> bool:
     name = pin.source.removeprefix("trigger ")
     fired = state.fired.get((pin.environment, name))
     return pin.cuts and ((fired is not None and fired.holding) or (Reason.TRIGGER, f"pin:{pin.flag}") in state.holds)
+
+
+def undecided_flags(state: State) -> list[str]:
+    return sorted({_flag_name(pin.flag) for pin in state.undecided_pins()})
 
 
 def _flag_name(target: str) -> str:
@@ -370,7 +378,7 @@ def _rollback_stage(m: Moment, command: Command, actor: Actor) -> list[Event]:
 
 def _resolve(m: Moment, command: Command, actor: Actor) -> list[Event]:
     state = m.state
-    candidates = _resolvable(state)
+    candidates = resolvable(state)
     target = command.target
     if target is None and len(candidates) == 1:
         target = candidates[0]
@@ -395,7 +403,7 @@ def _resolved(target: str, command: Command, actor: Actor) -> Event:
     )
 
 
-def _resolvable(state: State) -> list[str]:
+def resolvable(state: State) -> list[str]:
     """Targets that wait for a person: failing or unknown effects, drift, failing undos, the point of no return."""
     found = [target for target, entry in state.outstanding.items() if entry.failing is not None or entry.unknown]
     found += list(state.drift)

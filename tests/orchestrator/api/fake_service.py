@@ -136,6 +136,10 @@ class FakeService:
         found = [run for run in self.runs.values() if active in (None, run.outcome is None)]
         return [run.summary() for run in found[:limit]]
 
+    async def offers(self, run: str, actor: Actor) -> Entries:
+        command = Command.model_validate({"command": "pause"}).model_dump(mode="json", exclude={"reason", "key"})
+        return [{**command, "what": f"hold {run}", "refused": None, "returns": [], "stays": []}]
+
     async def resolve_name(self, text: str) -> str:
         for run in self.runs.values():
             if text in (run.name, run.plan) or run.name.startswith(text):

@@ -11,6 +11,7 @@ MATRIX: tuple[tuple[str, str, str, Any, str], ...] = (
     ("GET", "/api/v1/runs", "/api/v1/runs", None, "viewer"),
     ("GET", "/api/v1/runs/{run}", "/api/v1/runs/search", None, "viewer"),
     ("POST", "/api/v1/runs/{run}/commands", "/api/v1/runs/search/commands", {"command": "pause", **WHY}, "operator"),
+    ("GET", "/api/v1/runs/{run}/commands", "/api/v1/runs/search/commands", None, "viewer"),
     ("GET", "/api/v1/runs/{run}/events", "/api/v1/runs/search/events", None, "viewer"),
     ("GET", "/api/v1/runs/{run}/journal", "/api/v1/runs/search/journal", None, "viewer"),
     ("GET", "/api/v1/runs/{run}/report", "/api/v1/runs/search/report", None, "viewer"),

@@ -96,7 +96,7 @@ async def test_a_run_is_found_by_the_beginning_of_its_name_or_its_plan(admin: ht
         assert (await admin.get(f"/api/v1/runs/{name}")).json()["run"] == "search-a1b2c3"
 
 
-@pytest.mark.parametrize("path", ("", "/events", "/journal", "/report"))
+@pytest.mark.parametrize("path", ("", "/commands", "/events", "/journal", "/report"))
 async def test_an_unknown_run_is_said(admin: httpx.AsyncClient, path: str) -> None:
     answer = await admin.get(f"/api/v1/runs/nothing{path}")
     assert (answer.status_code, answer.json()) == (404, {"error": "NotFound", "message": "there is no run nothing"})
@@ -110,6 +110,13 @@ async def test_a_command_reaches_the_run_with_its_actor(service: FakeService, ad
     run, command, actor = service.asked[0]
     assert (run, command.reason) == ("search-a1b2c3", "look first")
     assert (actor.name, actor.role, actor.groups) == ("admin-person", "admin", ("sre",))
+
+
+async def test_what_one_could_ask_of_a_run_is_told_with_who_one_is(admin: httpx.AsyncClient) -> None:
+    answer = (await admin.get("/api/v1/runs/search/commands")).json()
+    assert answer["actor"] == {"name": "admin-person", "role": "admin", "groups": ["sre"]}
+    (offer,) = answer["commands"]
+    assert (offer["command"], offer["what"], offer["refused"]) == ("pause", "hold search-a1b2c3", None)
 
 
 async def test_the_same_idempotency_key_gives_the_same_answer(service: FakeService, admin: httpx.AsyncClient) -> None:
