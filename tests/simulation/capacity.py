@@ -212,7 +212,7 @@ def versions_keep_their_pods(simulation: "Simulation", story: Story) -> Complain
         if level == 100 and any(arm.replicas for arm in asked[1:]):
             yield f"{effect.label} leaves pods beside {operation.workload} (seq {record.seq})"
         image = simulation.drawn.workloads.versions[0].image
-        had = sum(arm.replicas for arm in arms if arm.image == image)
+        had = min(sum(arm.replicas for arm in arms if arm.image == image), wanted)  # a copy of a lone pod goes at last
         new = sum(arm.replicas for arm in asked if arm.image == image)
         share = wanted * level / 100
         if new < max(had, share - 1) or new > max(had, share + 1):
