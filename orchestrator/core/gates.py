@@ -19,6 +19,7 @@ from orchestrator.core.state import State
 from orchestrator.core.times import iso
 from stages.criteria.base import SEVERITY, Criterion, Verdict, worst
 from stages.criteria.counted import LOG_HOLD
+from stages.criteria.threshold import Threshold
 from stages.gates import Gate
 from stages.step import WatchPhase
 from stages.triggers import Trigger
@@ -36,6 +37,7 @@ class CriterionView:
     looked: bool  # whether a look that counts is there at all
     look: Look | None = None
     alpha: float | None = None  # its test's share of the error budget
+    criterion: Criterion | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,13 +225,16 @@ def _failed_together(view: CriterionView, mean: float, size: int) -> CriterionVi
 def _view(criterion: Criterion, look: Look | None, gate: Gate, since: float, now: float) -> CriterionView:
     if look is None or look.at <= since:
         sentence = f"{criterion.name} has not been looked at yet"
-        return CriterionView(criterion.name, Verdict.INCONCLUSIVE, None, sentence, None, looked=False)
-    if not is_fresh(look, gate.every, now):
-        sentence = f"{criterion.name} was last looked at {now - look.at:.0f} s ago"
         return CriterionView(
-            criterion.name, Verdict.INCONCLUSIVE, look.value, sentence, look.at, looked=False, look=look
+            criterion.name, Verdict.INCONCLUSIVE, None, sentence, None, looked=False, criterion=criterion
         )
-    return CriterionView(criterion.name, look.verdict, look.value, look.sentence, look.at, looked=True, look=look)
+    looked, verdict, sentence = True, look.verdict, look.sentence
+    if not is_fresh(look, gate.every, now):
+        looked, verdict = False, Verdict.INCONCLUSIVE
+        sentence = f"{criterion.name} was last looked at {now - look.at:.0f} s ago"
+    return CriterionView(
+        criterion.name, verdict, look.value, sentence, look.at, looked=looked, look=look, criterion=criterion
+    )
 
 
 def is_fresh(look: Look, every_seconds: float, now: float) -> bool:
@@ -269,6 +274,16 @@ def tested(entry: CriterionView) -> dict[str, object]:
             "excludes_at": round(math.exp(LOG_HOLD)),
         }
     }
+
+
+def bounded(entry: CriterionView) -> dict[str, object]:
+    """Where a value would pass and where it would fail, for those who draw it. A yes or no, and a test of evidence,
+    have no such bounds."""
+    criterion = entry.criterion
+    if not isinstance(criterion, Threshold) or criterion.expect is not None:
+        return {}
+    passes, fails = criterion.passing, criterion.failing
+    return {"bounds": {"passes": {"op": passes.op, "at": passes.number}, "fails": {"op": fails.op, "at": fails.number}}}
 
 
 def trail(entry: CriterionView) -> list[dict[str, object]]:

@@ -8,10 +8,11 @@ from typing import Any
 from orchestrator.core import forward, gates, watching
 from orchestrator.core.alarms import alarms, next_told
 from orchestrator.core.backward import ready_nodes
+from orchestrator.core.commands import resolvable
 from orchestrator.core.evidence import Evidence
 from orchestrator.core.gates import GateView
 from orchestrator.core.moment import Moment
-from orchestrator.core.phases import Leg, Phase
+from orchestrator.core.phases import Leg, Phase, Reason
 from orchestrator.core.returns import targets_to_return, what_stays
 from orchestrator.core.state import State
 from orchestrator.core.times import iso
@@ -41,6 +42,7 @@ def status(state: State, evidence: Evidence, now: float, *, has_controller: bool
         "stays_on_rollback": [] if state.ended or state.rollback else stays(state),
         "success": dict(state.success),
         "notifications": notifications(state, now),
+        "frozen": frozen(m),
         "author": state.author,
         "about": dict(state.program.about),
         "seq": state.seq,
@@ -78,8 +80,17 @@ def percentages(state: State) -> dict[str, float]:
 
 
 def holds(state: State, now: float, *, has_controller: bool) -> list[Json]:
-    found = [
-        {"reason": hold.reason, "item": hold.item, "since": iso(hold.since), "by": hold.by, "detail": hold.detail}
+    """*target*: what ``resolve`` takes to end it; null where that is no way."""
+    targets = set(resolvable(state)) if state.holds else set()
+    found: list[Json] = [
+        {
+            "reason": hold.reason,
+            "item": hold.item,
+            "since": iso(hold.since),
+            "by": hold.by,
+            "detail": hold.detail,
+            "target": hold.item if hold.item in targets else None,
+        }
         for hold in state.holds.values()
     ]
     if not has_controller and not state.ended:
@@ -111,6 +122,7 @@ def gate(m: Moment) -> Json | None:
                 "sentence": one.sentence,
                 "at": iso(one.at),
                 **gates.tested(one),
+                **gates.bounded(one),
                 "trail": gates.trail(one),
             }
             for one in view.criteria
@@ -153,6 +165,11 @@ def notifications(state: State, now: float) -> Json:
     ]
     waiting = sum(not notice.settled for notice in state.notices.values())
     return {"escalations": escalations, "failing": failing, "waiting": waiting}
+
+
+def frozen(m: Moment) -> list[Json]:
+    """Freezes that stand over environments of the plan, also where the run is not yet."""
+    return [] if m.state.ended else [one.shown() for one in m.evidence.freezes if one.stands(m.wall)]
 
 
 def pins(state: State) -> list[Json]:
@@ -258,13 +275,19 @@ def _upcoming(m: Moment) -> tuple[str, float | None]:
         names = ", ".join(node.node.id for node in ready_nodes(state)) or "the end"
         return f"roll back: {names}", None
     if state.holds:
-        return "go on when nothing holds any more", None
+        return "go on when nothing holds any more", _opens_at(m)
     if state.phase is Phase.WATCHING:
         left = state.environment.watch_seconds - gates.watched_seconds(state, m.evidence)
         return "end of the watch", m.now + max(left, 0.0)
     if state.phase is Phase.CHECKING:
         return "begin, when every check has been answered", None
     return _next_of_leg(m)
+
+
+def _opens_at(m: Moment) -> float | None:
+    """When the window opens, where nothing else holds."""
+    window = m.closed_window() if all(key == (Reason.WINDOW, "window") for key in m.state.holds) else None
+    return window.opens_at(m.wall) if window is not None else None
 
 
 def _next_of_leg(m: Moment) -> tuple[str, float | None]:

@@ -1,0 +1,38 @@
+"""What a status says so that people and programs know what to do: bounds, targets to resolve, when a window opens."""
+
+from orchestrator.core.effect import EffectState, Outcome
+from orchestrator.core.times import iso
+from tests.orchestrator.core.drive import BEGIN, Drive
+
+GATE = {"every": "10s", "criteria": [{"name": "errors", "query": "errors", "pass": "< 5%", "fail": "> 10%"}]}
+STAGE = {"name": "open", "kind": "monitoring", "flag": "beta", "percentages": [5, 50], "bake": "1m"}
+FLAG = {"flags": {"beta": {}}}
+
+
+def test_a_criterion_says_where_its_number_would_pass_and_fail() -> None:
+    drive = Drive({**FLAG, "gates": {"health": GATE}, "stages": [{**STAGE, "gate": "health"}]})
+    drive.metrics["errors"] = 0.07
+    drive.run_until(lambda: "inconclusive" in drive.holds())
+    (criterion,) = drive.where()["gate"]["criteria"]
+    assert criterion["value"] == 0.07
+    assert criterion["bounds"] == {"passes": {"op": "<", "at": 0.05}, "fails": {"op": ">", "at": 0.1}}
+
+
+def test_a_hold_names_the_target_that_a_person_can_resolve_and_only_then() -> None:
+    drive = Drive({**FLAG, "stages": [STAGE]})
+    drive.outcomes["flag:production/beta"] = [Outcome(state=EffectState.TEMPORARY, detail="no answer")] * 3
+    drive.run_until(lambda: "effect_failing" in drive.holds())
+    drive.command("pause", reason="look")
+    targets = {hold["reason"]: hold["target"] for hold in drive.where()["holds"]}
+    assert targets == {"effect_failing": "flag:production/beta", "paused": None}
+    drive.command("resolve", target=targets["effect_failing"], reason="as it is")
+    assert "effect_failing" not in drive.holds()
+
+
+def test_a_closed_window_says_when_it_opens_unless_something_else_holds_too() -> None:
+    closed = {"deny": [{"from": "2023-11-14T00:00:00Z", "to": "2023-11-14T23:00:00Z"}]}
+    drive = Drive({**FLAG, "stages": [{**STAGE, "window": closed}]})
+    drive.run_until(lambda: drive.holds() == {"window"})
+    assert iso(BEGIN) < drive.where()["next"]["at"] == "2023-11-14T23:00:00.000Z"
+    drive.command("pause", reason="look")
+    assert drive.where()["next"]["at"] is None
