@@ -9,9 +9,9 @@ import ipaddress
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -22,7 +22,7 @@ from orchestrator.errors import NotFound, Permanent, RolloutError, StoreError, T
 from orchestrator.flag_board import FlagBoard
 from orchestrator.metrics import Meter
 from orchestrator.metrics.metered import MeteredJournal, metered
-from orchestrator.ports import Clock, FlagStore, Journal, Member, World
+from orchestrator.ports import Clock, FlagStore, Journal, Member, World, scene_of
 from orchestrator.reading import Reading
 from orchestrator.redaction import passwords_of
 from orchestrator.service import Service
@@ -39,8 +39,11 @@ if TYPE_CHECKING:
     from orchestrator.backtest import Progress, Result
     from orchestrator.cluster_port import Objects
     from orchestrator.journal import ReadingStore, Store
+    from orchestrator.rounds import Person
+    from orchestrator.rounds import Result as RoundResult
     from orchestrator.signing import Signer
     from orchestrator.survey import Finding
+    from stages.checks import Check
     from stages.load import LoadedPlan
     from stages.plan import StagedRollout
     from stages.problems import Problem
@@ -103,7 +106,7 @@ async def build(settings: Settings) -> Controller:
     store = open_store(settings.store, me)
     outside, meter, tether = AsyncExitStack(), Meter(), Tether()
     try:
-        world = _world(settings, store, outside, meter, tether)
+        world = replace(_world(settings, store, outside, meter, tether), freezes=store.freezes)
         assert isinstance(world.flags, FlagBoard)
         await world.flags.begin_anew_if_restored()
         journal = MeteredJournal(store, meter, world.clock)
@@ -443,6 +446,44 @@ async def survey_plan(settings: Settings, plan: "LoadedPlan", directory: str) ->
 
 
 @dataclass(frozen=True, slots=True)
+class Questions:
+    """Checks that are asked together, in the place of one environment."""
+
+    name: str
+    environment: str
+    checks: "tuple[Check, ...]"
+
+
+def questions_of(plan: "LoadedPlan") -> tuple[Questions, ...]:
+    """A plan's own checks and those of its environments: what is asked before anything is touched."""
+    found = []
+    for name, document in plan.documents:
+        section = next((one for one in document.spec.environments if one.name == name), None)
+        checks = (*document.spec.checks, *(section.checks if section is not None else ()))
+        meant = tuple(one for one in checks if not one.environments or name in one.environments)
+        found.append(Questions(name, name, meant))
+    return tuple(found)
+
+
+async def ask_questions(
+    settings: Settings, plan: "LoadedPlan", directory: str, asked: Sequence[Questions], person: "Person | None"
+) -> "list[RoundResult]":
+    """Each after the other, without a controller and beside one: nothing is changed."""
+    from orchestrator.journal.memory import MemoryStore
+    from orchestrator.rounds import Asking
+
+    settings.prepare()
+    outside = AsyncExitStack()
+    try:
+        world = _world(settings, MemoryStore(), outside, Meter())
+        program, asking = plan.to_program(directory), Asking(world.asker, world.clock, person)
+        with acting_for(Trust.OWNER):
+            return [await asking.ask(one.name, one.checks, scene_of(program, one.environment)) for one in asked]
+    finally:
+        await outside.aclose()
+
+
+@dataclass(frozen=True, slots=True)
 class Replay:
     """What a backtest is asked: the last *seconds* of one environment (the plan's last if None), of all gates or one.
 
@@ -494,6 +535,6 @@ async def read_only(settings: Settings) -> AsyncIterator[Reading]:
     try:
         kill_switch = FileKillSwitch(settings.state_dir / KILL_SWITCH_FILE)
         board = FlagBoard(store, kill_switch)
-        yield Reading(store, board, SystemClock(), kill_switch)
+        yield Reading(store, board, SystemClock(), kill_switch, store.freezes)
     finally:
         await store.close()

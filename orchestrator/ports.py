@@ -13,6 +13,7 @@ from orchestrator.allowance import Allowance
 from orchestrator.cluster_facts import ClusterReader
 from orchestrator.core.effect import Effect, Notice, Outcome
 from orchestrator.core.events import Event
+from orchestrator.freeze_port import FreezeStorage
 from stages.checks import Check, Source, Standing
 from stages.command_pod import CommandPod
 from stages.criteria.base import NOTHING_WANTED, Measurement, Wanted
@@ -501,6 +502,7 @@ class World:
     messenger: Messenger
     flags: FlagStore
     kill_switch: KillSwitch
+    freezes: FreezeStorage | None = None  # None: nothing is ever frozen
     pulse: Pulse | None = None
     secrets: SecretSource | None = None
     allowance: Allowance | None = None  # what plans may name that are not the owner's; None: everything

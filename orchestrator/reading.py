@@ -11,7 +11,9 @@ from orchestrator.audit import line
 from orchestrator.core import evidence as ev
 from orchestrator.core.commands import Actor
 from orchestrator.core.events import to_json
+from orchestrator.core.evidence import Evidence
 from orchestrator.core.fold import fold
+from orchestrator.core.freeze import Freeze
 from orchestrator.core.moment import Moment
 from orchestrator.core.offers import Offer, offers
 from orchestrator.core.state import State
@@ -19,6 +21,7 @@ from orchestrator.core.times import iso
 from orchestrator.core.view import status
 from orchestrator.errors import NotFound
 from orchestrator.flag_board import FlagBoard, Standing
+from orchestrator.freeze_port import Freezes
 from orchestrator.ports import Clock, FlagRecord, Journal, KillSwitch, Latch, Recorded, RunRow
 
 EVERYWHERE = "*"
@@ -41,7 +44,15 @@ class Kill:
 class Reading:
     """What can be read of a store, with or without a controller."""
 
-    def __init__(self, journal: Journal, board: FlagBoard, clock: Clock, kill_switch: KillSwitch) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        board: FlagBoard,
+        clock: Clock,
+        kill_switch: KillSwitch,
+        freezes: Freezes | None = None,
+    ) -> None:
+        self._stored_freezes = freezes
         self.journal = journal
         self.board = board
         self.clock = clock
@@ -61,18 +72,34 @@ class Reading:
         return self.clock.now()
 
     async def status(self, run: str) -> dict[str, Any]:
-        state, evidence = await self._state(run)
-        now = self.clock.now()
-        return status(state, ev.from_text(evidence), now, has_controller=await self._has_controller(run))
+        state, text = await self._state(run)
+        evidence, now = await self._evidence(state, text), self.clock.now()
+        return status(state, evidence, now, has_controller=await self._has_controller(run))
 
     async def offers(self, run: str, actor: Actor) -> Entries:
         """What *actor* could ask of a run now, and what would be refused (``core/offers.py``)."""
-        state, evidence = await self._state(run)
-        moment = Moment(state, ev.from_text(evidence), self._now(run))
+        state, text = await self._state(run)
+        moment = Moment(state, await self._evidence(state, text), self._now(run))
         return [_offered(one) for one in offers(moment, actor)]
 
+    async def _evidence(self, state: State, text: str | None) -> Evidence:
+        """What was checkpointed, with the freezes as they are in the store now."""
+        names = [entry.name for entry in state.program.environments]
+        freezes = tuple(one for one in await self._freezes() if any(map(one.covers, names)))
+        return ev.note_freezes(ev.from_text(text), freezes)
+
     async def list(self, active: bool | None = None, limit: int = 100) -> Entries:
-        return [_listed(row) for row in await self.journal.rows(active, limit)]
+        standing = await self.freezes()
+        return [_listed(row, standing) for row in await self.journal.rows(active, limit)]
+
+    async def freezes(self) -> Entries:
+        """Those that stand now."""
+        now = self.clock.now()
+        return [one.shown() for one in await self._freezes() if one.stands(now)]
+
+    async def _freezes(self) -> Sequence[Freeze]:
+        """The newest of each place."""
+        return await self._stored_freezes.newest() if self._stored_freezes is not None else ()
 
     async def history(self, run: str, after: int = 0, limit: int | None = None) -> Entries:
         if await self.journal.row(run) is None:
@@ -177,8 +204,11 @@ class Reading:
         return await self.board.changed(environment, since)
 
 
-def _listed(row: RunRow) -> dict[str, Any]:
-    return {**{key: value for key, value in row.summary.items() if key != "settled"}, "active": row.active}
+def _listed(row: RunRow, standing: Entries) -> dict[str, Any]:
+    """With the freezes that stand over environments of a run that has not ended."""
+    summary = {key: value for key, value in row.summary.items() if key != "settled"}
+    places = {EVERYWHERE, *row.summary.get("flags", {})} if row.active else set()
+    return {**summary, "active": row.active, "frozen": [one for one in standing if one["environment"] in places]}
 
 
 def _offered(offer: Offer) -> dict[str, Any]:

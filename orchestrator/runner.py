@@ -29,6 +29,7 @@ from orchestrator.core.decide import decide
 from orchestrator.core.effect import Effect, EffectState, Outcome
 from orchestrator.core.events import Event
 from orchestrator.core.fold import apply, fold
+from orchestrator.core.freeze import Freeze, is_forward
 from orchestrator.core.moment import Moment
 from orchestrator.core.outcomes import outcome_events, was_changed_elsewhere
 from orchestrator.core.questions import questions
@@ -159,6 +160,12 @@ class Runner:
         """The environments over which the kill latch stands now."""
         if environments != self.evidence.killed:
             self.evidence = ev.note_killed(self.evidence, environments)
+            self._wake.set()
+
+    def set_freezes(self, freezes: tuple[Freeze, ...]) -> None:
+        """The newest of each place over environments of the plan, those that are over too."""
+        if freezes != self.evidence.freezes:
+            self.evidence = ev.note_freezes(self.evidence, freezes)
             self._wake.set()
 
     @property
@@ -419,6 +426,7 @@ class Runner:
 
     def _start_effects(self) -> None:
         now = self.time.now()
+        is_frozen = bool(Moment(self.state, self.evidence, now).freezes())
         for entry in list(self.state.outstanding.values()):
             effect = entry.effect
             task = self._tasks.running.get(effect.id)
@@ -430,6 +438,8 @@ class Runner:
             retry = self.evidence.retries.get(effect.id)
             if task is not None or entry.unknown or (retry is not None and retry.due_at > now):
                 continue
+            if is_frozen and is_forward(effect):
+                continue  # asked for before the freeze: what is under way goes on, and no further try begins
             resumed = effect.id not in self._asked_for or effect.id in self._uncertain
             self._tasks.start(effect.id, self._perform(effect, resumed))
 

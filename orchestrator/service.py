@@ -23,6 +23,7 @@ from orchestrator.core import reversing
 from orchestrator.core.commands import Actor, Command
 from orchestrator.core.events import Origin, PlanDocument, RunStarted
 from orchestrator.core.fold import begin
+from orchestrator.core.freeze import Freeze
 from orchestrator.core.moment import Moment
 from orchestrator.core.phases import CommandName, Phase
 from orchestrator.core.state import State
@@ -41,6 +42,7 @@ from orchestrator.errors import (
 from orchestrator.extras import missing_for
 from orchestrator.failpoints import Point, reach
 from orchestrator.flag_board import FlagBoard
+from orchestrator.freezing import FreezeAsked, Freezing
 from orchestrator.metrics import Counts, Meter, RunNow
 from orchestrator.others import Others
 from orchestrator.plan_limits import refusals
@@ -128,7 +130,7 @@ class Service(Reading):
         sharing: Sharing | None = None,
     ) -> None:
         """*sharing*: how the store is shared with other controllers; None if it is this one's alone."""
-        super().__init__(journal, board, world.clock, world.kill_switch)
+        super().__init__(journal, board, world.clock, world.kill_switch, world.freezes)
         self.world = world
         self.sharing = sharing
         self._others = Others(sharing.membership, journal, board, world.kill_switch, world.clock) if sharing else None
@@ -140,6 +142,8 @@ class Service(Reading):
         self._starting = asyncio.Lock()
         self._taking_up: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # of each run, while in use
         self._followers: dict[str, list[asyncio.Queue[Recorded | None]]] = {}
+        self.freezing = Freezing(world.freezes, world.clock)
+        self._freeze_watch: asyncio.Task[None] | None = None
         self._kill_watch: asyncio.Task[None] | None = None
         self._idle = asyncio.Event()
         self._crashes: dict[str, int] = {}
@@ -151,6 +155,7 @@ class Service(Reading):
 
     async def open(self) -> None:
         await self.board.load()
+        await self.freezing.look()
         if self.sharing is not None and self._others is not None:
             await self._others.share_switch()
             await self.sharing.open(self)
@@ -160,13 +165,15 @@ class Service(Reading):
                 if _is_unfinished(row):
                     await self._take_up(row.run)
         self._kill_watch = asyncio.create_task(self._watch_kill_switch(), name="kill switch")
+        self._freeze_watch = asyncio.create_task(self.freezing.watch(self._spread_freezes), name="freezes")
         self._note_idle()
 
     async def close(self, grace_seconds: float = 10.0) -> None:
         if not self._is_closed:
             reach(Point.SHUTDOWN_BEGUN)
         self._is_closed = True
-        for task in (*self._again.values(), *filter(None, (self._kill_watch, self._others_watch))):
+        watches = filter(None, (self._kill_watch, self._freeze_watch, self._others_watch))
+        for task in (*self._again.values(), *watches):
             task.cancel()
         if self.sharing is not None:
             await self.sharing.stop_finding()
@@ -220,10 +227,12 @@ class Service(Reading):
         records = await self.journal.read(run)
         if self.world.secrets is not None and isinstance(first := records[0].event, RunStarted):
             await self.world.secrets.prepare(one for _, one in secrets_of(first.documents))
+        await self.freezing.refresh()
         runner = Runner(self.journal, self.world, records, epoch, await self.journal.evidence(run))
         started = runner.state.started
         runner.listeners.append(lambda recorded: self._publish(run, recorded))
         runner.set_killed(self._killed(runner.state))
+        runner.set_freezes(self._freezes_over(runner.state))
         if self.sharing is not None:
             runner.may_act = self.sharing.may_act
         self._runners[run] = runner
@@ -675,6 +684,33 @@ class Service(Reading):
         self.board.look_at_kill_switch()
         for runner in self._runners.values():
             runner.set_killed(self._killed(runner.state))
+
+    # --- freezes --------------------------------------------------------------------------------------------------
+
+    async def freeze(self, asked: FreezeAsked, actor: Actor) -> dict[str, Any]:
+        """Nothing goes forward in an environment, or in any: here at once, within two seconds on every controller."""
+        _require(actor, "operator", "freezing")
+        made = await self.freezing.freeze(asked, actor.name)
+        self._spread_freezes()
+        rows = await self.journal.rows(active=True, limit=MOST_COUNTED)
+        held = [row.run for row in rows if made.covers(str(row.summary.get("environment")))]
+        return {**made.shown(), "runs": held, "frozen": [one.shown() for one in self.freezing.standing()]}
+
+    async def unfreeze(self, environment: str | None, reason: str, actor: Actor) -> dict[str, Any]:
+        _require(actor, "approver", "unfreezing")
+        ended = await self.freezing.lift(environment, actor.name, reason)
+        self._spread_freezes()
+        return {**ended.shown(), "frozen": [one.shown() for one in self.freezing.standing()]}
+
+    def _freezes_over(self, state: State) -> tuple[Freeze, ...]:
+        return self.freezing.over([entry.name for entry in state.program.environments])
+
+    def _spread_freezes(self) -> None:
+        for runner in self._runners.values():
+            runner.set_freezes(self._freezes_over(runner.state))
+
+    async def _freezes(self) -> list[Freeze]:
+        return self.freezing.known()
 
     async def _watch_kill_switch(self) -> None:
         """The latch may be set by another process of this user: it is a file."""

@@ -291,6 +291,8 @@ def _advance(m: Moment, command: Command, actor: Actor) -> list[Event]:
         raise Refused("a stage is being rolled back; nothing can be advanced meanwhile")
     if state.phase is Phase.WATCHING:
         return _advance_watch(m, command, actor)
+    for freeze in m.freezes():
+        raise Refused(f"{freeze.words}; nothing is advanced until then, or until an approver has unfrozen it")
     inconclusive = any(reason in GATE_HOLDS for reason, _ in state.holds)
     if state.leg is not Leg.BAKING and not inconclusive:
         raise Refused(

@@ -33,6 +33,7 @@ from orchestrator.core.events import (
     WaitingAnswered,
 )
 from orchestrator.core.evidence import Evidence
+from orchestrator.core.freeze import Freeze, is_freeze
 from orchestrator.core.moment import Moment
 from orchestrator.core.phases import GATE_HOLDS, Leg, Phase, Reason
 from orchestrator.core.state import State
@@ -170,12 +171,32 @@ def _holds(m: Moment) -> list[Event]:
     wanted = derived_holds(m)
     events: list[Event] = []
     for (reason, item), detail in wanted.items():
-        if (reason, item) not in m.state.holds:
-            events.append(HoldSet(hold=reason, item=item, detail=detail))
+        known = m.state.holds.get((reason, item))
+        if known is None or (is_freeze(item) and known.detail != detail):
+            events.append(HoldSet(hold=reason, item=item, detail=detail).model_copy(update=_said_by(m, item)))
     for reason, item in m.state.holds:
         if reason is not Reason.PAUSED and (reason, item) not in wanted:
-            events.append(HoldCleared(hold=reason, item=item))
+            events.append(HoldCleared(hold=reason, item=item).model_copy(update=_ended_by(m, item)))
     return events
+
+
+def _freeze_of(m: Moment, item: str) -> Freeze | None:
+    return next((one for one in m.evidence.freezes if one.item == item), None)
+
+
+def _said_by(m: Moment, item: str) -> dict[str, str]:
+    """A freeze holds in the name of who set it."""
+    freeze = _freeze_of(m, item)
+    return {"by": freeze.by, "reason": freeze.reason} if freeze is not None else {}
+
+
+def _ended_by(m: Moment, item: str) -> dict[str, str]:
+    freeze = _freeze_of(m, item)
+    if freeze is None or freeze.stands(m.wall):
+        return {}
+    if freeze.lifted is not None:
+        return {"by": freeze.lifted.by, "reason": freeze.lifted.reason}
+    return {"reason": "the time of the freeze is over"}
 
 
 def derived_holds(m: Moment) -> Holds:
@@ -189,6 +210,8 @@ def derived_holds(m: Moment) -> Holds:
             found[(Reason.INCONCLUSIVE, target)] = f"{state.targets[target].title} can't be looked at: {failure}"
         if state.cursor.environment in state.killed:
             found[(Reason.KILLED, state.cursor.environment)] = f"the kill switch is on in {state.cursor.environment}"
+    if state.phase in (Phase.CHECKING, Phase.RUNNING):  # a watch changes nothing, and goes on
+        found |= entry.freeze_holds(m)
     match state.phase:
         case Phase.CHECKING:
             return found | entry.holds(m) | _flag_holds(m)

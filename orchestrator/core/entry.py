@@ -146,6 +146,10 @@ def _approval_holds(m: Moment) -> dict[tuple[Reason, str], str]:
     return found
 
 
+def freeze_holds(m: Moment) -> dict[tuple[Reason, str], str]:
+    return {(Reason.WINDOW, one.item): one.words for one in m.freezes()}
+
+
 def window_and_gate_holds(m: Moment) -> dict[tuple[Reason, str], str]:
     """Holds that are asked again before every forward effect."""
     found: dict[tuple[Reason, str], str] = {}

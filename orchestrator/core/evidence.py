@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from orchestrator.core.freeze import Freeze
 from orchestrator.core.state import drop, put
 from stages.checks import Standing
 from stages.criteria.base import Judgement, Measurement, MeasurementState, Memory, Verdict
@@ -106,6 +107,7 @@ class Evidence:
     seen: Mapping[str, SeenAt] = field(default_factory=dict)
     retries: Mapping[str, Retry] = field(default_factory=dict)
     killed: frozenset[str] = frozenset()
+    freezes: tuple[Freeze, ...] = ()  # the newest of each place over the plan's environments, those that are over too
     ahead_seconds: float = 0.0  # of the wall clock, which was set back: windows go by that
     measured: Mapping[str, Measurement] = field(default_factory=dict)  # values without a verdict: success criteria
 
@@ -180,6 +182,10 @@ def note_retry(evidence: Evidence, effect: str, due_at: float) -> Evidence:
 
 def note_killed(evidence: Evidence, killed: frozenset[str]) -> Evidence:
     return evidence if killed == evidence.killed else replace(evidence, killed=killed)
+
+
+def note_freezes(evidence: Evidence, freezes: tuple[Freeze, ...]) -> Evidence:
+    return evidence if freezes == evidence.freezes else replace(evidence, freezes=freezes)
 
 
 def note_ahead(evidence: Evidence, seconds: float) -> Evidence:

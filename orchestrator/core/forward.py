@@ -234,7 +234,7 @@ def preparing_holds(m: Moment) -> Holds:
 def _walk(m: Moment, key: str, acts: tuple[Act, ...]) -> list[Event]:
     walk = m.state.walk(key)
     if walk.failed is not None:
-        if m.held:
+        if m.is_held_by_more_than_time:
             return []
         return failed(m, key, walk.failed)
     act = current_act(m.state, key, acts)
@@ -323,7 +323,7 @@ def _verify(m: Moment, scope: Scope) -> list[Event]:
     if recorded:
         return recorded
     said_no = refusal(m, scope)
-    if said_no is not None and not m.held:
+    if said_no is not None and not m.is_held_by_more_than_time:
         return failed(m, scope.item, f"{scope.item}: {said_no}")
     return []
 

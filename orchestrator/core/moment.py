@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from orchestrator.core.effect import Effect
 from orchestrator.core.events import EffectRequested, Event
 from orchestrator.core.evidence import Evidence, SeenAt
+from orchestrator.core.freeze import Freeze
 from orchestrator.core.gates import GateView, judge_gates, reached_gates
 from orchestrator.core.phases import Phase, Reason
 from orchestrator.core.state import State
@@ -62,6 +63,11 @@ class Moment:
         return bool(self.state.holds)
 
     @property
+    def is_held_by_more_than_time(self) -> bool:
+        """Whether anything holds but a window or a freeze: those hold what moves forward, and never a way back."""
+        return any(reason is not Reason.WINDOW for reason, _ in self.state.holds)
+
+    @property
     def is_paused(self) -> bool:
         return any(reason is Reason.PAUSED for reason, _ in self.state.holds)
 
@@ -90,6 +96,11 @@ class Moment:
         if state.step is not None:
             found += state.step.windows
         return found
+
+    def freezes(self) -> tuple[Freeze, ...]:
+        """Those that stand now over the environment where the run is."""
+        here, wall = self.state.cursor.environment, self.wall
+        return tuple(one for one in self.evidence.freezes if one.covers(here) and one.stands(wall))
 
     def closed_window(self) -> Window | None:
         return next((window for window in self.windows() if not window.is_open(self.wall)), None)

@@ -40,7 +40,8 @@ class Teller:
             self._labels[str(effect.get("id"))] = str(effect.get("label") or effect.get("target"))
             return None
         sentence = self._sentence(str(entry["type"]), data, str(entry.get("reason") or ""))
-        return sentence and sentence + _who(entry)
+        named_already = entry["type"] == "HoldSet"  # a freeze's detail says who holds, and why
+        return sentence and (sentence if named_already else sentence + _who(entry))
 
     def _sentence(self, kind: str, data: Json, reason: str) -> str | None:
         own = _TELLING.get(kind)

@@ -96,6 +96,7 @@ def _leg_times(m: Moment) -> list[float]:
     window = m.closed_window()
     if window is not None and (opens := window.opens_at(m.wall)) is not None:
         times.append(opens + m.evidence.ahead_seconds)
+    times += [one.until + m.evidence.ahead_seconds for one in m.freezes() if one.until is not None]
     terms = state.environment.gates
     times += [
         hold.since + terms[hold.item].hold.deadline

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from flags.model import Version
 from orchestrator.core.events import Event
 from orchestrator.journal import chain, rules
+from orchestrator.journal.memory_freezes import MemoryFreezes
 from orchestrator.journal.memory_tokens import MemoryTokens
 from orchestrator.ports import Answer, Batch, FlagRecord, FlagWrite, Member, NewRun, Recorded, RunRow
 from stages.values import Json
@@ -64,6 +65,7 @@ class MemoryStore:
         self._flags: dict[_Place, FlagRecord] = {}
         self._history: dict[_Place, list[FlagRecord]] = {}
         self.tokens = MemoryTokens()
+        self.freezes = MemoryFreezes(self.tokens)
 
     # --- journal ---
 

@@ -22,6 +22,7 @@ from orchestrator.journal import chain
 from orchestrator.journal.postgresql import reading, schema, writing
 from orchestrator.journal.postgresql.address import Address, parse
 from orchestrator.journal.postgresql.faults import as_store_error
+from orchestrator.journal.postgresql.freezes import PostgresFreezes, PostgresFreezeStorage
 from orchestrator.journal.postgresql.line import Line
 from orchestrator.journal.postgresql.members import Lease
 from orchestrator.journal.postgresql.pool import DEADLINE_SECONDS, Pool
@@ -41,6 +42,7 @@ class ReadingStore(RefusesWrites):
         self.address = address
         self.name = address.name
         self._pool = pool
+        self.freezes = PostgresFreezes(pool)
 
     async def row(self, run: str) -> RunRow | None:
         return await self._pool.do(partial(reading.row, run=run))
@@ -100,6 +102,7 @@ class PostgresStore(ReadingStore):
         self._writer = writing.Writer(me.name)
         self._lease = Lease(me)
         self.tokens = PostgresTokens(self._pool)
+        self.freezes: PostgresFreezeStorage = PostgresFreezeStorage(self._pool)
 
     async def start(
         self, new: NewRun, epoch: int, at: float, events: Sequence[Event], summary: Mapping[str, Json]

@@ -75,7 +75,7 @@ def _add(connection: Connection, token: IssuedToken, note: Note) -> None:
         )
         if _tokens(connection, "WHERE id = %s", (token.id,)) != [token]:
             raise token_port.taken(token)
-        _note(connection, note)
+        write_note(connection, note)
 
 
 def _revoke(connection: Connection, token_id: str, revocation: Revocation, note: Note) -> IssuedToken:
@@ -90,7 +90,7 @@ def _revoke(connection: Connection, token_id: str, revocation: Revocation, note:
             raise token_port.no_token(token_id)
         if found[0].revoked != revocation:
             raise token_port.revoked_before(found[0])
-        _note(connection, note)
+        write_note(connection, note)
     return found[0]
 
 
@@ -98,7 +98,7 @@ def _tokens(connection: Connection, which: str, values: tuple[Any, ...]) -> list
     return [issued_token(found) for found in each(connection, f"SELECT {_TOKEN} FROM tokens {which}", values)]  # noqa: S608
 
 
-def _note(connection: Connection, note: Note) -> None:
+def write_note(connection: Connection, note: Note) -> None:
     values = note_values(note)
     places = ", ".join(["%s"] * len(values))
     connection.execute(
@@ -110,7 +110,7 @@ def _note(connection: Connection, note: Note) -> None:
 def _note_all(connection: Connection, notes: Sequence[Note]) -> None:
     with connection.transaction():
         for note in notes:
-            _note(connection, note)
+            write_note(connection, note)
         query = "SELECT seq FROM audit WHERE refusal ORDER BY seq DESC LIMIT 1 OFFSET %s"
         oldest = one(connection, query, (token_port.MOST_REFUSALS,))
         if oldest is not None:

@@ -113,6 +113,19 @@ MIGRATIONS: Final = (
         STRICT, WITHOUT ROWID;
     CREATE INDEX sessions_by_end ON sessions (expires);
     """,
+    """
+    CREATE TABLE freezes (
+        environment   TEXT    PRIMARY KEY,
+        revision      INTEGER NOT NULL,
+        by_whom       TEXT    NOT NULL,
+        reason        TEXT    NOT NULL,
+        at            REAL    NOT NULL,
+        until         REAL,
+        lifted        REAL,
+        lifted_by     TEXT,
+        lifted_reason TEXT
+    ) STRICT, WITHOUT ROWID;
+    """,
 )
 """In order; number n brings the store to version n. Never changed once released: a change is one more."""
 

@@ -71,7 +71,7 @@ def _add(connection: apsw.Connection, token: IssuedToken, note: Note) -> None:
     connection.execute(f"INSERT INTO tokens ({_ADDED}) VALUES ({places}) ON CONFLICT DO NOTHING", values)  # noqa: S608
     if _tokens(connection, "WHERE id = ?", (token.id,)) != [token]:
         raise token_port.taken(token)
-    _note(connection, note)
+    write_note(connection, note)
 
 
 def _revoke(connection: apsw.Connection, token_id: str, revocation: Revocation, note: Note) -> IssuedToken:
@@ -84,7 +84,7 @@ def _revoke(connection: apsw.Connection, token_id: str, revocation: Revocation, 
         raise token_port.no_token(token_id)
     if found[0].revoked != revocation:
         raise token_port.revoked_before(found[0])
-    _note(connection, note)
+    write_note(connection, note)
     return found[0]
 
 
@@ -92,7 +92,7 @@ def _tokens(connection: apsw.Connection, which: str, values: tuple[Any, ...]) ->
     return [issued_token(found) for found in connection.execute(f"SELECT {_TOKEN} FROM tokens {which}", values)]  # noqa: S608
 
 
-def _note(connection: apsw.Connection, note: Note) -> None:
+def write_note(connection: apsw.Connection, note: Note) -> None:
     values = note_values(note)
     places = ",".join("?" * len(values))
     connection.execute(f"INSERT INTO audit ({_NOTE}) VALUES ({places}) ON CONFLICT DO NOTHING", values)  # noqa: S608
@@ -100,7 +100,7 @@ def _note(connection: apsw.Connection, note: Note) -> None:
 
 def _note_all(connection: apsw.Connection, notes: Sequence[Note]) -> None:
     for note in notes:
-        _note(connection, note)
+        write_note(connection, note)
     connection.execute(
         "DELETE FROM audit WHERE refusal AND seq <= "
         "(SELECT seq FROM audit WHERE refusal ORDER BY seq DESC LIMIT 1 OFFSET ?)",
