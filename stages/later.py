@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from stages.kinds.version import VersionStage
-from stages.plan import ScheduledChecks
 from stages.problems import Path
 from stages.walk import Place
 
@@ -33,10 +32,7 @@ class Later:
         return (*place.path, type(place.part).model_fields[self.field].alias or self.field)
 
 
-LATER: tuple[Later, ...] = (
-    Later(ScheduledChecks, "documents of kind ScheduledChecks"),
-    Later(VersionStage, "shifting traffic by a route", "route"),
-)
+LATER: tuple[Later, ...] = (Later(VersionStage, "shifting traffic by a route", "route"),)
 
 
 def refusals(place: Place) -> Iterator[tuple[Path, str]]:

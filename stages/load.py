@@ -6,9 +6,9 @@ review of what models cannot see; the files that travel along; the digest over a
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -18,7 +18,7 @@ from stages.documents import Document, read_document
 from stages.expand import Expansion, environment_values
 from stages.files import Bundle, ReadFile, bundle_findings
 from stages.partial import Remainder
-from stages.plan import ScheduledChecks, StagedRollout
+from stages.plan import StagedRollout
 from stages.problems import InvalidPlan, Mark, Path, Problem, problem
 from stages.review import Finding, View, review, review_together, warnings
 from stages.review.view import make_view
@@ -28,6 +28,10 @@ from stages.step import Program
 from stages.values import WRITTEN, Json
 
 SHOWN_DIGEST = 12
+NO_PLAN = (
+    "ScheduledChecks is no plan: `rollout check FILE` asks its rounds now, and `rollout start FILE` has them asked at "
+    "their times"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +98,9 @@ class _Loading:
     warnings: list[Problem] = field(default_factory=list)
 
     def load(self) -> LoadedPlan:
-        _drop_extensions(self.source.data)
+        if is_schedule(self.source):
+            raise InvalidPlan([self.source.problem(("kind",), NO_PLAN)])
+        drop_extensions(self.source.data)
         expanded = self._expanded()
         documents = [(environment, self._document(document, environment)) for environment, document in expanded]
         valid = tuple((environment, document) for environment, document in documents if document is not None)
@@ -119,18 +125,11 @@ class _Loading:
         return found
 
     def _document(self, document: Document, environment: str) -> StagedRollout | None:
-        root = _root(document.data)
         try:
-            valid = _validate(root, document)
+            valid = validated(StagedRollout, document)
         except ValidationError as error:
-            for path, message, kind in complaints(root, error):
-                mark = document.key_mark(path) if kind == "extra_forbidden" else document.mark(path)
-                self.problems.append(problem(mark, path, message))
+            self.problems += model_problems(StagedRollout, document, error)
             self._review_rest(document, environment, error)
-            return None
-        if not isinstance(valid, StagedRollout):
-            message = "a later version brings ScheduledChecks to life; this one runs plans of kind StagedRollout only"
-            self.problems.append(document.problem(("kind",), message))
             return None
         view = make_view(environment, valid, document.data)
         self._note(document, review(view))
@@ -144,7 +143,7 @@ class _Loading:
     def _review_rest(self, document: Document, environment: str, error: ValidationError) -> None:
         """Names and files of what is valid in itself, so that all problems are told at once."""
         rest = Remainder(document.data)
-        valid = rest.valid_part(error) if _root(document.data) is StagedRollout else None
+        valid = rest.valid_part(error)
         if valid is None:
             return
         view: View = make_view(environment, valid, document.data)
@@ -161,12 +160,11 @@ def to_raw(document: StagedRollout) -> Json:
     return document.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
-def _root(data: Any) -> type[BaseModel]:
-    is_scheduled = isinstance(data, dict) and data.get("kind") == "ScheduledChecks"
-    return ScheduledChecks if is_scheduled else StagedRollout
+def is_schedule(document: Document) -> bool:
+    return isinstance(document.data, dict) and document.data.get("kind") == "ScheduledChecks"
 
 
-def _drop_extensions(data: Any) -> None:
+def drop_extensions(data: Any) -> None:
     """``x-...`` keys under ``spec`` only hold YAML anchors."""
     spec = data.get("spec") if isinstance(data, dict) else None
     if isinstance(spec, dict):
@@ -174,7 +172,16 @@ def _drop_extensions(data: Any) -> None:
             del spec[key]
 
 
-def _validate(root: type[BaseModel], document: Document) -> BaseModel:
+def model_problems(root: type[BaseModel], document: Document, error: ValidationError) -> Iterator[Problem]:
+    for path, message, kind in complaints(root, error):
+        mark = document.key_mark(path) if kind == "extra_forbidden" else document.mark(path)
+        yield problem(mark, path, message)
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def validated(root: type[Model], document: Document) -> Model:
     """Where a text was meant and a number or boolean was written, the text is what was written."""
     try:
         return root.model_validate(document.data, context=WRITTEN)

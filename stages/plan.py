@@ -139,7 +139,7 @@ class Metadata(Part):
     annotations: dict[str, str] = Field(default_factory=dict)
 
 
-def _without_extensions(value: Any) -> Any:
+def without_extensions(value: Any) -> Any:
     """``x-...`` keys under ``spec`` are a home for YAML anchors and mean nothing."""
     if isinstance(value, dict):
         return {key: entry for key, entry in value.items() if not (isinstance(key, str) and key.startswith("x-"))}
@@ -178,28 +178,4 @@ class StagedRollout(Part):
     apiVersion: Literal["stagedrollout.io/v1alpha1"]  # noqa: N815 - Kubernetes' own name
     kind: Literal["StagedRollout"]
     metadata: Metadata
-    spec: Annotated[PlanSpec, BeforeValidator(_without_extensions)]
-
-
-class Round(Part):
-    name: Name
-    at: str | None = None
-    days: tuple[str, ...] = ()
-    cron: str | None = None
-    checks: tuple[Check, ...] = Field(min_length=1)
-
-
-class ScheduledChecksSpec(Part):
-    timezone: str = "UTC"
-    rounds: tuple[Round, ...] = Field(min_length=1)
-    notify: Notify = Notify()
-    prometheus: Prometheus | None = None
-    database: TextOrSecret | None = None
-    commands: Commands = Commands()
-
-
-class ScheduledChecks(Part):
-    apiVersion: Literal["stagedrollout.io/v1alpha1"]  # noqa: N815 - Kubernetes' own name
-    kind: Literal["ScheduledChecks"]
-    metadata: Metadata
-    spec: ScheduledChecksSpec
+    spec: Annotated[PlanSpec, BeforeValidator(without_extensions)]

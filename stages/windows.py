@@ -98,6 +98,14 @@ def _deny_kind(value: Any) -> str:
 AnyDeny = Annotated[Annotated[Freeze, Tag("span")] | Annotated[Hours, Tag("hours")], Discriminator(_deny_kind)]
 
 
+def known_timezone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise ValueError(f"{value!r} is no time zone; names look like Europe/Berlin") from error
+    return value
+
+
 class Window(Part):
     """Open when no ``deny`` covers the moment and, if there are any ``allow``, one of them does."""
 
@@ -105,14 +113,7 @@ class Window(Part):
     allow: tuple[Hours, ...] = ()
     deny: tuple[AnyDeny, ...] = ()
 
-    @field_validator("timezone")
-    @classmethod
-    def _known(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError) as error:
-            raise ValueError(f"{value!r} is no time zone; names look like Europe/Berlin") from error
-        return value
+    _known_timezone = field_validator("timezone")(known_timezone)
 
     def is_open(self, now: float) -> bool:
         zone = ZoneInfo(self.timezone)

@@ -8,6 +8,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("validate PLAN", "say everything that is wrong with a plan"),
             ("rehearse PLAN", "walk it forward and back in a simulated world, with all that can go wrong"),
             ("backtest PLAN", "how often its gates would have failed on nothing, by your Prometheus"),
+            ("check FILE", "ask the checks of a file now, and say how they were answered"),
             ("bundle PLAN", "print it with its files as objects for `kubectl apply`"),
             ("schema", "print the JSON Schema of plans, for editors"),
             ("serve", "run a controller for many runs"),
@@ -18,6 +19,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         (
             ("list", "runs, newest first"),
             ("status RUN", "where a run stands, and why nothing moves"),
+            ("explain RUN", "the same in full sentences, with who can do what"),
             ("watch RUN", "follow it to its end"),
             ("history RUN", "everything that happened, and who asked for it"),
             ("report RUN", "what was planned, what happened, on which evidence"),
@@ -57,7 +59,6 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
 )
 
 LATER = {
-    "check": "Running the checks of a file once",
     "freeze": "Freezing all runs",
     "unfreeze": "Ending a freeze",
 }

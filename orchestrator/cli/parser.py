@@ -109,9 +109,13 @@ def _with_reason(parser: argparse.ArgumentParser, *, required: bool) -> None:
 
 def _with_variables(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("plan", metavar="PLAN", help="the file")
+    _with_settings(parser)
+
+
+def _with_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", dest="settings", metavar="a.b=c", action="append", default=[],
-        help="replace a value of the plan, by its path (may be repeated)",
+        help="replace a value of the document, by its path (may be repeated)",
     )  # fmt: skip
 
 
@@ -148,6 +152,7 @@ def _add_beginning(commands: Commands) -> None:
     _with_output(validate)
     _add_rehearse(commands)
     _add_backtest(commands)
+    _add_check(commands)
     bundle = _command(
         commands, "bundle", "bundling.bundle", "Print a plan with its files as objects for `kubectl apply`.",
         """
@@ -256,6 +261,24 @@ def _add_rehearse(commands: Commands) -> None:
     rehearse.add_argument("-o", "--output", choices=(*OUTPUTS, "md"), default="table", help="how to print (table)")
 
 
+def _add_check(commands: Commands) -> None:
+    check = _command(
+        commands, "check", "check.check", "Ask the checks of a file now: scheduled rounds, or those of a plan.",
+        """
+        Of a document of kind ScheduledChecks its rounds, all or those of --round; of a plan its own checks, a round for
+        each environment. Nothing is changed, and no controller is needed. What only a person can tell is asked on a
+        terminal. Exit code 0 if everything that is required is as it should be, 1 if something is not or could not be
+        asked.
+        """,
+    )  # fmt: skip
+    check.add_argument("file", metavar="FILE")
+    check.add_argument(
+        "--round", dest="rounds", metavar="NAME", action="append", default=[], help="only this one (may be repeated)"
+    )
+    _with_settings(check)
+    _with_output(check)
+
+
 def _add_backtest(commands: Commands) -> None:
     backtest = _command(
         commands, "backtest", "backtest.backtest",
@@ -285,17 +308,19 @@ def _add_reading(commands: Commands) -> None:
     _with_output(listed)
     words = {
         "status": "Show where a run stands, and why nothing moves.",
+        "explain": "Tell in full sentences why a run stands where it stands, and who can do what about it.",
         "watch": "Follow a run to its end; the exit code says how it ended.",
         "history": "Show everything that happened in a run, and who or what asked for it.",
         "report": "Write a run's report: what was planned, what happened, the evidence, who did what, what stays.",
     }
-    made = {name: _command(commands, name, f"reading.{name}", what) for name, what in words.items()}
+    where = {"explain": "explaining.explain"}
+    made = {name: _command(commands, name, where.get(name, f"reading.{name}"), what) for name, what in words.items()}
     for name, parser in made.items():
         parser.add_argument("run", metavar="RUN")
         _with_server(parser)
         if name in ("status", "watch"):
             _with_cluster(parser)
-        if name in ("status", "history"):
+        if name in ("status", "explain", "history"):
             _with_output(parser)
     exported = _command(
         commands, "export", "auditing.export", "Print a run's journal as it was written, a line of JSON an entry."
@@ -502,8 +527,8 @@ def _add_tokens(commands: Commands) -> None:
 
 
 _GROUPS: tuple[tuple[Callable[[Commands], None], tuple[str, ...]], ...] = (
-    (_add_beginning, ("start", "validate", "rehearse", "backtest", "bundle", "schema", "serve")),
-    (_add_reading, ("list", "status", "watch", "history", "report", "export", "runbook", "verify")),
+    (_add_beginning, ("start", "validate", "rehearse", "backtest", "check", "bundle", "schema", "serve")),
+    (_add_reading, ("list", "status", "explain", "watch", "history", "report", "export", "runbook", "verify")),
     (_add_acting, ("pause", "resume", "approve", "reject", "advance", "rollback", "stop", "resolve", "fire", "ack")),
     (_add_flags, ("flag",)),
     (_add_tokens, ("token",)),

@@ -14,6 +14,7 @@ from orchestrator.errors import InvalidPlan, UsageError
 
 if TYPE_CHECKING:
     from stages.load import LoadedPlan
+    from stages.problems import InvalidPlan as Problems
 
 MAX_BYTES = 1 << 20
 
@@ -28,9 +29,14 @@ def load(file: str, settings: list[str]) -> "LoadedPlan":
     try:
         return load_plan(text, file, os.environ, settings, read_file=lambda name: (path.parent / name).read_bytes())
     except Invalid as error:
-        refused = InvalidPlan(str(error))
-        refused.problems = error.problems  # type: ignore[attr-defined]
-        raise refused from None
+        raise refused(error) from None
+
+
+def refused(error: "Problems") -> InvalidPlan:
+    """What a loader found wrong, as the error that ends a command."""
+    found = InvalidPlan(str(error))
+    found.problems = error.problems  # type: ignore[attr-defined]
+    return found
 
 
 def linted(plan: "LoadedPlan", file: str) -> tuple["LoadedPlan", list[Json]]:
@@ -38,12 +44,11 @@ def linted(plan: "LoadedPlan", file: str) -> tuple["LoadedPlan", list[Json]]:
     from dataclasses import replace
 
     from orchestrator.app import lint_plan
+    from stages.problems import InvalidPlan as Invalid
 
     found = lint_plan(plan, file, str(Path(file).absolute().parent))
     if found.errors:
-        refused = InvalidPlan("\n".join(map(str, found.errors)))
-        refused.problems = found.errors  # type: ignore[attr-defined]
-        raise refused
+        raise refused(Invalid(found.errors))
     notes = [
         {"level": "note", "where": f"{one.file}:{one.line}" if one.line else one.file, "sentence": one.message}
         for one in found.notes

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from orchestrator.core.commands import Actor
 from orchestrator.core.moment import Moment
 from orchestrator.core.offers import Offer, offers
@@ -61,12 +63,9 @@ def test_what_is_refused_now_says_why_in_the_words_of_the_command() -> None:
     drive.run_until(lambda: drive.percentage("beta") == 5)
     refused = one(drive, "resume").refused
     assert refused is not None
-    try:
+    with pytest.raises(Refused) as caught:
         drive.command("resume", OTHER)
-    except Refused as error:
-        assert str(error) == refused
-    else:
-        raise AssertionError("resume was accepted")
+    assert str(caught.value) == refused
     assert one(drive, "pause").refused is None
 
 
