@@ -17,15 +17,24 @@ times  = $(if $(filter command environment,$(word 1,$(origin N))),$(N),$(1))# N 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo cluster test lint types bench rehearse simulate mutants kill-migrations failpoints kill failover power-cuts takeover month hostile fuzz audit manifests format lock
+.PHONY: help setup page demo cluster test lint types bench rehearse simulate mutants kill-migrations failpoints kill failover power-cuts takeover month hostile fuzz audit manifests format lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# where Node.js or its packages are not to be had (1), people go on with pages that have no script; continuous integration does not
+PAGE   := .ci/provide/page
+UNLESS := || { [ $$? -eq 1 ] && [ "$$CI" != true ]; }
+
 setup: $(STAMP) ## make .venv with everything the other targets need (quick when it is there)
+	@$(PAGE) >/dev/null $(UNLESS)
 	@echo "$(VENV) is ready: $$($(BIN)/python --version), $(BIN)/rollout"
 
+page: $(STAMP) ## build the pages of the controller (quick when nothing changed)
+	@$(PAGE)
+
 demo: $(STAMP) ## watch a good release go through and a bad one come back by itself (under 4 minutes)
+	@$(PAGE) >/dev/null $(UNLESS)
 	@$(BIN)/python -m examples.demo $(ARGS)
 
 cluster: $(STAMP) ## run a real control plane of Kubernetes to try things on (built the first time)
@@ -34,6 +43,7 @@ cluster: $(STAMP) ## run a real control plane of Kubernetes to try things on (bu
 test: $(STAMP) ## run the whole test suite (ARGS="-k word" for a part)
 	@# hundreds of processes are started, also where Python is told to keep no bytecode
 	@$(BIN)/python -m compileall -q $(CODE)
+	@$(PAGE) >/dev/null $(UNLESS)
 	@$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(STAMP) ## check style, formatting and the layering contracts
@@ -41,8 +51,9 @@ lint: $(STAMP) ## check style, formatting and the layering contracts
 	@$(BIN)/ruff format --check $(CODE)
 	@$(BIN)/lint-imports --no-logo
 
-types: $(STAMP) ## check types (mypy, strict)
+types: $(STAMP) ## check types (mypy and tsc, strict)
 	@$(BIN)/mypy $(CODE)
+	@$(PAGE) --check $(UNLESS)
 
 bench: $(STAMP) ## run every benchmark, ours and the peers' alternately
 	@$(BIN)/python -m benchmarks all $(ARGS)

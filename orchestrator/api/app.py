@@ -4,11 +4,27 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
-from orchestrator.api import errors, feed, flagd, flags, health, ofrep, page, plans, runs, sign_in, token_routes
+from orchestrator.api import (
+    assets,
+    errors,
+    feed,
+    flagd,
+    flags,
+    health,
+    ofrep,
+    page,
+    plans,
+    rollback_page,
+    runs,
+    sign_in,
+    token_routes,
+)
+from orchestrator.api.assets import FOLDER, Bundle
 from orchestrator.api.context import ApiContext, Timing
 from orchestrator.api.credentials import Credentials
 from orchestrator.api.guard import Guard
@@ -22,7 +38,8 @@ if TYPE_CHECKING:
 DESCRIPTION = """
 Staged rollouts: start plans, watch runs, command them, read and set flags.
 
-Every route under `/api/v1` and the kill switch need `Authorization: Bearer TOKEN`. Roles include those before them:
+Every route under `/api/v1` and the kill switch need `Authorization: Bearer TOKEN`, or the cookie of who signed in to
+the pages and, to change something, the session's `X-CSRF-Token`. Roles include those before them:
 *viewer* reads, *operator* starts, commands and sets flags, *approver* advances and lifts the kill switch, *admin* does
 everything. Evaluation (`/ofrep/v1`) and `/metrics` are open on loopback; beyond it they need a token of any role.
 
@@ -49,16 +66,17 @@ def create_app(
     *,
     rate_limit: RateLimit | None = None,
     timing: Timing | None = None,
+    pages: Path = FOLDER,
 ) -> FastAPI:
     """An ASGI application for a service that is open already and is closed by whoever opened it.
 
-    *rate_limit* bounds how often one client evaluates flags. Raises UsageError if the server would be open to others
-    without tokens.
+    *rate_limit* bounds how often one client evaluates flags, *pages* is where the script of the pages was built. Raises
+    UsageError if the server would be open to others without tokens.
     """
     credentials = tokens if isinstance(tokens, Credentials) else Credentials(tokens)
     if not listen_is_loopback and not credentials.may_be_there:
         raise UsageError("Listening beyond loopback needs tokens: give --token-file, or listen on 127.0.0.1.")
-    context = ApiContext(service, credentials, listen_is_loopback, rate_limit)
+    context = ApiContext(service, credentials, listen_is_loopback, rate_limit, bundle=Bundle.read(pages))
     return _assembled(context if timing is None else replace(context, timing=timing))
 
 
@@ -75,9 +93,8 @@ def _assembled(context: ApiContext) -> FastAPI:
         separate_input_output_schemas=False,
     )
     app.state.context = context
-    routers = [
-        module.router for module in (runs, plans, flags, ofrep, feed, flagd, token_routes, health, page, sign_in)
-    ]
+    api = (runs, plans, flags, ofrep, feed, flagd, token_routes, health)
+    routers = [module.router for module in (*api, page, rollback_page, sign_in, assets)]
     for router in routers:
         app.include_router(router)
     errors.install(app, [*app.routes, *(route for router in routers for route in router.routes)])

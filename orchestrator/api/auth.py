@@ -2,13 +2,13 @@
 
 The door is one table, so that a new route is closed until somebody opens it:
 
-    PUBLIC     says nothing worth hiding (is it alive, what can it do)
+    PUBLIC     says nothing worth hiding (is it alive, what can it do, the script of the pages)
     LOOPBACK   open to everybody on this machine; from elsewhere, a token of any role
     TOKEN      always a token
 
 A token is ``Authorization: Bearer TOKEN``. OFREP takes ``X-API-Key: TOKEN`` too, as its providers can be set to, and
-the pages basic authorization (any user name; the password is the token), and the cookie of who signed in there. A token
-that is sent must be right, also where none is needed.
+the pages basic authorization (any user name; the password is the token). The cookie of who signed in is good for the
+pages and for what they ask of the API. A token that is sent must be right, also where none is needed.
 """
 
 from __future__ import annotations
@@ -51,9 +51,15 @@ TO_PROVIDER, FROM_PROVIDER = "/sign-in/provider", "/sign-in/return"
 ACCESS |= dict.fromkeys((SIGN_IN, SIGN_OUT), Access.PUBLIC)  # each form is held against its cookie
 ACCESS |= dict.fromkeys((TO_PROVIDER, FROM_PROVIDER), Access.PUBLIC)  # and what comes back against its own
 PAGES = "/runs/"
-"""Below it each run has a page."""
+"""Below it each run has its pages."""
+APPROVALS, FLAGS, CHECK = "/approvals", "/flags", "/check"
+ACCESS |= dict.fromkeys((APPROVALS, FLAGS, CHECK), Access.LOOPBACK)
+ASSETS = "/assets/"
+API = "/api/v1/"
+KILL_SWITCH = "/feature-flags/disable-all"
 PREFIXES: dict[str, Access] = {
     PAGES: Access.LOOPBACK,
+    ASSETS: Access.PUBLIC,
     "/ofrep/v1/": Access.LOOPBACK,
     "/flagd/v1/": Access.LOOPBACK,
     "/flags/v1/": Access.LOOPBACK,
@@ -62,7 +68,12 @@ PREFIXES: dict[str, Access] = {
 
 def is_page(path: str) -> bool:
     """Whether a person looks at it in a browser."""
-    return path == "/" or path.startswith(PAGES)
+    return path in ("/", APPROVALS, FLAGS, CHECK) or path.startswith(PAGES)
+
+
+def takes_session(path: str) -> bool:
+    """Whether the cookie of who signed in is good for it: pages, and what their script asks."""
+    return is_page(path) or path.startswith(API) or path == KILL_SWITCH
 
 
 def access_to(path: str) -> Access:

@@ -198,6 +198,13 @@ class Who(Answered):
     groups: list[str]
 
 
+class Me(Who):
+    csrf: Annotated[
+        str | None,
+        Field(description="Of a session: what `X-CSRF-Token` is to be, to change something. Of a token: null."),
+    ]
+
+
 class Offered(Answered):
     """A command with its arguments, as it is sent to `commands`."""
 

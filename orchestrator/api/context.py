@@ -13,6 +13,7 @@ from orchestrator.api.credentials import Credentials
 from orchestrator.api.limits import Places, RateLimit
 
 if TYPE_CHECKING:
+    from orchestrator.api.assets import Bundle
     from orchestrator.service import Service
 
 
@@ -26,7 +27,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class ApiContext:
-    """``streams``: event streams that are open now."""
+    """``streams``: event streams that are open now. ``bundle``: the script of the pages, if it was built."""
 
     service: Service
     credentials: Credentials
@@ -36,6 +37,7 @@ class ApiContext:
     streams: Places = field(default_factory=lambda: Places(1000))
     now: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
+    bundle: Bundle | None = None
 
 
 def context_of(request: Request) -> ApiContext:

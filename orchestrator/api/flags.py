@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import BaseModel, ValidationError
 
-from orchestrator.api.auth import READS, Approver, Operator
+from orchestrator.api.auth import KILL_SWITCH, READS, Approver, Operator
 from orchestrator.api.bodies import FlagChanged, FlagPatch, FlagShown, KillBody, Latched, LiftBody, Lifted, refusals
 from orchestrator.api.context import context_of
 from orchestrator.api.encoding import Json
@@ -17,7 +17,6 @@ from orchestrator.reading import MOST_HISTORY, Kill
 
 router = APIRouter(tags=["flags"])
 
-KILL_SWITCH = "/feature-flags/disable-all"
 Body = TypeVar("Body", bound=BaseModel)
 Environment = Annotated[str, Query(min_length=1, max_length=200)]
 

@@ -14,15 +14,14 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orchestrator.api.auth import admit, is_page
+from orchestrator.api.auth import KILL_SWITCH, admit, is_page, takes_session
 from orchestrator.api.context import ApiContext
 from orchestrator.api.credentials import Identity
 from orchestrator.api.errors import INTERNAL, OFREP, Failure, Refusal, TooLarge, failure_of, peer_of, respond
-from orchestrator.api.flags import KILL_SWITCH
 from orchestrator.api.issued import FRESH_SECONDS
 from orchestrator.api.limits import body_limit
 from orchestrator.api.ofrep_stream import EVENTS, change_streams
-from orchestrator.api.sessions import SESSION, Sessions, cookie_of
+from orchestrator.api.sessions import SESSION, Sessions, check_request, cookie_of, form_token
 from orchestrator.api.sign_in import form_for
 from orchestrator.errors import RolloutError
 
@@ -93,7 +92,7 @@ class Guard:
             allowed = EVENTS_PREFLIGHT_HEADERS if path == EVENTS else PREFLIGHT_HEADERS
             return Response(status_code=204, headers=allowed)
         try:
-            identity = await self._admit(scope, headers)
+            identity, form = await self._admit(scope, headers)
             if identity is not None and _takes_turns(scope):
                 self._context.credentials.take_turn(identity)
             _refuse_length(headers.get("content-length", ""), body_limit(path))
@@ -103,6 +102,7 @@ class Guard:
         state["identity"] = identity
         state["actor"] = identity.actor if identity is not None else None
         state["environment"] = identity.environment if identity is not None else None
+        state["form"] = form
         return None
 
     def _refused(self, failure: Failure, scope: Scope, headers: Headers) -> Response:
@@ -117,17 +117,20 @@ class Guard:
             self._context.credentials.audit.refused(Refusal.of(failure, scope))
         return form_for(scope, path, failure, is_first=is_first, provider=self._context.credentials.provider_name)
 
-    async def _admit(self, scope: Scope, headers: Headers) -> Identity | None:
-        """A token that is sent must be right, whatever ticket comes with it."""
+    async def _admit(self, scope: Scope, headers: Headers) -> tuple[Identity | None, str | None]:
+        """Who asks, and the form token of the session if it is in one. A token that is sent must be right, whatever
+        cookie or ticket comes with it."""
         sends_none = "authorization" not in headers and "x-api-key" not in headers
-        if sends_none and is_page(scope["path"]):
+        if sends_none and takes_session(scope["path"]):
             secret = cookie_of(SESSION, headers, scope["scheme"])
             identity = await Sessions(self._context.credentials).identify(secret)
-            if identity is not None:
-                return identity
+            if identity is not None and secret is not None:
+                if not is_page(scope["path"]):  # the forms of pages are looked at where they are read
+                    check_request(scope["method"], secret, headers)
+                return identity, form_token(secret)
         if sends_none and change_streams(scope).admits(scope):
-            return None
-        return await admit(self._context, scope["path"], headers, peer_of(scope))
+            return None, None
+        return await admit(self._context, scope["path"], headers, peer_of(scope)), None
 
 
 def _takes_turns(scope: Scope) -> bool:

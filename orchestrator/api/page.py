@@ -1,12 +1,10 @@
-"""The pages: every run and where it stands, and one run with the evidence of its gates as it grew.
+"""The pages: what stands at their addresses without a script. See :mod:`.shell` for what the script finds there.
 
-Both show the projection that the API shows. No script, and no text unescaped.
+All show the projections that the API shows.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 from typing import Any
@@ -15,86 +13,109 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 
-from orchestrator.api.auth import PAGES, SIGN_OUT
+from orchestrator.api.auth import APPROVALS, CHECK, FLAGS, PAGES
 from orchestrator.api.context import context_of
-from orchestrator.api.sessions import SESSION, cookie_of, form_token
+from orchestrator.api.errors import Unauthorized
+from orchestrator.api.shell import page
 from orchestrator.core.chart import evidence_svg
+from orchestrator.core.report import build, html_content
 
-router = APIRouter()
+router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
 MOST_RUNS = 200
-REFRESH_SECONDS = 5
 COLUMNS = ("Run", "Plan", "Phase", "Environment", "Stage", "Step", "Exposure", "Held by", "Started", "Ended")
-
-STYLE = """
-:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
-body { margin: 2rem auto; max-width: 80rem; padding: 0 1rem }
-table { border-collapse: collapse; width: 100% }
-th, td { border-bottom: 1px solid #8885; padding: .4rem .6rem; text-align: left; vertical-align: top }
-.scroll { overflow-x: auto }
-.facts th { width: 10rem }
-svg { max-width: 100%; height: auto }
-"""
-_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
-POLICY = f"default-src 'none'; style-src 'sha256-{_HASH}'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-HEADERS = {"Content-Security-Policy": POLICY}
 
 Run = Mapping[str, Any]
 
 
-@router.get("/", response_class=HTMLResponse, include_in_schema=False)
+@router.get("/")
 async def show_page(request: Request) -> HTMLResponse:
-    service = context_of(request).service
-    active = [await service.status(one["run"]) for one in await service.list(True, MOST_RUNS)]
-    ended = await service.list(False, MOST_RUNS)
-    return HTMLResponse(render([*active, *ended], _signed_in(request)), headers=HEADERS)
+    ended = await context_of(request).service.list(False, MOST_RUNS)
+    return page(request, "Staged rollouts", _runs([*await _active(request), *ended]))
 
 
-@router.get(PAGES + "{run}", response_class=HTMLResponse, include_in_schema=False)
+@router.get(PAGES + "{run}")
 async def show_run(request: Request, run: str) -> HTMLResponse:
     service = context_of(request).service
     found = await service.status(await service.resolve_name(run))
-    return HTMLResponse(render_run(found, _signed_in(request)), headers=HEADERS)
+    return page(request, _text(found.get("run")), _run(found))
 
 
-def _signed_in(request: Request) -> str:
-    """Who looks at it, and the way out of a session."""
-    secret = cookie_of(SESSION, request.headers, request.scope["scheme"])
-    actor = request.state.actor
-    if actor is None or secret is None or "authorization" in request.headers:
-        return ""
-    return (
-        f'<form method="post" action="{SIGN_OUT}"><p>Signed in as {escape(actor.name)}, {escape(actor.role)} '
-        f'<input type="hidden" name="form" value="{form_token(secret)}"><button>Sign out</button></p></form>'
-    )
+@router.get(PAGES + "{run}/report")
+async def show_report(request: Request, run: str) -> HTMLResponse:
+    """For who has a token, as the journal is."""
+    if request.state.actor is None:
+        raise Unauthorized(f"{request.url.path} needs a token: sign in.")
+    service = context_of(request).service
+    name = await service.resolve_name(run)
+    report = build(await service.status(name), await service.history(name))
+    back = f'<p><a href="{PAGES}{quote(name, safe="")}">{escape(name)}</a></p>'
+    return page(request, f"Report of {name}", back + html_content(report), refreshes=False)
 
 
-def render(runs: Iterable[Run], signed_in: str = "") -> str:
-    rows = "".join(_row(_cells(run)) for run in runs)
-    head = "".join(f'<th scope="col">{column}</th>' for column in COLUMNS)
-    table = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
-    nothing = "<p>No run yet: <code>rollout start plan.yaml</code> starts one.</p>"
-    return _page("Staged rollouts", table if rows else nothing, signed_in)
+@router.get(APPROVALS)
+async def show_approvals(request: Request) -> HTMLResponse:
+    waiting = [(run, item) for run in await _active(request) for item in run.get("waiting") or ()]
+    rows = [
+        (_link(run), _cell(item["item"]), _cell(item["text"]), _cell(", ".join(item["by"])), _cell(item["until"]))
+        for run, item in waiting
+    ]
+    return page(request, "Approvals", _table(("Run", "Item", "What", "From", "Until"), rows, "Nothing waits."))
 
 
-def render_run(run: Run, signed_in: str = "") -> str:
+@router.get(FLAGS)
+async def show_flags(request: Request) -> HTMLResponse:
+    names = ("key", "environment", "state", "percentage", "run", "by", "at")
+    found = await context_of(request).service.flags()
+    rows = [
+        (*(_cell(flag.get(name)) for name in names), _cell("killed" if flag.get("killed") else "")) for flag in found
+    ]
+    heads = ("Flag", "Environment", "State", "Percentage", "Moved by run", "Changed by", "At", "Kill switch")
+    return page(request, "Flags", _table(heads, rows, "No flag yet."))
+
+
+@router.get(CHECK)
+async def show_check(request: Request) -> HTMLResponse:
+    words = "<p>A plan is checked here by a script, or by <code>rollout validate plan.yaml</code>.</p>"
+    return page(request, "Check a plan", words, refreshes=False)
+
+
+async def _active(request: Request) -> list[Run]:
+    service = context_of(request).service
+    return [await service.status(one["run"]) for one in await service.list(True, MOST_RUNS)]
+
+
+# --- runs -------------------------------------------------------------------------------------------------------------
+
+
+def _runs(runs: Iterable[Run]) -> str:
+    rows = [(_link(run), *map(_cell, _cells(run)[1:])) for run in runs]
+    return _table(COLUMNS, rows, "No run yet: <code>rollout start plan.yaml</code> starts one.")
+
+
+def _table(heads: Iterable[str], rows: Iterable[Iterable[str]], empty: str) -> str:
+    """*rows* of cells, and *empty*, are HTML."""
+    body = "".join(f"<tr>{''.join(cells)}</tr>" for cells in rows)
+    head = "".join(f'<th scope="col">{name}</th>' for name in heads)
+    whole = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return whole if body else f"<p>{empty}</p>"
+
+
+def _cell(value: object) -> str:
+    return f"<td>{escape(_text(value))}</td>"
+
+
+def _link(run: Run) -> str:
+    name = _text(run.get("run"))
+    return f'<td><a href="{PAGES}{quote(name, safe="")}">{escape(name)}</a></td>'
+
+
+def _run(run: Run) -> str:
     facts = "".join(f'<tr><th scope="row">{name}</th><td>{escape(value)}</td></tr>' for name, value in _facts(run))
     table = f'<table class="facts"><tbody>{facts}</tbody></table>'
-    back = '<p><a href="/">All runs</a></p>'
-    return _page(_text(run.get("run")), f"{back}{table}{_gate(run.get('gate'))}", signed_in)
-
-
-def _page(title: str, content: str, signed_in: str) -> str:
-    return framed(title, signed_in + content, f'<meta http-equiv="refresh" content="{REFRESH_SECONDS}">')
-
-
-def framed(title: str, content: str, head: str = "") -> str:
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8">{head}'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head>"
-        f"<body><main><h1>{escape(title)}</h1>{content}</main></body></html>"
-    )
+    here = PAGES + quote(_text(run.get("run")), safe="")
+    ways = f'<p><a href="{here}/rollback">Roll back…</a> · <a href="{here}/report">Report</a></p>'
+    return f"{table}{ways}{_gate(run.get('gate'))}"
 
 
 def _facts(run: Run) -> Iterator[tuple[str, str]]:
@@ -140,9 +161,3 @@ def _cells(run: Run) -> list[str]:
 
 def _text(value: object) -> str:
     return "" if value is None else str(value)
-
-
-def _row(cells: list[str]) -> str:
-    name = cells[0]
-    linked = f'<td><a href="{PAGES}{quote(name, safe="")}">{escape(name)}</a></td>'
-    return f"<tr>{linked}{''.join(f'<td>{escape(cell)}</td>' for cell in cells[1:])}</tr>"

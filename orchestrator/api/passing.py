@@ -1,8 +1,8 @@
 """Requests about a run that another controller of the store acts for: passed on to that one, as they came.
 
-With the same token and idempotency key: those that the store keeps all controllers know, those of a token file only if
-they were started with the same one. Once only: who gets a request that was passed on answers it, or says that the run
-has moved.
+With the same token, or session, and idempotency key: those that the store keeps all controllers know, those of a token
+file only if they were started with the same one. Once only: who gets a request that was passed on answers it, or says
+that the run has moved.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from fastapi.responses import Response
 
 from orchestrator.api.context import context_of
 from orchestrator.api.errors import Unauthorized
+from orchestrator.api.sessions import FORM_TOKEN, SESSION, cookie_of, cookies_for_peer
 from orchestrator.errors import Temporary
 from orchestrator.ports import Member, Passed
 
 PASSED_BY = "X-Rollout-Passed-By"
-_PASSED_ON = ("authorization", "content-type", "accept", "idempotency-key")
+_PASSED_ON = ("authorization", "content-type", "accept", "idempotency-key", FORM_TOKEN)
 _PASSED_BACK = ("content-type", "location", "retry-after")
 _MOVED_SECONDS = 2.0
 
@@ -33,6 +34,8 @@ async def passed_on(request: Request, run: str) -> Response | None:
     if PASSED_BY in request.headers:
         raise Temporary(f"{run} has moved to the controller {owner.name}; ask again", _MOVED_SECONDS)
     headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
+    if request.state.form is not None and (secret := cookie_of(SESSION, request.headers, request.scope["scheme"])):
+        headers["Cookie"] = cookies_for_peer(secret)
     path = quote(request.scope["path"]) + (f"?{request.url.query}" if request.url.query else "")
     passed = Passed(request.method, path, {**headers, PASSED_BY: service.sharing.me.name}, await request.body())
     answer = await service.sharing.peers.ask(owner, passed)

@@ -1,8 +1,8 @@
-"""Sessions of browsers: who signed in to the pages with a token gets a cookie that is good for these alone.
+"""Sessions of browsers: who signed in to the pages with a token gets a cookie, good for them and what they ask the API.
 
 The cookie holds 256 random bits; the store has their SHA-256, so every controller of it knows the session. It lasts as
-long as its token does, and twelve hours at most. A request that changes something (signing in, signing out) must bring
-what only a page of ours could have given it: what is made of the form's own cookie, or of the session's.
+long as its token does, and twelve hours at most. A request that changes something must bring what only a page of ours
+could have given it: what is made of the form's own cookie, or of the session's, in a field of the form or in a header.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ from orchestrator.token_port import Session
 
 LONGEST_SECONDS: Final = 12 * 3600.0
 SESSION, FORM, PROVIDER = "rollout", "rollout-form", "rollout-provider"
+FORM_TOKEN: Final = "X-CSRF-Token"
+"""The header in which a script brings what a form brings in a field."""
+_CHANGE_NOTHING: Final = ("GET", "HEAD", "OPTIONS")
 _HOST: Final = "__Host-"
 """A browser takes a cookie of this name over https only, from this very host."""
 
@@ -117,9 +120,21 @@ def _named(name: str, scheme: str) -> str:
     return f"{_HOST}{name}" if scheme == "https" else name
 
 
+def cookies_for_peer(secret: str) -> str:
+    """The session as another controller of the store looks for it, whatever it is asked over."""
+    return f"{SESSION}={secret}; {_HOST}{SESSION}={secret}"
+
+
 def check_form(sent: str, secret: str | None, headers: Headers) -> None:
     """Raises ``Forbidden`` for what did not come from a page of ours."""
     if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        raise Forbidden("This form came from another site: open the page and sign in there.")
+        raise Forbidden("This came from another site: open the page of this server, and ask there.")
     if secret is None or not hmac.compare_digest(sent.encode(), form_token(secret).encode()):
         raise Forbidden("This form is too old, or came from another site: load the page again.")
+
+
+def check_request(method: str, secret: str, headers: Headers) -> None:
+    """Of what a script asks in a session: whatever may change something is held against it like a form. Raises
+    ``Forbidden``."""
+    if method not in _CHANGE_NOTHING:
+        check_form(headers.get(FORM_TOKEN, ""), secret, headers)

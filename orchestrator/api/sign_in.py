@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from html import escape
-from typing import Final
-from urllib.parse import parse_qs, quote, urlencode
+from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
@@ -13,8 +12,8 @@ from starlette.types import Scope
 
 from orchestrator.api.auth import FROM_PROVIDER, SIGN_IN, SIGN_OUT, TO_PROVIDER, is_page
 from orchestrator.api.context import context_of
-from orchestrator.api.errors import BadRequest, Failure, Refusal, TooManyRequests, Unauthorized, failure_of, peer_of
-from orchestrator.api.page import HEADERS, framed
+from orchestrator.api.errors import Failure, Refusal, TooManyRequests, Unauthorized, failure_of, peer_of
+from orchestrator.api.forms import SEE_OTHER, fields_of
 from orchestrator.api.provider_sign_in import COOKIE_SECONDS
 from orchestrator.api.sessions import (
     FORM,
@@ -27,22 +26,20 @@ from orchestrator.api.sessions import (
     give_cookie,
     new_secret,
 )
+from orchestrator.api.shell import HEADERS, framed
 from orchestrator.errors import Forbidden
 
 router = APIRouter(include_in_schema=False)
 
-_SEE_OTHER: Final = 303
-_MOST_LETTERS: Final = 32 * 1024
-
 
 @router.get(SIGN_IN)
-async def show_form(request: Request) -> Response:
-    return form_for(request.scope, "/", provider=context_of(request).credentials.provider_name)
+async def show_form(request: Request, page: str = "/") -> Response:
+    return form_for(request.scope, page, provider=context_of(request).credentials.provider_name)
 
 
 @router.post(SIGN_IN)
 async def sign_in(request: Request) -> Response:
-    fields, scope = await _fields(request), request.scope
+    fields, scope = await fields_of(request), request.scope
     check_form(fields.get("form", ""), cookie_of(FORM, request.headers, scope["scheme"]), request.headers)
     credentials, target = context_of(request).credentials, _page(fields.get("page", "/"))
     sessions = Sessions(credentials)
@@ -53,7 +50,7 @@ async def sign_in(request: Request) -> Response:
         credentials.audit.refused(Refusal.of(failure, scope))
         return form_for(scope, target, failure, provider=credentials.provider_name)
     await sessions.end(cookie_of(SESSION, request.headers, scope["scheme"]))
-    answer = RedirectResponse(target, _SEE_OTHER)
+    answer = RedirectResponse(target, SEE_OTHER)
     give_cookie(answer, SESSION, await sessions.begin(identity), scope["scheme"])
     give_cookie(answer, FORM, None, scope["scheme"])
     return answer
@@ -64,7 +61,7 @@ async def go_to_provider(request: Request, page: str = "/") -> Response:
     """Changes nothing: whoever is sent here from elsewhere is asked by the provider whether he means it."""
     credentials, scheme = context_of(request).credentials, request.scope["scheme"]
     begun = await credentials.go_there(_page(page), _back(request))
-    answer = RedirectResponse(begun.url, _SEE_OTHER)
+    answer = RedirectResponse(begun.url, SEE_OTHER)
     give_cookie(answer, PROVIDER, begun.cookie, scheme, COOKIE_SECONDS)
     return answer
 
@@ -99,11 +96,11 @@ def _back(request: Request) -> str:
 
 @router.post(SIGN_OUT)
 async def sign_out(request: Request) -> Response:
-    fields, scheme = await _fields(request), request.scope["scheme"]
+    fields, scheme = await fields_of(request), request.scope["scheme"]
     secret = cookie_of(SESSION, request.headers, scheme)
     check_form(fields.get("form", ""), secret, request.headers)
     await Sessions(context_of(request).credentials).end(secret)
-    answer = RedirectResponse(SIGN_IN, _SEE_OTHER)
+    answer = RedirectResponse(SIGN_IN, SEE_OTHER)
     give_cookie(answer, SESSION, None, scheme)
     return answer
 
@@ -140,11 +137,3 @@ def _page(path: str) -> str:
     """Only a page of ours is gone on to."""
     is_ours = is_page(path) and not path.startswith("//") and path.isprintable() and "\\" not in path
     return path if is_ours else "/"
-
-
-async def _fields(request: Request) -> dict[str, str]:
-    text = (await request.body())[:_MOST_LETTERS].decode("utf-8", "replace")
-    try:
-        return {name: values[0] for name, values in parse_qs(text, max_num_fields=20).items()}
-    except ValueError:
-        raise BadRequest("The form has more fields than any of ours.") from None

@@ -1,4 +1,4 @@
-"""Tokens for people with the role admin: made, listed, revoked; and the log of that and of who was refused."""
+"""Who asks; and for admins tokens: made, listed, revoked; and the log of that and of who was refused."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
-from orchestrator.api.auth import ADMINS, Admin
+from orchestrator.api.auth import ADMINS, Admin, Viewer
 from orchestrator.api.bodies import (
     LAST_SEQ,
     BlockBody,
+    Me,
     Noted,
     RevocationBody,
     TokenBody,
@@ -26,6 +27,13 @@ from orchestrator.errors import NotFound
 from orchestrator.token_port import IssuedToken, Note
 
 router = APIRouter(prefix="/api/v1", tags=["tokens"])
+
+
+@router.get("/me", response_model=Me, responses=refusals())
+async def show_me(request: Request, actor: Viewer) -> Response:
+    """Who asks, and as what."""
+    who = {"name": actor.name, "role": actor.role, "groups": list(actor.groups)}
+    return Json({**who, "csrf": request.state.form})
 
 
 @router.post("/tokens", response_model=TokenMade, responses=refusals(400, 409, 413), status_code=201)

@@ -245,14 +245,19 @@ def _escaped(value: Any) -> str:
 def to_html(report: Json) -> str:
     """A page of its own: no script, nothing fetched."""
     title = escape(f"{report['run']}: {_OUTCOMES.get(str(report['outcome']), report['phase'])}")
-    facts = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in _facts(report))
-    sections = "".join(_html_section(*section) for section in _sections(report)) + _charts(report)
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>{title}</title>\n'
-        f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{escape(str(report['run']))}</h1>\n<table>{facts}</table>\n"
-        f"{sections}<p>{escape(_chain(report))}</p>\n</body>\n</html>\n"
+        f"<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{escape(str(report['run']))}</h1>\n"
+        f"{html_content(report)}</body>\n</html>\n"
     )
+
+
+def html_content(report: Json) -> str:
+    """What stands on the page below its heading."""
+    facts = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in _facts(report))
+    sections = "".join(_html_section(*section) for section in _sections(report)) + _charts(report)
+    return f"<table>{facts}</table>\n{sections}<p>{escape(_chain(report))}</p>\n"
 
 
 def _charts(report: Json) -> str:

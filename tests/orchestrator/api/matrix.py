@@ -21,6 +21,7 @@ MATRIX: tuple[tuple[str, str, str, Any, str], ...] = (
     ("PATCH", "/api/v1/flags/{key}", "/api/v1/flags/new-api", {"percentage": 5, **WHY}, "operator"),
     ("GET", "/api/v1/flag-history/{key}", "/api/v1/flag-history/new-api", None, "viewer"),
     ("POST", "/api/v1/flags/import", "/api/v1/flags/import", {"flagd": {"flags": {}}, **WHY}, "operator"),
+    ("GET", "/api/v1/me", "/api/v1/me", None, "viewer"),
     ("POST", "/api/v1/tokens", "/api/v1/tokens", {"name": "kim", "role": "viewer"}, "admin"),
     ("GET", "/api/v1/tokens", "/api/v1/tokens", None, "admin"),
     ("DELETE", "/api/v1/tokens/{token}", "/api/v1/tokens/kim", WHY, "admin"),

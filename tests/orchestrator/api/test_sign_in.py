@@ -111,10 +111,12 @@ async def test_every_server_of_the_store_knows_the_session(browser: Browser) -> 
     assert (await browser.ask("GET", "/", server=1)).status_code == 200
 
 
-async def test_a_session_is_good_for_pages_and_for_nothing_else(browser: Browser) -> None:
+async def test_a_session_is_good_for_pages_and_what_they_ask_and_for_nothing_else(browser: Browser) -> None:
     await browser.sign_in(SECRETS["admin"])
-    for method, path in (("GET", "/api/v1/runs"), ("POST", "/feature-flags/disable-all"), ("GET", "/metrics")):
-        assert (await browser.ask(method, path)).status_code == 401
+    assert (await browser.ask("GET", "/api/v1/runs")).status_code == 200
+    for path in ("/metrics", "/flags/v1/feed", "/flagd/v1/flags.json", "/ofrep/v1/events"):
+        assert (await browser.ask("GET", path)).status_code == 401
+    assert (await browser.ask("POST", "/ofrep/v1/evaluate/flags", json={})).status_code == 401
 
 
 async def test_signing_out_ends_it_everywhere(browser: Browser) -> None:

@@ -1,0 +1,44 @@
+import type { ComponentChildren } from "preact";
+
+export interface Column<T> {
+  /** The head's words; also before each cell on a phone, where rows are cards. */
+  name: string;
+  cell: (row: T) => ComponentChildren;
+  isNumber?: boolean;
+}
+
+/** *caption* tells those who hear it what it is a table of. */
+export function Table<T>(props: {
+  caption: string;
+  columns: readonly Column<T>[];
+  rows: readonly T[];
+  keyOf: (row: T) => string;
+  empty: ComponentChildren;
+}) {
+  if (props.rows.length === 0) return <p class="empty">{props.empty}</p>;
+  return (
+    <table class="rows">
+      <caption class="hidden">{props.caption}</caption>
+      <thead>
+        <tr>
+          {props.columns.map((column) => (
+            <th key={column.name} scope="col" class={column.isNumber ? "number" : undefined}>
+              {column.name}
+            </th>
+          ))}
+        </tr>
+      </thead>
+      <tbody>
+        {props.rows.map((row) => (
+          <tr key={props.keyOf(row)}>
+            {props.columns.map((column) => (
+              <td key={column.name} data-name={column.name} class={column.isNumber ? "number" : undefined}>
+                {column.cell(row)}
+              </td>
+            ))}
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
