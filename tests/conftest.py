@@ -18,6 +18,7 @@ from tests.support.shared_cluster import shared_cluster
 from tests.support.stores import PostgresSchema, schema_in
 
 MARKERS = {
+    "chromium": "browser",
     "kubernetes_programs": "cluster",
     "node_with_modules": "npm",
     "postgres_server": "postgres",
@@ -33,7 +34,7 @@ def pytest_configure() -> None:
 
 
 NUMBERS = count(1)
-LONG = ("simulation", "slow", "acceptance", "cluster", "postgres")
+LONG = ("simulation", "slow", "acceptance", "cluster", "browser", "postgres")
 BUILD_TIMEOUT_SECONDS = 3600
 
 
