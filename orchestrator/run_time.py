@@ -5,11 +5,25 @@ a controller lives, time passes at least as fast as the monotonic clock says. A 
 newest event and the newest look: else a look from before the clock was set back would seem to be newer than what the
 run has changed since. After a clock was set back, a run's time is *ahead* of the wall clock by as much, until the wall
 clock has caught up. Windows and what is asked of servers go by the wall clock.
+
+A clock that is set ahead takes a run's time along: it *jumps*. What must really have passed before something is done,
+such as the time that a change takes to reach everybody, is counted without jumps.
 """
+
+from dataclasses import dataclass
 
 from orchestrator.ports import Clock
 
 NOT_AHEAD_SECONDS = 1.0  # clocks that are read one after the other always differ a little
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """Until *now*, by the run's time: the *seconds* that really passed, and by how much more its time went on."""
+
+    now: float
+    seconds: float
+    jumped_seconds: float
 
 
 class RunTime:
@@ -17,7 +31,7 @@ class RunTime:
         self._clock = clock
         self._now = max(clock.now(), newest)
         self._at = clock.monotonic()
-        self._counted_at = self._at
+        self._counted = (self._now, self._at)
 
     def now(self) -> float:
         at = self._clock.monotonic()
@@ -31,7 +45,9 @@ class RunTime:
         ahead = self.now() - self._clock.now()
         return ahead if ahead > NOT_AHEAD_SECONDS else 0.0
 
-    def passed_seconds(self) -> float:
-        """What really passed since this was asked last, whatever was done to the wall clock meanwhile."""
-        before, self._counted_at = self._counted_at, self._clock.monotonic()
-        return self._counted_at - before
+    def passed(self) -> Passed:
+        """Since this was asked last."""
+        now, (before, counted_at) = self.now(), self._counted
+        self._counted = (now, self._at)
+        seconds = self._at - counted_at
+        return Passed(now, seconds, now - before - seconds)

@@ -269,10 +269,11 @@ class Runner:
 
     def _add_up(self) -> float:
         """Bake and watch as of now, which is returned."""
-        now = self.time.now()
+        passed = self.time.passed()
         self.evidence = ev.note_ahead(self.evidence, self.time.ahead_seconds)
-        self.evidence = accumulate(self.state, self.evidence, now, self.time.passed_seconds())
-        return now
+        self.evidence = ev.note_jump(self.evidence, ev.Jump(passed.now, passed.jumped_seconds))
+        self.evidence = accumulate(self.state, self.evidence, passed.now, passed.seconds)
+        return passed.now
 
     async def _append(
         self, events: Sequence[Event], answer: Answer | None = None, *, keep: bool = True

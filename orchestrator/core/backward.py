@@ -182,7 +182,7 @@ def _set(m: Moment, node: NodeState, target: TargetState, standing: Json, wanted
 def _settle(m: Moment, node: NodeState) -> list[Event]:
     if node.started_at is None:
         return [NodeStarted(node=node.node.id)]
-    if m.now - node.started_at >= (node.node.seconds or 0.0):
+    if m.passed_since(node.started_at) >= (node.node.seconds or 0.0):
         return [NodeFinished(node=node.node.id, result="done")]
     return []
 

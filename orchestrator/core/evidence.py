@@ -21,6 +21,8 @@ from stages.values import Json
 
 NEARLY = 0.9  # looks are not spaced to the millisecond
 MOST_POINTS = 48  # of a trail: enough for a picture, and small enough to be written with every checkpoint
+MOST_JUMPS = 20
+SMALLEST_JUMP_SECONDS = 1.0  # clocks that are read one after the other always differ a little
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,14 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
+class Jump:
+    """The clock was set ahead: *seconds* of the run's time, up to *at*, did not really pass."""
+
+    at: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     looks: Mapping[str, Look] = field(default_factory=dict)
     bake: Progress = Progress()
@@ -109,6 +119,7 @@ class Evidence:
     killed: frozenset[str] = frozenset()
     freezes: tuple[Freeze, ...] = ()  # the newest of each place over the plan's environments, those that are over too
     ahead_seconds: float = 0.0  # of the wall clock, which was set back: windows go by that
+    jumps: tuple[Jump, ...] = ()
     measured: Mapping[str, Measurement] = field(default_factory=dict)  # values without a verdict: success criteria
 
 
@@ -190,6 +201,17 @@ def note_freezes(evidence: Evidence, freezes: tuple[Freeze, ...]) -> Evidence:
 
 def note_ahead(evidence: Evidence, seconds: float) -> Evidence:
     return evidence if abs(seconds - evidence.ahead_seconds) < 1.0 else replace(evidence, ahead_seconds=seconds)
+
+
+def note_jump(evidence: Evidence, jump: Jump) -> Evidence:
+    """Of many, the oldest count as one."""
+    if jump.seconds < SMALLEST_JUMP_SECONDS:
+        return evidence
+    jumps = (*evidence.jumps, jump)
+    if len(jumps) > MOST_JUMPS:
+        first, second, *rest = jumps
+        jumps = (Jump(second.at, first.seconds + second.seconds), *rest)
+    return replace(evidence, jumps=jumps)
 
 
 @dataclass(frozen=True, slots=True)

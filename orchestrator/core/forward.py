@@ -305,7 +305,7 @@ def has_settled(m: Moment) -> bool:
     step = step_of(m.state)
     if not step.verify or step.exposure_flag is None:
         return True
-    return m.now - m.state.entered_at >= stage_of(m.state).settle_seconds
+    return m.passed_since(m.state.entered_at) >= stage_of(m.state).settle_seconds
 
 
 def settling(m: Moment) -> list[Event]:
@@ -407,7 +407,7 @@ def has_finish_settled(m: Moment) -> bool:
     stage = stage_of(m.state)
     if not stage.verify or not stage.exposure_flags:
         return True
-    return m.now - m.state.entered_at >= stage.settle_seconds
+    return m.passed_since(m.state.entered_at) >= stage.settle_seconds
 
 
 def finishing(m: Moment) -> list[Event]:

@@ -53,6 +53,10 @@ class Moment:
         }
         return {key: seen.failure for key, seen in found.items() if seen is not None and seen.failure is not None}
 
+    def passed_since(self, at: float) -> float:
+        """The seconds that really passed since then, whatever was done to the clock."""
+        return self.now - at - sum(jump.seconds for jump in self.evidence.jumps if jump.at > at)
+
     @property
     def wall(self) -> float:
         """The wall clock, by which windows open and close; *now* may be ahead of it."""

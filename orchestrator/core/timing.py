@@ -61,19 +61,24 @@ def _walk_times(m: Moment) -> list[float]:
     times: list[float] = []
     walks = walks_under_way(m)
     if state.rollback is not None:
-        times += [at for node in backward.ready_nodes(state) for at in _node_times(node)]
+        times += [at for node in backward.ready_nodes(state) for at in _node_times(m, node)]
     for key, acts in walks:
         walk = state.walk(key)
         if walk.started_at is not None and walk.done < len(acts) and isinstance(acts[walk.done].action, WaitAction):
-            times.append(walk.started_at + acts[walk.done].action.wait)  # type: ignore[attr-defined]
+            times.append(_passes_at(m, walk.started_at, acts[walk.done].action.wait))  # type: ignore[attr-defined]
     times += [fired.at + triggers.CONTINUE_LIMIT_SECONDS for fired in state.fired.values()]
     return times
 
 
-def _node_times(node: NodeState) -> list[float]:
+def _passes_at(m: Moment, since: float, seconds: float) -> float:
+    """When so much will really have passed."""
+    return m.now + seconds - m.passed_since(since)
+
+
+def _node_times(m: Moment, node: NodeState) -> list[float]:
     times = []
     if node.started_at is not None and node.node.seconds is not None:
-        times.append(node.started_at + node.node.seconds)
+        times.append(_passes_at(m, node.started_at, node.node.seconds))
     if node.started_at is not None and node.node.kind == "before":
         times.append(node.started_at + rollback.BEFORE_LIMIT_SECONDS)
     if node.failed_at is not None:
@@ -85,7 +90,7 @@ def _leg_times(m: Moment) -> list[float]:
     state = m.state
     times: list[float] = []
     if state.leg in (Leg.SETTLING, Leg.FINISHING) and state.stage is not None:
-        times.append(state.entered_at + state.stage.settle_seconds)
+        times.append(_passes_at(m, state.entered_at, state.stage.settle_seconds))
     if state.leg is Leg.BAKING and m.evidence.bake.counting and state.step is not None:
         progress = forward.bake_progress(m)
         bake = state.step.bake

@@ -98,7 +98,7 @@ def _wait(m: Moment, key: str, index: int, action: WaitAction) -> list[Event]:
     started = m.state.walk(key).started_at
     if started is None:
         return [ActStarted(walk=key, index=index, label=action.label)]
-    if m.now - started >= action.wait:
+    if m.passed_since(started) >= action.wait:
         return [ActFinished(walk=key, index=index, label=action.label)]
     return []
 

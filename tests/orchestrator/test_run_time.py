@@ -1,14 +1,28 @@
 """A run's own time under a wall clock that is set, and what a run does while its store is away."""
 
 import asyncio
+from typing import cast
 
 from orchestrator.core.commands import Command
 from orchestrator.core.events import EffectRequested
-from orchestrator.core.evidence import Evidence, Gap, Progress, SeenAt, add_up, note_seen, to_text
+from orchestrator.core.evidence import (
+    MOST_JUMPS,
+    Evidence,
+    Gap,
+    Jump,
+    Progress,
+    SeenAt,
+    add_up,
+    note_jump,
+    note_seen,
+    to_text,
+)
+from orchestrator.core.moment import Moment
+from orchestrator.core.state import State
 from orchestrator.errors import StoreError
 from orchestrator.journal.memory import MemoryStore
 from orchestrator.ports import Batch, Recorded
-from orchestrator.run_time import RunTime
+from orchestrator.run_time import Passed, RunTime
 from tests.orchestrator.house import ANN, QUICK, House, eventually, submission
 from tests.support.process import DEADLINE_SECONDS
 
@@ -49,6 +63,31 @@ def test_a_runs_time_follows_a_clock_that_is_set_ahead() -> None:
     hands.move(600.0, 10.0)
     assert time.now() == 1600.0
     assert time.ahead_seconds == 0.0
+
+
+def test_what_a_clock_jumped_ahead_did_not_really_pass() -> None:
+    hands = Hands()
+    time = RunTime(hands, 0.0)
+    hands.move(10.0, 10.0)
+    assert time.passed() == Passed(1010.0, 10.0, 0.0)
+    hands.move(600.0, 10.0)
+    assert time.passed() == Passed(1610.0, 10.0, 590.0)
+    hands.move(-590.0, 10.0)
+    assert time.passed() == Passed(1620.0, 10.0, 0.0)
+
+
+def test_of_what_lies_before_a_jump_it_is_taken_off_and_of_what_lies_after_it_is_not() -> None:
+    evidence = note_jump(note_jump(Evidence(), Jump(50.0, 0.4)), Jump(100.0, 20.0))
+    moment = Moment(cast("State", None), evidence, 130.0)
+    assert (moment.passed_since(70.0), moment.passed_since(100.0)) == (40.0, 30.0)
+
+
+def test_of_many_jumps_the_oldest_count_as_one() -> None:
+    evidence = Evidence()
+    for number in range(MOST_JUMPS + 5):
+        evidence = note_jump(evidence, Jump(float(number), 2.0))
+    assert len(evidence.jumps) == MOST_JUMPS
+    assert sum(jump.seconds for jump in evidence.jumps) == 2.0 * (MOST_JUMPS + 5)
 
 
 def test_a_new_life_begins_no_earlier_than_the_newest_event() -> None:
