@@ -288,6 +288,23 @@ class Entry(Answered):
     data: dict[str, Any]
 
 
+class Course(Answered):
+    run: str
+    seq: int
+    exposure: Annotated[
+        list[dict[str, Any]],
+        Field(description="`{environment, flag, points: [[time, percentage]]}`, each until the next."),
+    ]
+    marks: Annotated[list[dict[str, Any]], Field(description="`{seq, time, type, what}`: what to mark beside them.")]
+    entries: Annotated[
+        list[dict[str, Any]],
+        Field(
+            description="Newest first: `{seq, time, type, by, reason, what}`, `what` null where only machines need it."
+        ),
+    ]
+    has_earlier: bool
+
+
 class Report(Answered):
     status: RunStatus
     history: list[Entry]

@@ -11,6 +11,7 @@ from fastapi import Request
 
 from orchestrator.api.credentials import Credentials
 from orchestrator.api.limits import Places, RateLimit
+from orchestrator.api.timelines import Timelines
 
 if TYPE_CHECKING:
     from orchestrator.api.assets import Bundle
@@ -38,6 +39,7 @@ class ApiContext:
     now: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     bundle: Bundle | None = None
+    timelines: Timelines = field(default_factory=Timelines)
 
 
 def context_of(request: Request) -> ApiContext:

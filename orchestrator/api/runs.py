@@ -19,6 +19,7 @@ from orchestrator.api.bodies import (
     LAST_SEQ,
     Accepted,
     CommandBody,
+    Course,
     Entry,
     Offers,
     Received,
@@ -192,6 +193,22 @@ def _seq(last_event_id: str | None) -> int | None:
     if not (last_event_id.isascii() and last_event_id.isdecimal() and len(last_event_id) < 19):
         raise BadRequest("Last-Event-ID must be the id of an event that was received, a number.")
     return int(last_event_id)
+
+
+class Piece(Received):
+    """Part of a journal, its newest entries first."""
+
+    after: Annotated[int, Field(ge=0, le=LAST_SEQ, description="Entries with a higher seq only.")] = 0
+    before: Annotated[int | None, Field(ge=1, le=LAST_SEQ, description="Entries with a lower seq only.")] = None
+    limit: Annotated[int, Field(ge=1, le=500)] = 100
+
+
+@router.get("/{run}/timeline", dependencies=[READS], response_model=Course, responses=refusals(404))
+async def show_timeline(run: str, request: Request, which: Annotated[Piece, Query()]) -> Response:
+    """How the percentages moved, what to mark beside them, and the journal in sentences, newest first."""
+    context = context_of(request)
+    name = await context.service.resolve_name(run)
+    return Json(await context.timelines.shown(context.service, name, which.after, which.before, which.limit))
 
 
 @router.get(

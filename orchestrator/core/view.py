@@ -14,7 +14,7 @@ from orchestrator.core.gates import GateView
 from orchestrator.core.moment import Moment
 from orchestrator.core.phases import Leg, Phase, Reason
 from orchestrator.core.returns import targets_to_return, what_stays
-from orchestrator.core.state import State
+from orchestrator.core.state import Hold, State
 from orchestrator.core.times import iso
 from orchestrator.core.wanted import scopes
 from stages.actions.backfill import BackfillAction
@@ -61,6 +61,8 @@ def summary(state: State) -> Json:
         "environment": state.cursor.environment,
         "stage": state.stage.name if state.stage is not None else None,
         "step": state.step.name if state.step is not None else None,
+        "percentages": percentages(state),
+        "holds": [_held(hold) for hold in state.holds.values()],
         "started": iso(state.started_at),
         "ended": iso(state.ended_at),
         "owner": state.program.about.get("owner"),
@@ -82,21 +84,21 @@ def percentages(state: State) -> dict[str, float]:
 def holds(state: State, now: float, *, has_controller: bool) -> list[Json]:
     """*target*: what ``resolve`` takes to end it; null where that is no way."""
     targets = set(resolvable(state)) if state.holds else set()
-    found: list[Json] = [
-        {
-            "reason": hold.reason,
-            "item": hold.item,
-            "since": iso(hold.since),
-            "by": hold.by,
-            "detail": hold.detail,
-            "target": hold.item if hold.item in targets else None,
-        }
-        for hold in state.holds.values()
-    ]
+    found = [{**_held(hold), "target": hold.item if hold.item in targets else None} for hold in state.holds.values()]
     if not has_controller and not state.ended:
         detail = "no controller runs; rollout start PLAN, or rollout serve, goes on with this run"
         found.append({"reason": "no_controller", "item": "run", "since": iso(now), "by": "reader", "detail": detail})
     return found
+
+
+def _held(hold: Hold) -> Json:
+    return {
+        "reason": hold.reason,
+        "item": hold.item,
+        "since": iso(hold.since),
+        "by": hold.by,
+        "detail": hold.detail,
+    }
 
 
 def _gate_now(m: Moment) -> GateView | None:
@@ -114,6 +116,7 @@ def gate(m: Moment) -> Json | None:
     return {
         "name": view.name,
         "verdict": view.verdict,
+        "on_fail": view.on_fail,
         "criteria": [
             {
                 "name": one.name,

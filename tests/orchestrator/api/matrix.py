@@ -13,6 +13,7 @@ MATRIX: tuple[tuple[str, str, str, Any, str], ...] = (
     ("POST", "/api/v1/runs/{run}/commands", "/api/v1/runs/search/commands", {"command": "pause", **WHY}, "operator"),
     ("GET", "/api/v1/runs/{run}/commands", "/api/v1/runs/search/commands", None, "viewer"),
     ("GET", "/api/v1/runs/{run}/events", "/api/v1/runs/search/events", None, "viewer"),
+    ("GET", "/api/v1/runs/{run}/timeline", "/api/v1/runs/search/timeline", None, "viewer"),
     ("GET", "/api/v1/runs/{run}/journal", "/api/v1/runs/search/journal", None, "viewer"),
     ("GET", "/api/v1/runs/{run}/report", "/api/v1/runs/search/report", None, "viewer"),
     ("POST", "/api/v1/plans/validate", "/api/v1/plans/validate", {"text": "kind: Nothing"}, "viewer"),
