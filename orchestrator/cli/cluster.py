@@ -11,12 +11,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from orchestrator.cli import ask, show
+from orchestrator.cli import ask, show, standing
 from orchestrator.cli.acting import to_command
 from orchestrator.cli.client import Json
+from orchestrator.cli.live import Screen, make_screen
 from orchestrator.cli.output import clock, note, printable
 from orchestrator.cli.output import show as show_value
-from orchestrator.cli.watching import Screen, Signals, farewell, footer
+from orchestrator.cli.watching import LEAVES, Signals, farewell
 from orchestrator.errors import NotFound, Permanent, Refused, RolloutError, Temporary, UsageError
 
 if TYPE_CHECKING:
@@ -180,7 +181,7 @@ async def _given(objects: "Objects", rollout: str, asked: Json) -> Json:
 
 async def _followed(objects: "Objects", name: str, signals: Signals) -> Json | None:
     """The status at the end of the run; None if a signal came before. A refusal that waits for a person is raised."""
-    screen, told, lost_at = Screen(), "", None
+    screen, told, lost_at = make_screen(LEAVES), "", None
     if not await _is_driven(objects):
         note(f"no controller drives namespace {objects.namespace} now; waiting for one")
     try:
@@ -188,29 +189,31 @@ async def _followed(objects: "Objects", name: str, signals: Signals) -> Json | N
             try:
                 found = shown(await _find(objects, name))
             except Temporary as error:
-                lost_at = _lost(lost_at, error)
+                lost_at = _lost(lost_at, error, screen)
                 await asyncio.to_thread(signals.pause, WATCH_EVERY_SECONDS)
                 continue
-            lost_at = None
+            if lost_at is not None:
+                lost_at = None
+                screen.clear()
             if found["message"] and found["message"] != told:
                 told = found["message"]
-                screen.line(f"{clock(_now())}Z  {printable(told)}")
+                screen.tell({"time": _now(), "type": str(found["reason"])}, told)
             if found["is_current"] and found["phase"] == "ended":
                 return found
             if found["is_current"] and found["run"] is None and found["is_stalled"]:
                 raise Refused(f"{name} does not start: {told}")
-            if found["run"] is not None and found["phase"] != "ended":
-                screen.footer(footer(found))
+            if found["run"] is not None:
+                screen.show(found)
             await asyncio.to_thread(signals.pause, WATCH_EVERY_SECONDS)
     finally:
-        screen.clear()
+        screen.close()
     return None
 
 
-def _lost(since: float | None, error: Temporary) -> float:
+def _lost(since: float | None, error: Temporary, screen: Screen) -> float:
     now = time.monotonic()
     if since is None:
-        note(f"{error}; waiting for it. The run goes on meanwhile")
+        screen.say(f"{error}; waiting for it. The run goes on meanwhile", for_now=True)
         return now
     if now - since > PATIENCE_SECONDS:
         raise error
@@ -270,7 +273,7 @@ def status_text(found: Json) -> str:
     )
     if found["run"] is None:
         return f"{printable(found['object'])}  has no run\n{why}"
-    return f"{show.status(found)}\n  object      {printable(found['object'])}\n{why}"
+    return f"{standing.status(found)}\n  object      {printable(found['object'])}\n{why}"
 
 
 def _rollouts(found: list[Json]) -> str:

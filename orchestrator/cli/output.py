@@ -5,9 +5,18 @@ import os
 import sys
 import unicodedata
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, TextIO
 
-COLOURS = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
+COLOURS = {
+    "red": "31",
+    "green": "32",
+    "yellow": "33",
+    "cyan": "36",
+    "bold": "1",
+    "dim": "2",
+    "bold red": "1;31",
+}
 _VERDICTS = {
     **dict.fromkeys(("promoted", "pass"), "green"),
     **dict.fromkeys(("rollback_failed", "rolled_back", "rolling_back", "fail", "killed"), "red"),
@@ -63,11 +72,13 @@ def printable(value: object) -> str:
 
 def width(text: str) -> int:
     """Columns of a terminal that *text* takes."""
-    return sum(_columns(char) for char in text)
+    return len(text) if text.isascii() else sum(columns_of(char) for char in text)
 
 
-def _columns(char: str) -> int:
-    if unicodedata.combining(char):
+@lru_cache(4096)
+def columns_of(char: str) -> int:
+    """Of one letter. The selector that makes a sign an emoji counts, since it makes it wider."""
+    if unicodedata.category(char) in ("Mn", "Me") and char != "\N{VARIATION SELECTOR-16}":
         return 0
     return 2 if unicodedata.east_asian_width(char) in "WF" else 1
 
@@ -92,6 +103,11 @@ def painted_word(word: object) -> str:
 def clock(text: object) -> str:
     """``2026-03-01 12:00:05`` of an ISO time in UTC; ``-`` of none."""
     return printable(text or "-").replace("T", " ").partition(".")[0].removesuffix("Z")
+
+
+def hours(text: object) -> str:
+    """``12:00:05`` of an ISO time in UTC, for what happened within a day."""
+    return clock(text).rpartition(" ")[2]
 
 
 def duration(seconds: float) -> str:

@@ -6,7 +6,8 @@ import time
 from argparse import Namespace
 
 from orchestrator.cli import show as text
-from orchestrator.cli.output import show
+from orchestrator.cli import standing
+from orchestrator.cli.output import note, show
 from orchestrator.cli.settings import means_cluster
 from orchestrator.cli.sources import HOW_TO_START, Json, Source, StoreSource, entries, open_source
 from orchestrator.errors import RolloutError
@@ -25,8 +26,19 @@ def list_runs(arguments: Namespace) -> int:
         from orchestrator.cli import cluster
 
         return cluster.list_runs(arguments)
-    show(open_source(arguments.server).runs(True if arguments.active else None), arguments.output, text.runs)
+    found = open_source(arguments.server).runs(True if arguments.active else None)
+    if arguments.output == "table":
+        _note_freezes(found)
+    show(found, arguments.output, text.runs)
     return 0
+
+
+def _note_freezes(found: list[Json]) -> None:
+    from orchestrator.cli.freeze import sentences
+
+    frozen = {one["environment"]: one for run in found for one in run.get("frozen") or ()}
+    for sentence in sentences(list(frozen.values())):
+        note(sentence)
 
 
 def status(arguments: Namespace) -> int:
@@ -34,7 +46,7 @@ def status(arguments: Namespace) -> int:
         from orchestrator.cli import cluster
 
         return cluster.status(arguments)
-    show(open_source(arguments.server).status(arguments.run), arguments.output, text.status)
+    show(open_source(arguments.server).status(arguments.run), arguments.output, standing.status)
     return 0
 
 
@@ -48,7 +60,7 @@ def watch(arguments: Namespace) -> int:
     source = open_source(arguments.server)
     found = source.status(arguments.run)
     if isinstance(source, StoreSource) and found["phase"] != "ended":
-        print(text.status(found))
+        print(standing.status(found))
         raise RolloutError(f"{found['run']} stands still: {HOW_TO_START}")
     return watch_run(source, str(found["run"]), server=arguments.server)
 

@@ -1,11 +1,10 @@
-"""Following a run: one line for each change, and on a terminal one more below them that says how it stands now.
+"""Following a run to its end, and what Ctrl-C does meanwhile. How it looks is said in ``live``.
 
 It asks the controller twice a second over HTTP, also where the controller lives in this process. So there is one way
 of watching, and a controller that comes back (another port, another token) is found again.
 """
 
 import os
-import shutil
 import signal
 import sys
 import time
@@ -15,17 +14,22 @@ from typing import Any
 
 from orchestrator.cli import ask
 from orchestrator.cli.client import Client, Json, NoController, Unauthorized
-from orchestrator.cli.output import clock, note, paint, printable
+from orchestrator.cli.live import make_screen
+from orchestrator.cli.output import duration, note
+from orchestrator.cli.picture import seconds_of
 from orchestrator.cli.reading import exit_code
 from orchestrator.cli.settings import find_controller
-from orchestrator.cli.show import how_far
 from orchestrator.cli.sources import Source, StoreSource
 from orchestrator.core.telling import Teller
-from orchestrator.errors import RolloutError
+from orchestrator.errors import NotFound, RolloutError
 
 EVERY_SECONDS = 0.4
 PATIENCE_SECONDS = 600.0
 SLICE_SECONDS = 0.05
+OFFERS_SECONDS = 5.0
+LEAVES = "Ctrl-C leaves; the run goes on"
+ASKS = "Ctrl-C asks: detach, pause, roll back or keep watching"
+STANDS_STILL = "The run stands still until a controller goes on with it: `rollout serve`"
 
 
 class Signals:
@@ -65,44 +69,23 @@ class Signals:
                 signal.signal(number, handler)
 
 
-class Screen:
-    """Lines on standard output; on a terminal the newest state below them, which the next line takes the place of."""
-
-    def __init__(self) -> None:
-        self._is_live = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
-        self._footer = ""
-
-    def line(self, text: str) -> None:
-        self.clear()
-        print(text, flush=True)
-
-    def footer(self, text: str) -> None:
-        if not self._is_live or text == self._footer:
-            return
-        columns = shutil.get_terminal_size().columns
-        shown = text if len(text) < columns else text[: max(columns - 2, 0)] + "…"
-        self._footer = text
-        print(f"\r\x1b[K{paint(shown, 'dim')}", end="", flush=True)
-
-    def clear(self) -> None:
-        if self._footer:
-            print("\r\x1b[K", end="", flush=True)
-            self._footer = ""
-
-
 class Follower:
-    """One run, as it goes on. *server* is what was named on the command line, to find a controller again."""
+    """One run, as it goes on. *server* is what was named on the command line, to find a controller again. *hint*: what
+    Ctrl-C does, for whoever looks at the picture."""
 
-    def __init__(self, source: Source, run: str, signals: Signals, *, server: str | None = None) -> None:
+    def __init__(
+        self, source: Source, run: str, signals: Signals, *, server: str | None = None, hint: str = ASKS
+    ) -> None:
         self.source = source
         self.run = run
+        self.screen = make_screen(hint)
         self._signals = signals
         self._server = server
-        self._screen = Screen()
         self._teller: Teller | None = None
         self._after = 0
         self._lost_at: float | None = None
         self._store_error: str | None = None
+        self._offered: tuple[object, float] = (None, 0.0)
 
     def follow(self) -> Json | None:
         """The status at the end; None if a signal came before. Raises ``NoController`` after ten minutes of silence."""
@@ -111,9 +94,11 @@ class Follower:
                 status = self._look()
                 if status is not None and status["phase"] == "ended":
                     return status
-                self._signals.pause(EVERY_SECONDS)
+                self._signals.pause(EVERY_SECONDS / 2)
+                self.screen.tick()
+                self._signals.pause(EVERY_SECONDS / 2)
         finally:
-            self._screen.clear()
+            self.screen.close()
         return None
 
     def _look(self) -> Json | None:
@@ -121,6 +106,7 @@ class Follower:
         try:
             status = self.source.status(self.run)
             entries = self.source.history(self.run, self._after)
+            offers = self._offers(status)
         except NoController as error:
             self._lost(error)
             return None
@@ -131,13 +117,26 @@ class Follower:
             return None
         if self._lost_at is not None:
             self._lost_at = None
+            self.screen.clear()
             if isinstance(self.source, Client):
-                note("the controller answers again")
+                self.screen.say("the controller answers again")
         self._tell(status, entries)
         self._tell_of_store(status.get("store_error"))
-        if status["phase"] != "ended":
-            self._screen.footer(footer(status))
+        self.screen.show(status, offers)
         return status
+
+    def _offers(self, status: Json) -> Json | None:
+        """What may be done now; asked again when something has happened, and now and then. None: as it was."""
+        now = time.monotonic()
+        seq, at = self._offered
+        is_known = seq == status.get("seq") and now - at < OFFERS_SECONDS
+        if not self.screen.is_live or not isinstance(self.source, Client) or is_known or status["phase"] == "ended":
+            return None
+        self._offered = (status.get("seq"), now)
+        try:
+            return self.source.offers(self.run)
+        except NotFound:  # an older controller
+            return None
 
     def _tell(self, status: Json, entries: list[Json]) -> None:
         if self._teller is None:
@@ -146,14 +145,14 @@ class Follower:
             self._after = entry["seq"]
             sentence = self._teller.tell(entry)
             if sentence is not None:
-                self._screen.line(f"{clock(entry['time'])}Z  {printable(sentence)}")
+                self.screen.tell(entry, sentence)
 
     def _tell_of_store(self, error: str | None) -> None:
         if (error is None) == (self._store_error is None):
             return
         self._store_error = error
-        self._screen.clear()
-        note(f"{self.run} stands still: {error}" if error else f"{self.run} goes on: its journal can be written again")
+        going = f"{self.run} goes on: its journal can be written again"
+        self.screen.say(f"{self.run} stands still: {error}" if error else going)
 
     def _is_own_controller(self) -> bool:
         """Whether its token was left for its user, so that the one of its successor is found in the same place."""
@@ -175,8 +174,7 @@ class Follower:
         now = time.monotonic()
         if self._lost_at is None:
             self._lost_at = now
-            self._screen.clear()
-            note(f"{error}; waiting for it. The run stands still until a controller goes on with it: `rollout serve`")
+            self.screen.say(f"{error}; waiting for it. {STANDS_STILL}", for_now=True)
         if now - self._lost_at > PATIENCE_SECONDS:
             raise error
         address = find_controller(self._server)
@@ -184,26 +182,12 @@ class Follower:
             self.source = Client(address)
 
 
-def footer(status: Json) -> str:
-    """How a run stands, in one line."""
-    words = [str(status["phase"]).replace("_", " ")]
-    place = " ".join(str(status[name]) for name in ("environment", "stage", "step") if status.get(name))
-    if status["phase"] == "running":
-        words.append(f"{place} ({status['leg']})")
-    progress = status.get("progress")
-    if progress:
-        words.append(how_far(progress))
-    if status.get("gate"):
-        words.append(f"gate {status['gate']['name']}: {status['gate']['verdict']}")
-    if status.get("holds"):
-        words.append(f"holds: {', '.join(sorted({str(hold['reason']) for hold in status['holds']}))}")
-    return "  " + printable(" · ".join(words))
-
-
 def farewell(run: str, status: Json, *, report: bool = True) -> int:
     """The last words about a run that has ended, and the exit code that they mean."""
+    took = seconds_of(status.get("ended")) - seconds_of(status.get("started"))
+    after = f" after {duration(took)}" if status.get("ended") and status.get("started") else ""
     more = f"; `rollout report {run}` has the whole story" if report else ""
-    note(f"{run}: {str(status['outcome']).replace('_', ' ')}{more}")
+    note(f"{run}: {str(status['outcome']).replace('_', ' ')}{after}{more}")
     return exit_code(status)
 
 
@@ -211,7 +195,7 @@ def watch_run(source: Source, run: str, *, server: str | None) -> int:
     """`rollout watch`: Ctrl-C ends the watching, not the run."""
     signals = Signals()
     with signals.handled():
-        status = Follower(source, run, signals, server=server).follow()
+        status = Follower(source, run, signals, server=server, hint=LEAVES).follow()
     if status is not None:
         return farewell(run, status)
     note(f"{run} goes on; `rollout watch {run}` looks at it again")

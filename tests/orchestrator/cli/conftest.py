@@ -73,6 +73,7 @@ class FakeController:
     url: str = ""
     statuses: list[Json] = field(default_factory=lambda: [a_status()])
     entries: list[Json] = field(default_factory=lambda: [an_entry(1, "RunStarted", by="ada", run="search-1a2b3c")])
+    offers: Json = field(default_factory=lambda: {"actor": {"name": "ada", "role": "admin"}, "commands": []})
     lines: list[str] = field(default_factory=list)
     """The journal, as it is exported."""
     answers: dict[tuple[str, str], tuple[int, Any]] = field(default_factory=dict)
@@ -95,6 +96,8 @@ class FakeController:
         if request.path.endswith("/journal"):
             after = int(request.query["after"])
             return 200, "".join(f"{one}\n" for one in self.lines[after : after + PAGE]).encode()
+        if request.path.endswith("/commands") and request.method == "GET":
+            return 200, self.offers
         if request.path.endswith("/commands"):
             name = request.path.split("/")[4]
             return 200, {

@@ -33,14 +33,14 @@ def test_a_run_is_shown_as_a_controller_shows_it() -> None:
     found = shown({"metadata": METADATA, "status": STATUS})
     assert status_text(found).splitlines() == [
         "search-1a2b3c  running, production open 50% (baking)",
-        "  plan        search (digest 0123456789ab)",
-        "  started     2026-03-01 12:00:00 UTC",
-        "  flags       beta 50 %",
+        "  holds       paused since 2026-03-01 12:05:00 UTC by bob: lunch",
+        "  ends        rollout resume search-1a2b3c --reason TEXT --context NAME; when somebody resumes",
         "  next        go on when nothing holds any more",
         "  gate        health: pass",
         "              pass  errors: errors is 0.5, < 1 holds",
-        "  holds       paused since 2026-03-01 12:05:00 UTC by bob: lunch",
         "  waits       plan (approval) from developers: ",
+        "  flags       beta 50 %",
+        "  plan        search (digest 0123456789ab), started 2026-03-01 12:00:00 UTC",
         "  object      shop/search",
         "  Running: running production open 50% (baking)",
     ]

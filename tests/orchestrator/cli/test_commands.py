@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli import main
-from orchestrator.cli.watching import footer
-from tests.orchestrator.cli.conftest import Cli, FakeController, a_status, an_entry
+from orchestrator.cli.picture import Scene, Size, picture
+from tests.orchestrator.cli.conftest import Cli, FakeController, Json, a_status, an_entry
 
 COMMANDS = "/api/v1/runs/search/commands"
 
@@ -143,16 +143,20 @@ def test_status_tells_people_where_a_run_stands_and_why_nothing_moves(cli: Cli, 
     assert "waits       stage:queue (approval) from on-call: Go?" in out
 
 
+def drawn(status: Json) -> str:
+    lines = picture(Scene(status, now=1_772_366_460.0), Size(100, 30))
+    return "\n".join("".join(text for text, _ in line) for line in lines)
+
+
 def test_a_backfill_is_told_in_rows_by_status_and_by_the_live_line(cli: Cli, controller: FakeController) -> None:
     ends = "2026-03-01T12:10:00.000Z"
     rows = {"what": "backfill", "rows": 200_000, "of_rows": 5_000_000, "rows_per_second": 8000.4, "ends": ends}
     told = "200,000 of 5,000,000 rows, 8,000 a second, through at about 2026-03-01 12:10:00 UTC"
     controller.statuses = [a_status(progress=rows)]
     assert f"  backfill    {told}" in cli("status", "search").out.splitlines()
-    assert told in footer(a_status(progress=rows))
-    assert "0 rows, 0 a second" in footer(
-        a_status(progress={**rows, "rows": 0, "of_rows": None, "rows_per_second": 0.0, "ends": None})
-    )
+    begun = a_status(progress={**rows, "rows": 0, "of_rows": None, "rows_per_second": 0.0, "ends": None})
+    assert told in drawn(a_status(progress=rows))
+    assert "0 rows, 0 a second" in drawn(begun)
 
 
 def test_every_output_has_all_that_the_controller_said(cli: Cli, controller: FakeController) -> None:
@@ -217,7 +221,7 @@ def test_an_unexpected_error_is_one_sentence_and_its_traceback_is_kept(
     def fail(*_: object) -> None:
         raise ZeroDivisionError("by nought")
 
-    monkeypatch.setattr("orchestrator.cli.show.status", fail)
+    monkeypatch.setattr("orchestrator.cli.standing.status", fail)
     said = cli("status", "search")
     assert said.code == 1
     assert "something unexpected happened: ZeroDivisionError: by nought" in said.err
@@ -232,6 +236,6 @@ def test_ctrl_c_ends_a_command_without_a_traceback(
     def press(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("orchestrator.cli.show.status", press)
+    monkeypatch.setattr("orchestrator.cli.standing.status", press)
     assert main(["status", "search"]) == 130
     assert capsys.readouterr().err == "rollout: interrupted\n"
