@@ -32,6 +32,7 @@ log = structlog.get_logger()
 LOOK_SECONDS: Final = 1.0
 ANSWER_SECONDS: Final = 2.0  # for the store, at a look; the next one comes in any case
 LONGEST_SECONDS: Final = 10 * 366 * 86_400.0
+MOST_PLACES: Final = 1000
 _TRIES: Final = 5  # when others write between our look and our write
 
 
@@ -160,6 +161,8 @@ class Freezing:
             if stored is not None:
                 self._learn(stored)
             known = self._known.get(place)
+            if known is None and len(self._known) >= MOST_PLACES:
+                raise Refused(f"{MOST_PLACES} environments were frozen once, and no further one is taken up")
             wanted = replace(made_of(known), revision=known.revision + 1 if known is not None else 1)
             before = stored.revision if stored is not None else None
             if await self._storage.put(wanted, before, self._note(wanted, what)):

@@ -15,6 +15,7 @@ from orchestrator.api import (
     feed,
     flagd,
     flags,
+    freezes,
     health,
     ofrep,
     page,
@@ -50,6 +51,7 @@ TAGS = [
     {"name": "runs", "description": "One execution of a plan: start, read, follow, command."},
     {"name": "plans", "description": "Whether a plan is valid."},
     {"name": "flags", "description": "Flags for people, and the kill switch."},
+    {"name": "freezes", "description": "Nothing goes forward in an environment until a time or a person ends it."},
     {"name": "evaluation", "description": "OpenFeature Remote Evaluation Protocol 0.3, for applications."},
     {
         "name": "tokens",
@@ -93,7 +95,7 @@ def _assembled(context: ApiContext) -> FastAPI:
         separate_input_output_schemas=False,
     )
     app.state.context = context
-    api = (runs, plans, flags, ofrep, feed, flagd, token_routes, health)
+    api = (runs, plans, flags, freezes, ofrep, feed, flagd, token_routes, health)
     routers = [module.router for module in (*api, page, rollback_page, sign_in, assets)]
     for router in routers:
         app.include_router(router)

@@ -249,7 +249,7 @@ class TokenMade(TokenShown):
 class Noted(Answered):
     seq: int
     time: str
-    what: Literal["token.created", "token.revoked", "provider.blocked", "refused"]
+    what: Literal["token.created", "token.revoked", "provider.blocked", "frozen", "unfrozen", "refused"]
     by: str
     detail: dict[str, str | int | None]
 

@@ -2,7 +2,7 @@
 
 from argparse import Namespace
 
-from orchestrator.cli.help import LATER, main_help
+from orchestrator.cli.help import main_help
 from orchestrator.errors import UsageError
 
 
@@ -15,9 +15,3 @@ def version_or_help(arguments: Namespace) -> int:
 
     print(f"rollout {version('staged-rollout')}")
     return 0
-
-
-def later(arguments: Namespace) -> int:
-    raise UsageError(
-        f"{LATER[arguments.command]} comes with a later version; `rollout {arguments.command}` does nothing yet"
-    )

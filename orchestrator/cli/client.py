@@ -121,6 +121,22 @@ class Client:
         answer: Json = self.request("DELETE", "/feature-flags/disable-all", body)
         return answer
 
+    # --- freezes ------------------------------------------------------------------------------------------------------
+
+    def freezes(self) -> list[Json]:
+        found: list[Json] = self.request("GET", "/api/v1/freeze")
+        return found
+
+    def freeze(self, asked: Json) -> Json:
+        """*asked*: ``reason``, and ``environment`` and ``until``, which may be left out."""
+        made: Json = self.request("POST", "/api/v1/freeze", asked)
+        return made
+
+    def unfreeze(self, asked: Json) -> Json:
+        """*asked*: ``reason``, and ``environment``, which may be left out."""
+        ended: Json = self.request("DELETE", "/api/v1/freeze", asked)
+        return ended
+
     # --- tokens -------------------------------------------------------------------------------------------------------
 
     def create_token(self, wanted: Json) -> Json:

@@ -39,6 +39,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("resolve RUN [TARGET]", "take a target as it is, where something waits for a person"),
             ("fire RUN TRIGGER", "fire a trigger by hand"),
             ("ack RUN", "end an escalation"),
+            ("freeze, unfreeze", "let no run go forward in an environment, or in any; and go on"),
         ),
     ),
     (
@@ -57,11 +58,6 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         ),
     ),
 )
-
-LATER = {
-    "freeze": "Freezing all runs",
-    "unfreeze": "Ending a freeze",
-}
 
 EPILOG = """\
 RUN is a run's name, the beginning of one, or the name of a plan (its newest run).

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
-from orchestrator.cli.help import LATER, main_help
+from orchestrator.cli.help import main_help
 
 OUTPUTS = ("table", "json", "yaml")
 
@@ -66,13 +66,6 @@ def make_parser(only: str | None = None) -> Parser:
     for add in chosen:
         add(commands)
     return parser
-
-
-def _add_later(commands: Commands) -> None:
-    for name in LATER:
-        later = commands.add_parser(name)
-        later.add_argument("rest", nargs=argparse.REMAINDER)
-        later.set_defaults(perform=performer("about.later"))
 
 
 def _command(commands: Commands, name: str, perform: str, what: str, details: str = "") -> Parser:
@@ -479,6 +472,32 @@ def _add_flag_values(change: Parser) -> None:
     )  # fmt: skip
 
 
+def _add_freezes(commands: Commands) -> None:
+    frozen = _command(
+        commands, "freeze", "freeze.freeze",
+        "Let no run go forward, in all environments unless one is named.",
+        """
+        Runs hold (window) and go on when it ends. Gates, bakes and triggers go on, and so does every way back: a
+        failing gate, a trigger or a person still rolls back. Nobody's `advance` overrides it. Done again, it may last
+        longer.
+        """,
+    )  # fmt: skip
+    frozen.add_argument("--until", metavar="TIME|DURATION", help="2h, 2027-01-31T08:00:00Z (until it is unfrozen)")
+    frozen.add_argument("--yes", action="store_true", help="do not ask")
+    frozen.add_argument("--status", action="store_true", help="only show what is frozen now")
+    thawed = _command(
+        commands, "unfreeze", "freeze.unfreeze", "End a freeze before its time; takes an approver.",
+        """
+        Without --environment, the freeze over all environments; those of single environments stay.
+        """,
+    )  # fmt: skip
+    for parser in (frozen, thawed):
+        parser.add_argument("--environment", metavar="NAME", help="only this environment")
+        _with_reason(parser, required=True)
+        _with_server(parser)
+        _with_output(parser)
+
+
 def _add_tokens(commands: Commands) -> None:
     token = _command(commands, "token", "tokens.usage", "Say who may speak to the controller, and as what.")
     actions = token.add_subparsers(dest="action", metavar="ACTION", parser_class=Parser, prog="rollout token")
@@ -531,6 +550,6 @@ _GROUPS: tuple[tuple[Callable[[Commands], None], tuple[str, ...]], ...] = (
     (_add_reading, ("list", "status", "explain", "watch", "history", "report", "export", "runbook", "verify")),
     (_add_acting, ("pause", "resume", "approve", "reject", "advance", "rollback", "stop", "resolve", "fire", "ack")),
     (_add_flags, ("flag",)),
+    (_add_freezes, ("freeze", "unfreeze")),
     (_add_tokens, ("token",)),
-    (_add_later, tuple(LATER)),
 )

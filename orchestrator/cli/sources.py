@@ -30,6 +30,8 @@ class Source(Protocol):
 
     def journal(self, run: str, after: int = 0) -> list[str]: ...
 
+    def freezes(self) -> list[Json]: ...
+
     def flags(self, environment: str | None, full_for_seconds: float | None = None) -> list[Json]: ...
 
     def flag_history(self, environment: str, key: str) -> list[Json]: ...
@@ -70,6 +72,12 @@ class StoreSource:
             return list(await reading.journal_lines(await reading.resolve_name(run), after))
 
         return _read(look)
+
+    def freezes(self) -> list[Json]:
+        try:
+            return _read(lambda reading: reading.freezes())
+        except NotFound:  # no store: nothing was ever frozen here
+            return []
 
     def flags(self, environment: str | None, full_for_seconds: float | None = None) -> list[Json]:
         try:

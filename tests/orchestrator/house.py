@@ -90,6 +90,7 @@ class House:
             pulse=self.pulse,
             flags=board,
             kill_switch=kill_switch,
+            freezes=store.freezes,
             endings={"run_command": outside},
         )
         meter = Meter()

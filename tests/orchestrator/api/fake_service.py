@@ -15,6 +15,7 @@ from fastapi import FastAPI
 
 from flags import FlagDocument, Snapshot, Version
 from flags.feed import Feed, FeedVersion, newest
+from orchestrator.adapters.clock import SystemClock
 from orchestrator.api.app import create_app
 from orchestrator.api.credentials import Credentials
 from orchestrator.api.limits import RateLimit
@@ -22,6 +23,8 @@ from orchestrator.api.tokens import Token, TokenStore
 from orchestrator.core.commands import Actor, Command
 from orchestrator.errors import NotFound, Refused, TargetBusy
 from orchestrator.flag_board import Standing
+from orchestrator.freezing import FreezeAsked, Freezing
+from orchestrator.journal.memory_freezes import MemoryFreezes
 from orchestrator.journal.memory_tokens import MemoryTokens
 from orchestrator.metrics import Counts, Meter, RunNow
 from orchestrator.ports import Latch
@@ -80,6 +83,7 @@ class FakeService:
         self.is_ready = True
         self.meter = Meter()
         self.sharing = None
+        self.freezing = Freezing(MemoryFreezes(MemoryTokens()), SystemClock())
 
     # --- moved by tests
 
@@ -222,6 +226,17 @@ class FakeService:
             self.killed.pop(environment or "*", None)
             self.move()
         return {"lifted": confirm, "would_return": returns}
+
+    async def freezes(self) -> Entries:
+        return [one.shown() for one in self.freezing.standing()]
+
+    async def freeze(self, asked: FreezeAsked, actor: Actor) -> Json:
+        made = await self.freezing.freeze(asked, actor.name)
+        return {**made.shown(), "runs": list(self.runs), "frozen": await self.freezes()}
+
+    async def unfreeze(self, environment: str | None, reason: str, actor: Actor) -> Json:
+        ended = await self.freezing.lift(environment, actor.name, reason)
+        return {**ended.shown(), "frozen": await self.freezes()}
 
     def snapshot(self, environment: str) -> Snapshot:
         return self.standing(environment).snapshot

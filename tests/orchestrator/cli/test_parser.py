@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from orchestrator.cli.help import GROUPS, LATER
+from orchestrator.cli.help import GROUPS
 from orchestrator.cli.parser import make_parser
 from tests.orchestrator.cli.conftest import Cli
 
@@ -53,13 +53,6 @@ def test_what_was_typed_wrong_is_said_in_one_line_with_exit_code_2(cli: Cli, wor
     assert sentence in said.err
     assert len(said.err.splitlines()) == 1
     assert said.out == ""
-
-
-@pytest.mark.parametrize("command", LATER)
-def test_a_command_of_a_later_version_says_so(cli: Cli, command: str) -> None:
-    said = cli(command, "anything", "--whatever")
-    assert said.code == 2
-    assert "comes with a later version" in said.err
 
 
 def test_only_the_needed_parser_understands_the_same() -> None:
