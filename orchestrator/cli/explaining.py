@@ -107,7 +107,7 @@ def _has_set(entry: Json, hold: Json) -> bool:
         return (data.get("hold"), data.get("item") or "run") == (hold["reason"], hold.get("item") or "run")
     if hold["reason"] != "paused":
         return False
-    return bool(entry["type"] == ("OnFailPaused" if hold.get("item") == "on_fail" else "Paused"))
+    return bool(entry["type"] == ("OnFailPaused" if hold.get("by") == "controller" else "Paused"))
 
 
 def _evidence(hold: Json, status: Json) -> Iterator[str]:
@@ -116,7 +116,7 @@ def _evidence(hold: Json, status: Json) -> Iterator[str]:
     if hold["reason"] not in ("inconclusive", "share_mismatch") or not gate:
         return
     for one in gate.get("criteria") or ():
-        if one["verdict"] != "pass":
+        if one["verdict"] != "pass" and one.get("sentence") != hold.get("detail"):
             yield str(one.get("sentence"))
 
 

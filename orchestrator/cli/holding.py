@@ -65,7 +65,7 @@ def _waiting(hold: Json, status: Json) -> Json:
 
 def _paused(hold: Json, status: Json) -> Ending:
     run = str(status["run"])
-    if _item(hold) == "on_fail":
+    if hold.get("by") == "controller":  # on_fail: pause
         ends = "a person decides: resume looks at it anew, rollback takes everything back"
         return Ending(ends, "an operator", (command_line("resume", run), command_line("rollback", run)))
     return Ending("somebody resumes", "an operator", (command_line("resume", run),))
@@ -78,9 +78,7 @@ def _failing(_hold: Json, status: Json) -> Ending:
 
 def _inconclusive(_hold: Json, status: Json) -> Ending:
     run = str(status["run"])
-    ends = "it can be measured again and passes; missing data alone never rolls back unless the plan says so"
-    if status.get("phase") == "rolling_back":
-        return Ending("it can be measured again")
+    ends = "it is seen to pass; missing data alone never rolls back, unless the plan says so"
     return Ending(ends, "an approver, past it", (command_line("advance", run),))
 
 
@@ -112,16 +110,20 @@ def _window(hold: Json, status: Json) -> Ending:
 def _trigger(hold: Json, status: Json) -> Ending:
     run, item = str(status["run"]), _item(hold)
     if item.startswith("pin:"):
-        return _pin(run, item)
+        return _pin(status, item.rpartition("/")[2])
+    pins = [one["flag"] for one in status.get("pins") or () if one["source"] == f"trigger {item}" and not one["kept"]]
+    if pins:
+        return _pin(status, str(pins[0]))
     ends = "somebody looks at it and resumes, or rolls back"
     return Ending(ends, "an operator", (command_line("resume", run), command_line("rollback", run)))
 
 
-def _pin(run: str, item: str) -> Ending:
-    flag = ("--flag", item.rpartition("/")[2])
-    ends = "somebody says what becomes of the flag: it stays as it is, or gets the plan's value again"
-    keep, release = (command_line("resume", run, *flag, one) for one in ("--keep", "--release"))
-    return Ending(ends, "an operator", (keep, release))
+def _pin(status: Json, flag: str) -> Ending:
+    lines = [command_line("resume", str(status["run"]), "--flag", flag, one) for one in ("--keep", "--release")]
+    if status.get("phase") == "watching":  # its stage is behind the run
+        return Ending(f"somebody says that {flag} stays as it is", "an operator", (lines[0],))
+    ends = f"somebody says what becomes of {flag}: it stays as it is, or gets the plan's value again"
+    return Ending(ends, "an operator", tuple(lines))
 
 
 def _killed(hold: Json, status: Json) -> Ending:
@@ -136,7 +138,7 @@ def _killed(hold: Json, status: Json) -> Ending:
 def _changed_elsewhere(hold: Json, status: Json) -> Ending:
     run, item = str(status["run"]), _item(hold)
     if item.startswith("flag:"):
-        return _pin(run, item)
+        return _pin(status, item.rpartition("/")[2])
     ends = "it is put back to what the run made of it, or somebody takes it as it is"
     return Ending(ends, "an operator", (command_line("resolve", run, item),))
 

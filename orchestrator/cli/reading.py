@@ -70,7 +70,9 @@ def history(arguments: Namespace) -> int:
     if arguments.follow:
         return _follow(source, arguments.run, arguments.output)
     if arguments.output == "table":
-        show(entries(source, arguments.run), "table", text.history)
+        from orchestrator.cli import past
+
+        show(entries(source, arguments.run), "table", past.history)
     else:
         show(source.history(arguments.run), arguments.output, str)
     return 0
@@ -103,9 +105,9 @@ def _print_entry(entry: Json, sentence: str | None, output: str) -> None:
 
         print(f"---\n{to_yaml(entry)}", end="")
     else:
-        from orchestrator.cli.output import clock, printable
+        from orchestrator.cli import past
 
-        print(f"{entry['seq']:>5}  {clock(entry['time'])}  {printable(entry['type'])}  {printable(sentence)}".rstrip())
+        print(*past.rows([{**entry, "sentence": sentence}]), sep="\n")
 
 
 def report(arguments: Namespace) -> int:

@@ -41,14 +41,6 @@ def runs(found: list[Json]) -> str:
     return table(heads, rows, "no runs")
 
 
-def history(found: list[Json]) -> str:
-    rows = []
-    for entry in found:
-        by = "" if entry["by"] == "controller" else entry["by"]
-        rows.append((entry["seq"], clock(entry["time"]), entry["type"], by, entry["sentence"]))
-    return table(("seq", "time (utc)", "type", "by", "what"), rows, "nothing has happened yet")
-
-
 def accepted(answer: Json) -> str:
     said = f"{printable(answer['command'])} accepted for {printable(answer['run'])}"
     started = answer.get("run_started")

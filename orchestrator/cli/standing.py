@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.cli.holding import Ending, command_line, ending_of, first_things
 from orchestrator.cli.layout import cut
-from orchestrator.cli.output import clock, duration, paint, painted_word, printable
+from orchestrator.cli.output import clock, duration, paint, painted_word, printable, width
 
 Json = dict[str, Any]
 MOST_LINES = 12
@@ -54,15 +54,13 @@ def _blocks(found: Json) -> Iterator[Block]:
     yield 9, [_plan(found)]
 
 
-def _labelled(label: str, text: str, colour: str = "", least: int = 0) -> str:
-    return f"  {paint(label, colour) if colour else label}{' ' * (12 - len(label))}{_one_row(text, 14, least)}"
+def _labelled(label: str, text: str, colour: str = "") -> str:
+    return f"  {paint(label, colour) if colour else label}{' ' * (12 - len(label))}{_one_row(text, 14)}"
 
 
-def _one_row(text: str, behind: int, least: int = 0) -> str:
-    """On a terminal one row: the whole of a long detail is told by `explain`. Its first *least* letters stay."""
-    if not sys.stdout.isatty():
-        return text
-    return cut(text, max(shutil.get_terminal_size().columns - behind, 20, least))
+def _one_row(text: str, beside: int) -> str:
+    """On a terminal one row, with *beside* columns of something else: the whole of a detail is told by `explain`."""
+    return cut(text, max(shutil.get_terminal_size().columns - beside, 20)) if sys.stdout.isatty() else text
 
 
 def _plan(found: Json) -> str:
@@ -91,9 +89,7 @@ def _hold_blocks(found: Json) -> Iterator[Block]:
     holds = first_things(found)
     for number, hold in enumerate(holds):
         yield (0 if number < 2 else 3), [_labelled("holds", hold_words(hold), "yellow")]
-        ending = ending_of(hold, found)
-        least = len(ending.commands[0]) + 1 if ending.commands else 0  # what is typed next is never cut
-        yield (1 if number == 0 else 4), [_labelled("ends", ending_words(ending), least=least)]
+        yield (1 if number == 0 else 4), [_ending_line(ending_of(hold, found))]
 
 
 def hold_words(hold: Json) -> str:
@@ -104,12 +100,13 @@ def hold_words(hold: Json) -> str:
     )
 
 
-def ending_words(ending: Ending) -> str:
-    """The command first: it is what is typed next."""
+def _ending_line(ending: Ending) -> str:
+    """What is to be typed is never cut: that is taken from the words before it."""
     if not ending.commands:
-        return f"when {ending.ends}"
+        return _labelled("ends", f"when {ending.ends}")
     others = f" (or {_verb(ending.commands[1])})" if len(ending.commands) > 1 else ""
-    return f"{ending.commands[0]}{others}; when {ending.ends}"
+    typed = ending.commands[0] + others
+    return f"  ends        {_one_row(f'when {ending.ends}', 16 + width(typed))}: {typed}"
 
 
 def _verb(line: str) -> str:

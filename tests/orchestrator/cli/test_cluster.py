@@ -34,7 +34,7 @@ def test_a_run_is_shown_as_a_controller_shows_it() -> None:
     assert status_text(found).splitlines() == [
         "search-1a2b3c  running, production open 50% (baking)",
         "  holds       paused since 2026-03-01 12:05:00 UTC by bob: lunch",
-        "  ends        rollout resume search-1a2b3c --reason TEXT --context NAME; when somebody resumes",
+        "  ends        when somebody resumes: rollout resume search-1a2b3c --reason TEXT --context NAME",
         "  next        go on when nothing holds any more",
         "  gate        health: pass",
         "              pass  errors: errors is 0.5, < 1 holds",

@@ -178,7 +178,7 @@ def test_list_asks_for_active_runs_only_if_told_to(cli: Cli, controller: FakeCon
 def test_history_has_a_sentence_for_each_entry_that_has_one(cli: Cli, controller: FakeController) -> None:
     controller.entries.append(an_entry(2, "Paused", by="ada", reason="lunch"))
     out = cli("history", "search").out
-    assert out.splitlines()[2].split(maxsplit=5)[3:] == ["Paused", "ada", "paused (by ada: lunch)"]
+    assert out.splitlines()[2].split(maxsplit=4)[3:] == ["Paused", "paused (by ada: lunch)"]
 
 
 def test_history_follows_to_the_end_without_missing_anything(cli: Cli, controller: FakeController) -> None:
