@@ -12,8 +12,8 @@ export interface Freshness {
   isSignedOut: boolean;
 }
 
-const fresh = (): Freshness => ({ since: Date.now(), why: "", isSignedOut: false });
-const stale = (before: Freshness, error: unknown): Freshness => ({
+export const fresh = (): Freshness => ({ since: Date.now(), why: "", isSignedOut: false });
+export const stale = (before: Freshness, error: unknown): Freshness => ({
   since: before.since,
   why: sentenceOf(error),
   isSignedOut: error instanceof Refusal && error.isSignedOut,
@@ -154,7 +154,6 @@ export function usePolled<T>(path: string, seconds: number): Polled<T> {
     };
     ask.current = () => void once();
     document.addEventListener("visibilitychange", seen);
-    setValue(null);
     void once();
     return () => {
       document.removeEventListener("visibilitychange", seen);

@@ -1,7 +1,7 @@
 import "uplot/dist/uPlot.min.css";
 import "./style.css";
 import { type ComponentType, render } from "preact";
-import { RunPage } from "./pages/run";
+import { RunPage } from "./pages/run/run";
 import { RunsPage } from "./pages/runs";
 import { Layout } from "./ui/layout";
 

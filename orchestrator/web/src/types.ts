@@ -46,6 +46,11 @@ export interface TrailPoint {
   [field: string]: unknown;
 }
 
+export interface Bound {
+  op: string;
+  at: number;
+}
+
 export interface Criterion {
   name: string;
   verdict: Verdict;
@@ -53,6 +58,7 @@ export interface Criterion {
   sentence: string | null;
   at: string | null;
   evidence?: Evidence | null;
+  bounds?: { passes: Bound; fails: Bound };
   trail?: TrailPoint[];
 }
 
@@ -97,7 +103,7 @@ export interface Status extends Run {
   leg: string | null;
   percentages: Record<string, number>;
   holds: Hold[];
-  gate: { name: string; verdict: Verdict; criteria: Criterion[] } | null;
+  gate: { name: string; verdict: Verdict; on_fail?: string; criteria: Criterion[] } | null;
   next: { what: string; at: string | null };
   waiting: Waiting[];
   exceptions: string[];
@@ -134,6 +140,34 @@ export interface Entry {
   by: string;
   reason: string;
   data: Record<string, unknown>;
+}
+
+/** An entry with its sentence, which is null where only machines need it. */
+export interface Told {
+  seq: number;
+  time: string;
+  type: string;
+  by: string;
+  reason: string;
+  what: string | null;
+}
+
+/** How a run came to stand where it does; entries are the newest first. */
+export interface Course {
+  run: string;
+  seq: number;
+  exposure: { environment: string; flag: string; points: [string, number][] }[];
+  marks: { seq: number; time: string; type: string; what: string }[];
+  entries: Told[];
+  has_earlier: boolean;
+}
+
+/** What a command is answered. */
+export interface Accepted {
+  run: string;
+  command: string;
+  seq: number;
+  run_started: string | null;
 }
 
 /** A command that the one who is signed in could give, with its arguments. */

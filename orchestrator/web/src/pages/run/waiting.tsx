@@ -1,0 +1,65 @@
+import type { Accepted, Offer, Status } from "../../types";
+import { Commands } from "../../ui/commands";
+import { Age, Clock } from "../../ui/time";
+
+/** What waits for a person, each with the buttons of those who may answer. */
+export function WaitingItems(props: {
+  run: string;
+  waiting: Status["waiting"];
+  offers: readonly Offer[];
+  onDone: (answer: Accepted) => void;
+}) {
+  if (props.waiting.length === 0) return null;
+  return (
+    <section aria-labelledby="waiting">
+      <h2 id="waiting">Waits for an answer</h2>
+      {props.waiting.map((item) => (
+        <article key={item.item} class="card">
+          <h3>{item.item}</h3>
+          <p>{item.text}</p>
+          <p class="quiet">
+            {item.kind.replaceAll("_", " ")}
+            {item.by.length > 0 && <>, from {item.by.join(", ")}</>}
+            {item.until !== null && (
+              <>
+                , until <Clock at={item.until} />
+              </>
+            )}
+            {(item.approved_by?.length ?? 0) > 0 && <>; approved by {item.approved_by?.join(", ")}</>}
+          </p>
+          <Commands
+            run={props.run}
+            offers={props.offers.filter((offer) => offer.item === item.item)}
+            onDone={props.onDone}
+          />
+        </article>
+      ))}
+    </section>
+  );
+}
+
+/** What is told to whom next, and who can't be told. The button that ends it stands among the commands. */
+export function Escalations({ notifications }: { notifications: Status["notifications"] }) {
+  const { escalations, failing } = notifications;
+  if (escalations.length + failing.length === 0) return null;
+  return (
+    <section aria-label="Messages">
+      {escalations.map((one) => (
+        <p key={`${one.what} ${one.since ?? ""}`} class={`banner ${one.acknowledged_by === null ? "bad" : "warn"}`}>
+          <b>Escalates:</b> {one.what}, since <Age at={one.since} suffix="" />.{" "}
+          {one.acknowledged_by !== null && <>Acknowledged by {one.acknowledged_by}.</>}
+          {one.acknowledged_by === null && one.next !== null && (
+            <>
+              {one.next.channels.join(", ")} will be told at <Clock at={one.next.at} />, unless somebody acknowledges it.
+            </>
+          )}
+        </p>
+      ))}
+      {failing.map((one) => (
+        <p key={one.channel} class="banner bad">
+          <b>{one.channel} is not told</b>, since <Age at={one.since} suffix="" />: {one.detail}
+        </p>
+      ))}
+    </section>
+  );
+}
