@@ -21,6 +21,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         print(main_help(), end="")
         return 0
+    if words[:1] == ["__complete"]:
+        from orchestrator.cli.completion import answer
+
+        return answer(words[1:])
     from orchestrator.cli.parser import make_parser
 
     arguments = make_parser(words[0] if words else None).parse_args(words)

@@ -11,6 +11,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("check FILE", "ask the checks of a file now, and say how they were answered"),
             ("bundle PLAN", "print it with its files as objects for `kubectl apply`"),
             ("schema", "print the JSON Schema of plans, for editors"),
+            ("completion SHELL", "print what makes bash, zsh or fish complete all of this"),
             ("serve", "run a controller for many runs"),
         ),
     ),

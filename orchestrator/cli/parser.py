@@ -472,6 +472,17 @@ def _add_flag_values(change: Parser) -> None:
     )  # fmt: skip
 
 
+def _add_completion(commands: Commands) -> None:
+    made = _command(
+        commands, "completion", "completion.script", "Print what makes a shell complete commands, runs and flags.",
+        """
+        bash: `source <(rollout completion bash)` in ~/.bashrc. zsh: `source <(rollout completion zsh)` in ~/.zshrc,
+        below `compinit`. fish: `rollout completion fish | source` in ~/.config/fish/config.fish.
+        """,
+    )  # fmt: skip
+    made.add_argument("shell", metavar="SHELL", choices=("bash", "zsh", "fish"), help="bash, zsh or fish")
+
+
 def _add_freezes(commands: Commands) -> None:
     frozen = _command(
         commands, "freeze", "freeze.freeze",
@@ -552,4 +563,5 @@ _GROUPS: tuple[tuple[Callable[[Commands], None], tuple[str, ...]], ...] = (
     (_add_flags, ("flag",)),
     (_add_freezes, ("freeze", "unfreeze")),
     (_add_tokens, ("token",)),
+    (_add_completion, ("completion",)),
 )
