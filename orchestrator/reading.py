@@ -16,9 +16,9 @@ from orchestrator.core.fold import fold
 from orchestrator.core.freeze import Freeze
 from orchestrator.core.moment import Moment
 from orchestrator.core.offers import Offer, offers
-from orchestrator.core.state import State
+from orchestrator.core.state import State, Waiting
 from orchestrator.core.times import iso
-from orchestrator.core.view import status
+from orchestrator.core.view import status, summary
 from orchestrator.errors import NotFound
 from orchestrator.flag_board import FlagBoard, Standing
 from orchestrator.freeze_port import Freezes
@@ -81,6 +81,18 @@ class Reading:
         state, text = await self._state(run)
         moment = Moment(state, await self._evidence(state, text), self._now(run))
         return [_offered(one) for one in offers(moment, actor)]
+
+    async def approvals(self, actor: Actor) -> Entries:
+        """Whatever a person is asked, over all runs, what is due first coming first; with what *actor* could answer."""
+        found: Entries = []
+        for row in await self.journal.rows():
+            if is_unfinished(row):
+                state, text = await self._state(row.run)
+                if asked := [one for one in state.waiting.values() if one.open]:
+                    moment = Moment(state, await self._evidence(state, text), self._now(row.run))
+                    could = [_offered(one) for one in offers(moment, actor)]
+                    found += [_asked(state, item, could) for item in asked]
+        return sorted(found, key=lambda one: (one["until"] is None, one["until"] or one["since"]))
 
     async def _evidence(self, state: State, text: str | None) -> Evidence:
         """What was checkpointed, with the freezes as they are in the store now."""
@@ -209,6 +221,29 @@ def _listed(row: RunRow, standing: Entries) -> dict[str, Any]:
     summary = {key: value for key, value in row.summary.items() if key != "settled"}
     places = {EVERYWHERE, *row.summary.get("flags", {})} if row.active else set()
     return {**summary, "active": row.active, "frozen": [one for one in standing if one["environment"] in places]}
+
+
+def is_unfinished(row: RunRow) -> bool:
+    """Whether a controller has to do with it: it goes on, or something of it is still to be answered or measured."""
+    return row.active or not row.summary.get("settled", True)
+
+
+def _asked(state: State, item: Waiting, could: Entries) -> dict[str, Any]:
+    """*could*: the offers of the run, for whoever looks."""
+    names = ("run", "plan", "environment", "stage", "step", "phase", "outcome")
+    shown = summary(state)
+    return {
+        **{name: shown[name] for name in names},
+        "item": item.item,
+        "kind": item.kind,
+        "text": item.text,
+        "by": list(item.who),
+        "since": iso(item.since),
+        "until": iso(item.until),
+        "approved_by": [name for name, _ in item.approvals],
+        "author": state.author,
+        "answers": [one for one in could if one["command"] in ("approve", "reject") and one["item"] == item.item],
+    }
 
 
 def _offered(offer: Offer) -> dict[str, Any]:

@@ -56,7 +56,7 @@ from orchestrator.ports import (
     RunRow,
     World,
 )
-from orchestrator.reading import EVERYWHERE, Entries, Kill, Reading, killed, latched, shown
+from orchestrator.reading import EVERYWHERE, Entries, Kill, Reading, is_unfinished, killed, latched, shown
 from orchestrator.runner import Runner
 from orchestrator.sharing import MOVES_SECONDS, Sharing
 from orchestrator.survey import Finding, Level, lint_migrators, missing_secrets, secrets_of, survey
@@ -162,7 +162,7 @@ class Service(Reading):
             self._others_watch = asyncio.create_task(self._others.watch(), name="other controllers")
         else:
             for row in await self.journal.rows():
-                if _is_unfinished(row):
+                if is_unfinished(row):
                     await self._take_up(row.run)
         self._kill_watch = asyncio.create_task(self._watch_kill_switch(), name="kill switch")
         self._freeze_watch = asyncio.create_task(self.freezing.watch(self._spread_freezes), name="freezes")
@@ -245,7 +245,7 @@ class Service(Reading):
         """A new one. Of a run that is over and that nobody has claimed, the one that it has: all that anybody still
         writes there is the answer to a command, and of two who write at once one is refused."""
         row = await self.journal.row(run)
-        if self.sharing is not None and row is not None and not _is_unfinished(row):
+        if self.sharing is not None and row is not None and not is_unfinished(row):
             owner = await self.sharing.owner(run)
             if owner is None or owner.name != self.sharing.me.name:
                 return row.epoch
@@ -270,7 +270,7 @@ class Service(Reading):
             return None
         owner = await self.sharing.elsewhere(run)
         row = await self.journal.row(run)
-        if row is None or not _is_unfinished(row):
+        if row is None or not is_unfinished(row):
             return None
         if owner is None:
             raise Temporary(f"no controller acts for {run} now; one takes it up within seconds", MOVES_SECONDS)
@@ -406,6 +406,15 @@ class Service(Reading):
         refused = refusals(documents, submission.files, self.world.allowance)
         if refused:
             raise InvalidPlan([Problem("the plan", 0, 0, path, words) for path, words in refused])
+
+    async def foresee(self, submission: Submission) -> Findings:
+        """What a plan that somebody hands in would meet, as far as can be seen without running a command of it. Raises
+        ``InvalidPlan`` for what he may not have the controller reach or read."""
+        documents = [(one.environment, StagedRollout.model_validate(one.plan)) for one in submission.documents]
+        program = compile_plan(documents, submission.digest, submission.files, submission.directory)
+        with acting_for(submission.trust):
+            await self._require_secrets(submission)
+            return await self.survey(program)
 
     async def _attached(self, submission: Submission) -> str | None:
         rows = await self.journal.rows(active=True)
@@ -720,10 +729,6 @@ class Service(Reading):
                 self._spread_kill()
             except StoreError as error:
                 log.warning("kill_switch.unreadable", error=str(error))
-
-
-def _is_unfinished(row: RunRow) -> bool:
-    return row.active or not row.summary.get("settled", True)
 
 
 def new_name(plan: str, key: str | None = None) -> str:

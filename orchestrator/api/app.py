@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from fastapi import FastAPI
 
 from orchestrator.api import (
+    approvals,
     assets,
     errors,
     feed,
@@ -95,7 +96,7 @@ def _assembled(context: ApiContext) -> FastAPI:
         separate_input_output_schemas=False,
     )
     app.state.context = context
-    api = (runs, plans, flags, freezes, ofrep, feed, flagd, token_routes, health)
+    api = (runs, approvals, plans, flags, freezes, ofrep, feed, flagd, token_routes, health)
     routers = [module.router for module in (*api, page, rollback_page, sign_in, assets)]
     for router in routers:
         app.include_router(router)

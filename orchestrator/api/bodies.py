@@ -229,6 +229,28 @@ class Offers(Answered):
     commands: list[Offered]
 
 
+class Asked(Answered):
+    """Something that a person is asked: an approval, a question, a check or step by hand, a sign-off, a follow-up."""
+
+    run: str
+    plan: str
+    environment: str
+    stage: str | None
+    item: str
+    kind: str
+    text: str
+    by: Annotated[list[str], Field(description="Who may answer: names and groups; empty: whoever has the role.")]
+    since: str
+    until: str | None
+    approved_by: Annotated[list[str], Field(description="Who has approved already, where several must.")]
+    author: Annotated[
+        str | None, Field(description="Who started the run, and may not approve it unless the plan lets him.")
+    ]
+    answers: Annotated[
+        list[Offered], Field(description="What you could answer, or why not; empty where your role never may.")
+    ]
+
+
 class TokenShown(Answered):
     id: str
     name: str
@@ -310,6 +332,7 @@ class Report(Answered):
     history: list[Entry]
 
 
+    report: Annotated[dict[str, Any], Field(description="What `rollout report --format json` prints.")]
 class FlagShown(Answered):
     key: str
     environment: str
@@ -343,6 +366,13 @@ class Valid(Answered):
 
 class Latched(Answered):
     environment: str
+class Foreseen(Valid):
+    findings: Annotated[
+        list[dict[str, Any]],
+        Field(description="`{level, where, sentence}`: what the plan would meet, and what gates can see."),
+    ]
+
+
     by: str
     reason: str
     at: str

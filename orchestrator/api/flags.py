@@ -78,6 +78,12 @@ async def disable_all(request: Request, actor: Operator) -> Response:
     return Json(await context_of(request).service.disable_all(Kill(**body.model_dump()), actor))
 
 
+@router.get(KILL_SWITCH, dependencies=[READS], response_model=list[Latched], responses=refusals())
+async def show_latches(request: Request) -> Response:
+    """What the kill switch holds now; empty where it does not."""
+    return Json(context_of(request).service.latches())
+
+
 @router.delete(
     KILL_SWITCH,
     response_model=Lifted,

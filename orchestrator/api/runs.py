@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import PlainTextResponse, Response
@@ -35,6 +35,7 @@ from orchestrator.api.errors import BadRequest
 from orchestrator.api.passing import passed_on
 from orchestrator.api.streams import EVENT_STREAM, stream_run
 from orchestrator.core.commands import Command
+from orchestrator.core.report import build
 from orchestrator.errors import InvalidPlan
 
 JSON_LINES = "application/jsonl"
@@ -113,7 +114,7 @@ async def list_runs(
     active: Annotated[
         bool | None, Query(description="true: those that have not ended; false: those that have.")
     ] = None,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    limit: Annotated[int, Query(ge=1, le=5000)] = 100,
 ) -> Response:
     """Runs, newest first, in a short form of their status."""
     return Json(await context_of(request).service.list(active, limit))
@@ -234,5 +235,5 @@ async def report_run(run: str, request: Request) -> Response:
     """Everything about a run in one document: how it stands (or ended), and every fact with its evidence."""
     service = context_of(request).service
     name = await service.resolve_name(run)
-    found: dict[str, Any] = {"status": await service.status(name), "history": await service.history(name)}
-    return Json(found)
+    status, history = await service.status(name), await service.history(name)
+    return Json({"status": status, "history": history, "report": build(status, history)})

@@ -28,7 +28,7 @@ from orchestrator.journal.memory_freezes import MemoryFreezes
 from orchestrator.journal.memory_tokens import MemoryTokens
 from orchestrator.metrics import Counts, Meter, RunNow
 from orchestrator.ports import Latch
-from orchestrator.reading import Kill, killed
+from orchestrator.reading import Kill, killed, latched
 from orchestrator.service import Service, Submission
 from orchestrator.survey import Finding
 from orchestrator.token_port import IssuedToken
@@ -144,6 +144,13 @@ class FakeService:
         command = Command.model_validate({"command": "pause"}).model_dump(mode="json", exclude={"reason", "key"})
         return [{**command, "what": f"hold {run}", "refused": None, "returns": [], "stays": []}]
 
+    async def approvals(self, actor: Actor) -> Entries:
+        return []
+
+    async def foresee(self, submission: Submission) -> list[Finding]:
+        self.submissions.append(submission)
+        return self.lint_findings
+
     async def resolve_name(self, text: str) -> str:
         for run in self.runs.values():
             if text in (run.name, run.plan) or run.name.startswith(text):
@@ -216,6 +223,10 @@ class FakeService:
         self.killed[asked.environment or "*"] = asked.reason
         self.move()
         return killed(asked, [Latch(asked.environment or "*", actor.name, asked.reason, 1_772_366_400.0)])
+
+    def latches(self) -> Entries:
+        latches = [Latch(where, "somebody", why, 1_772_366_400.0) for where, why in self.killed.items()]
+        return [latched(one) for one in latches]
 
     async def lift(
         self, environment: str | None, key: str | None, reason: str, actor: Actor, confirm: bool = False
