@@ -1,6 +1,10 @@
 import "uplot/dist/uPlot.min.css";
 import "./style.css";
 import { type ComponentType, render } from "preact";
+import { ApprovalsPage } from "./pages/approvals";
+import { CheckPage } from "./pages/check";
+import { FlagsPage } from "./pages/flags";
+import { ReportPage } from "./pages/report";
 import { RunPage } from "./pages/run/run";
 import { RunsPage } from "./pages/runs";
 import { Layout } from "./ui/layout";
@@ -9,6 +13,10 @@ import { Layout } from "./ui/layout";
 const ROUTES: readonly [RegExp, ComponentType<{ name: string }>][] = [
   [/^\/$/, RunsPage],
   [/^\/runs\/([^/]+)$/, RunPage],
+  [/^\/runs\/([^/]+)\/report$/, ReportPage],
+  [/^\/approvals$/, ApprovalsPage],
+  [/^\/flags$/, FlagsPage],
+  [/^\/check$/, CheckPage],
 ];
 
 function Nothing() {
