@@ -11,12 +11,11 @@ from typing import Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from orchestrator.api.auth import APPROVALS, CHECK, FLAGS, PAGES
 from orchestrator.api.context import context_of
-from orchestrator.api.errors import Unauthorized
-from orchestrator.api.shell import page
+from orchestrator.api.shell import page, to_sign_in
 from orchestrator.core.chart import evidence_svg
 from orchestrator.core.report import build, html_content
 
@@ -35,17 +34,19 @@ async def show_page(request: Request) -> HTMLResponse:
 
 
 @router.get(PAGES + "{run}")
-async def show_run(request: Request, run: str) -> HTMLResponse:
+async def show_run(request: Request, run: str) -> Response:
     service = context_of(request).service
-    found = await service.status(await service.resolve_name(run))
-    return page(request, _text(found.get("run")), _run(found))
+    name = await service.resolve_name(run)
+    if name != run:  # the newest run of a plan is another one tomorrow
+        return RedirectResponse(PAGES + quote(name, safe=""))
+    return page(request, name, _run(await service.status(name)))
 
 
 @router.get(PAGES + "{run}/report")
-async def show_report(request: Request, run: str) -> HTMLResponse:
+async def show_report(request: Request, run: str) -> Response:
     """For who has a token, as the journal is."""
     if request.state.actor is None:
-        raise Unauthorized(f"{request.url.path} needs a token: sign in.")
+        return to_sign_in(request)
     service = context_of(request).service
     name = await service.resolve_name(run)
     report = build(await service.status(name), await service.history(name))

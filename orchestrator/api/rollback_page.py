@@ -17,11 +17,11 @@ from pydantic import ValidationError
 from orchestrator.api.auth import PAGES
 from orchestrator.api.bodies import CommandBody
 from orchestrator.api.context import context_of
-from orchestrator.api.errors import BadRequest, Unauthorized, failure_of
+from orchestrator.api.errors import BadRequest, failure_of
 from orchestrator.api.forms import SEE_OTHER, fields_of
 from orchestrator.api.passing import passed_on
 from orchestrator.api.sessions import SESSION, check_form, cookie_of, new_secret
-from orchestrator.api.shell import page
+from orchestrator.api.shell import page, to_sign_in
 from orchestrator.core.commands import Actor
 from orchestrator.core.phases import CommandName
 from orchestrator.errors import Forbidden, Refused
@@ -33,12 +33,17 @@ Offer = Mapping[str, Any]
 
 @router.get(PAGES + "{run}/rollback")
 async def show_rollback(request: Request, run: str) -> Response:
-    return await _form(request, await context_of(request).service.resolve_name(run))
+    actor = _person(request)
+    if actor is None:
+        return to_sign_in(request)
+    return await _form(request, await context_of(request).service.resolve_name(run), actor)
 
 
 @router.post(PAGES + "{run}/rollback")
 async def roll_back(request: Request, run: str) -> Response:
     actor, fields = _person(request), await fields_of(request)
+    if actor is None:
+        return to_sign_in(request)
     check_form(fields.get("form", ""), cookie_of(SESSION, request.headers, request.scope["scheme"]), request.headers)
     service = context_of(request).service
     name = await service.resolve_name(run)
@@ -47,16 +52,14 @@ async def roll_back(request: Request, run: str) -> Response:
     try:
         done = await service.command(name, _command(fields), actor)
     except (BadRequest, Forbidden, Refused) as error:
-        return await _form(request, name, error)
+        return await _form(request, name, actor, error)
     return RedirectResponse(_page(done.get("run_started") or name), SEE_OTHER)
 
 
-def _person(request: Request) -> Actor:
-    """Who has a session. Raises ``Unauthorized``: whoever has none is shown the form to sign in."""
+def _person(request: Request) -> Actor | None:
+    """Who has a session: no other can prove that the form came from here."""
     actor: Actor | None = request.state.actor
-    if actor is None or request.state.form is None:
-        raise Unauthorized("To roll back, sign in.")
-    return actor
+    return actor if request.state.form is not None else None
 
 
 def _command(fields: Mapping[str, str]) -> CommandBody:
@@ -73,8 +76,10 @@ def _command(fields: Mapping[str, str]) -> CommandBody:
         raise BadRequest(f"The reason can't be kept: {error.errors()[0]['msg']}.") from None
 
 
-async def _form(request: Request, run: str, refused: BadRequest | Forbidden | Refused | None = None) -> Response:
-    found = await context_of(request).service.offers(run, _person(request))
+async def _form(
+    request: Request, run: str, actor: Actor, refused: BadRequest | Forbidden | Refused | None = None
+) -> Response:
+    found = await context_of(request).service.offers(run, actor)
     offers = [one for one in found if one["command"] == CommandName.ROLLBACK and one["stage"] is None]
     said = f'<p role="alert">{escape(str(refused))}</p>' if refused is not None else ""
     back = f'<p><a href="{_page(run)}">{escape(run)}</a></p>'

@@ -14,11 +14,12 @@ from typing import Final
 from urllib.parse import quote
 
 from fastapi import Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
 
 from orchestrator.api.assets import Bundle
 from orchestrator.api.auth import ASSETS, SIGN_IN, SIGN_OUT
 from orchestrator.api.context import context_of
+from orchestrator.api.forms import SEE_OTHER
 from orchestrator.core.commands import Actor
 
 REFRESH_SECONDS = 5
@@ -36,7 +37,7 @@ input, textarea, button { font: inherit; max-width: 100% }
 """
 _HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 _COMMON = "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-POLICY = f"default-src 'none'; style-src 'sha256-{_HASH}'; {_COMMON}"
+POLICY = f"default-src 'none'; style-src 'sha256-{_HASH}'; img-src data:; {_COMMON}"
 SCRIPT_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
     f"require-trusted-types-for 'script'; trusted-types 'none'; {_COMMON}"
@@ -59,6 +60,15 @@ def page(request: Request, title: str, content: str, *, refreshes: bool = True) 
     return HTMLResponse(_document(title, head, with_place), headers={"Content-Security-Policy": SCRIPT_POLICY})
 
 
+def to_sign_in(request: Request) -> RedirectResponse:
+    """For who may look at most pages without a session, as on loopback, and not at this one."""
+    return RedirectResponse(_sign_in_for(request.url.path), SEE_OTHER)
+
+
+def _sign_in_for(path: str) -> str:
+    return f"{SIGN_IN}?page={quote(path, safe='')}"
+
+
 def framed(title: str, content: str) -> str:
     """A page for nobody in particular, such as the form to sign in."""
     return _document(title, _OWN_STYLE, f"<main><h1>{escape(title)}</h1>{content}</main>")
@@ -71,7 +81,7 @@ def _document(title: str, head: str, body: str) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"{head}<title>{escape(title)}</title></head><body>{body}</body></html>"
+        f'<link rel="icon" href="data:,">{head}<title>{escape(title)}</title></head><body>{body}</body></html>'
     )
 
 
@@ -99,4 +109,4 @@ def _around(actor: Actor | None, form: str | None, path: str) -> str:
         )
     if actor is not None:
         return navigation
-    return f'{navigation}<p><a href="{SIGN_IN}?page={quote(path, safe="")}">Sign in</a> to act, and to follow live.</p>'
+    return f'{navigation}<p><a href="{_sign_in_for(path)}">Sign in</a> to act, and to follow live.</p>'

@@ -62,5 +62,18 @@ async def test_a_run_has_a_page_with_the_evidence_of_its_gate_as_it_grew(
     assert 'href="/runs/search-a1b2c3"' in (await stranger.get("/")).text
 
 
+async def test_a_run_that_is_named_by_its_plan_is_gone_on_to(stranger: httpx.AsyncClient) -> None:
+    answer = await stranger.get("/runs/search")
+    assert (answer.status_code, answer.headers["Location"]) == (307, "/runs/search-a1b2c3")
+
+
+async def test_the_flags_and_what_waits_have_pages_too(service: FakeService, stranger: httpx.AsyncClient) -> None:
+    flags = (await stranger.get("/flags")).text
+    assert "team/share" in flags
+    assert "Nothing waits." in (await stranger.get("/approvals")).text
+    assert "rollout validate" in (await stranger.get("/check")).text
+    assert 'href="/sign-in?page=%2Fflags"' in flags
+
+
 async def test_the_page_of_a_run_that_is_not_there_is_not_found(stranger: httpx.AsyncClient) -> None:
     assert (await stranger.get("/runs/nobody-000000")).status_code == 404

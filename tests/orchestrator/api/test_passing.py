@@ -2,18 +2,22 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from urllib.parse import urlencode
 
 import httpx
 import pytest
 from fastapi import FastAPI
 
 from orchestrator.api.app import create_app
+from orchestrator.api.credentials import Credentials
 from orchestrator.api.passing import PASSED_BY
 from orchestrator.api.tokens import Token, TokenStore
 from orchestrator.errors import Temporary
+from orchestrator.journal.memory_tokens import MemoryTokens
 from orchestrator.ports import Member, Passed, PassedAnswer
 from orchestrator.service import Service
-from tests.orchestrator.api.fake_service import TOKENS, client_of
+from tests.orchestrator.api.browser import fields_of
+from tests.orchestrator.api.fake_service import SECRETS, TOKENS, client_of
 from tests.orchestrator.house import ANN, QUICK, House, eventually, submission
 
 PAUSE = {"command": "pause", "reason": "look"}
@@ -119,6 +123,29 @@ async def test_a_token_that_only_one_of_them_knows_is_told_apart_from_one_that_n
         answer = await client.post(f"/api/v1/runs/{two.run}/commands", json=PAUSE, headers=headers)
     assert answer.status_code == 401
     assert "same --token-file" in answer.json()["message"]
+
+
+async def test_what_a_page_asks_in_a_session_is_passed_on_with_the_session(two: Two) -> None:
+    kept = MemoryTokens()
+    two.wires.apps = {
+        name: create_app(service, Credentials(TOKENS, kept), True) for name, service in (("a", two.a), ("b", two.b))
+    }
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=two.wires.apps["b"]),
+        base_url="https://rollout.example.org",  # a proxy's, while the controllers speak plain HTTP with each other
+    ) as client:
+        form = fields_of((await client.get("/sign-in")).text)
+        sent = urlencode({**form, "token": SECRETS["operator"]})
+        await client.post("/sign-in", content=sent, headers={"Content-Type": "application/x-www-form-urlencoded"})
+        csrf = (await client.get("/api/v1/me")).json()["csrf"]
+        path, headers = f"/api/v1/runs/{two.run}/commands", {"X-CSRF-Token": csrf}
+        assert (await client.post(path, json=PAUSE)).status_code == 403
+        assert two.wires.passed == []
+        answer = await client.post(path, json=PAUSE, headers=headers)
+    assert answer.status_code == 200, answer.text
+    assert [to for to, _ in two.wires.passed] == ["a"]
+    history = await two.b.history(two.run)
+    assert [entry["by"] for entry in history if entry["type"] == "Paused"] == ["operator-person"]
 
 
 async def test_reading_is_done_by_whoever_is_asked(two: Two) -> None:

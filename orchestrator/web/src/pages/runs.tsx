@@ -90,11 +90,11 @@ export function RunsPage() {
             )
           }
           columns={[
-            { name: "Run", cell: (run) => <a href={runPage(run.run)}>{run.run}</a> },
-            { name: "Stands", cell: (run) => <Standing run={run} /> },
-            { name: "Where", cell: (run) => placeOf(run) },
-            { name: "Exposure", cell: (run) => <Exposure percentages={run.percentages ?? {}} /> },
-            { name: "Age", cell: (run) => <RunAge run={run} /> },
+            { name: "Run", share: 24, cell: (run) => <a href={runPage(run.run)}>{run.run}</a> },
+            { name: "Stands", share: 31, cell: (run) => <Standing run={run} /> },
+            { name: "Where", share: 15, cell: (run) => placeOf(run) },
+            { name: "Exposure", share: 18, cell: (run) => <Exposure percentages={run.percentages ?? {}} /> },
+            { name: "Age", share: 12, cell: (run) => <RunAge run={run} /> },
           ]}
         />
       )}
@@ -176,7 +176,7 @@ function Exposure({ percentages }: { percentages: Record<string, number> }) {
     <>
       {flags.slice(0, MOST_FLAGS).map(([flag, percentage]) => (
         <div key={flag}>
-          <b class="number">{percentage} %</b> {flag}
+          <b>{percentage} %</b> {flag}
         </div>
       ))}
       {flags.length > MOST_FLAGS && <div class="quiet">and {flags.length - MOST_FLAGS} more</div>}

@@ -97,7 +97,7 @@ export function WayBack({ offer }: { offer: Pick<Offer, "returns" | "stays"> }) 
   return (
     <div class="wayback">
       <Texts title="Comes back" texts={offer.returns} none="Nothing was changed yet." />
-      <Texts title="Does not come back" texts={offer.stays} none="Nothing: everything comes back." />
+      <Texts title="What stays, and why" texts={offer.stays} none="Nothing: it is as it was before." />
     </div>
   );
 }

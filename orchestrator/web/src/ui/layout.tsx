@@ -8,7 +8,7 @@ const LINKS: readonly [string, string][] = [
   ["/", "Runs"],
   ["/approvals", "Approvals"],
   ["/flags", "Flags"],
-  ["/check", "Check a plan"],
+  ["/check", "Check"],
 ];
 
 const isHere = (path: string): boolean =>
@@ -41,7 +41,7 @@ export function Layout(props: {
           <span class="clip" title={meta("actor")}>
             {meta("actor")}
           </span>
-          <span class="quiet">{meta("role")}</span>
+          <span class="quiet role">{meta("role")}</span>
           <input type="hidden" name="form" value={meta("csrf")} />
           <button class="small">Sign out</button>
         </form>

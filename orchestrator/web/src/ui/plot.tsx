@@ -39,7 +39,10 @@ interface Drawing {
 
 const HEIGHT = 180;
 const MOST_ROWS = 60;
-export const COLOURS = ["--busy", "--bad", "--good", "--warn", "--quiet"];
+/** Of lines that are neither good nor bad. */
+export const COLOURS = ["--line-1", "--line-2", "--line-3", "--line-4", "--line-5"];
+const WHOLE_SECONDS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200];
+const DAYS = [1, 2, 7, 14, 28].map((days) => days * 86_400);
 
 /** Lines over time, with bounds across and events down. Below stands the same as a table. */
 export function Plot(props: Drawing) {
@@ -125,10 +128,10 @@ function Numbers(props: Drawing) {
       <tbody>
         {rows.map((row) => (
           <tr key={`${row.at} ${row.what}`}>
-            <td data-name="Time">{clock(new Date(row.at * 1000).toISOString())}</td>
-            <td data-name="What">{row.what}</td>
+            <td data-name="Time"><div>{clock(new Date(row.at * 1000).toISOString())}</div></td>
+            <td data-name="What"><div>{row.what}</div></td>
             <td data-name="Value" class="number">
-              {row.value}
+              <div>{row.value}</div>
             </td>
           </tr>
         ))}
@@ -173,7 +176,7 @@ function options(
       },
     },
     axes: [
-      { ...axis, size: 30, values: timesOfDay },
+      { ...axis, size: 30, space: 70, incrs: [...WHOLE_SECONDS, ...DAYS], values: timesOfDay },
       { ...axis, size: 62, values: (_plot, values) => values.map((value) => worded(value, latest.current)) },
     ],
     series: [
@@ -194,8 +197,12 @@ function options(
   };
 }
 
-const timesOfDay = (_plot: uPlot, times: readonly number[]): string[] =>
-  times.map((at) => new Date(at * 1000).toISOString().slice(11, 19).replace(/:00$/, ""));
+const timesOfDay = (_plot: uPlot, times: readonly number[], _axis: number, _space: number, step: number): string[] =>
+  times.map((at) => {
+    const iso = new Date(at * 1000).toISOString();
+    if (step >= 86_400) return iso.slice(5, 10);
+    return step >= 60 ? iso.slice(11, 16) : iso.slice(11, 19);
+  });
 
 /** uPlot leaves ticks of a logarithmic axis empty where they would be too many. */
 const worded = (value: number | null, drawing: Drawing): string => (value === null ? "" : drawing.format(value));

@@ -5,6 +5,8 @@ export interface Column<T> {
   name: string;
   cell: (row: T) => ComponentChildren;
   isNumber?: boolean;
+  /** Its share of a wide table, in percent. Where columns have one, long words can't squeeze the others. */
+  share?: number;
 }
 
 /** *caption* tells those who hear it what it is a table of. */
@@ -17,8 +19,13 @@ export function Table<T>(props: {
 }) {
   if (props.rows.length === 0) return <p class="empty">{props.empty}</p>;
   return (
-    <table class="rows">
+    <table class={props.columns.some((column) => column.share !== undefined) ? "rows shared" : "rows"}>
       <caption class="hidden">{props.caption}</caption>
+      <colgroup>
+        {props.columns.map((column) => (
+          <col key={column.name} style={column.share === undefined ? {} : { width: `${column.share}%` }} />
+        ))}
+      </colgroup>
       <thead>
         <tr>
           {props.columns.map((column) => (
@@ -33,7 +40,7 @@ export function Table<T>(props: {
           <tr key={props.keyOf(row)}>
             {props.columns.map((column) => (
               <td key={column.name} data-name={column.name} class={column.isNumber ? "number" : undefined}>
-                {column.cell(row)}
+                <div>{column.cell(row)}</div>
               </td>
             ))}
           </tr>

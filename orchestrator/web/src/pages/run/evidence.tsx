@@ -8,11 +8,12 @@ const percent = (value: number): string => `${short(value)} %`;
 /** How the percentages came to be what they are. */
 export function ExposurePlot({ status, course }: { status: Status; course: Course }) {
   const shown = course.exposure.filter((flag) => flag.environment === status.environment);
-  const until = status.ended !== null ? seconds(status.ended) : Date.now() / 1000;
+  const first = seconds(shown[0]?.points[0]?.[0] ?? "");
+  const until = status.ended === null ? Date.now() / 1000 : afterwards(first, seconds(status.ended));
   const lines = shown.map((flag, index): Line => {
     const points = flag.points.map(([at, percentage]): Point => [seconds(at), percentage]);
     const last = points.at(-1)?.[1] ?? null;
-    return { name: flag.flag, points: [...points, [until, last]], colour: COLOURS[index % COLOURS.length] ?? "--busy" };
+    return { name: flag.flag, points: [...points, [until, last]], colour: COLOURS[index % COLOURS.length] ?? "--line-1" };
   });
   if (lines.length === 0) return null;
   return (
@@ -29,6 +30,9 @@ export function ExposurePlot({ status, course }: { status: Status; course: Cours
     </section>
   );
 }
+
+/** A little later than the end, so that a last change is seen. */
+const afterwards = (first: number, ended: number): number => ended + Math.max(1, (ended - first) * 0.03);
 
 const coursed = (points: readonly [string, number][]): string =>
   points.map(([, percentage]) => `${percentage} %`).join(", then ");
@@ -81,8 +85,8 @@ function CriterionPlot({ criterion, marks }: { criterion: Criterion; marks: read
       <Plot
         title={`Evidence of ${criterion.name} over time: against the release ${worded(against)}, that it is not worse by half ${worded(excluded)}`}
         lines={[
-          { name: "evidence against the release", points: pointsOf((point) => clipped(point.against)), colour: "--bad" },
-          { name: "evidence that it is not worse by half", points: pointsOf((point) => clipped(point.excluded)), colour: "--busy" },
+          { name: "evidence against the release", points: pointsOf((point) => clipped(point.against)), colour: "--line-2" },
+          { name: "evidence that it is not worse by half", points: pointsOf((point) => clipped(point.excluded)), colour: "--line-1" },
         ]}
         bounds={bounds}
         marks={near}
@@ -101,7 +105,7 @@ function CriterionPlot({ criterion, marks }: { criterion: Criterion; marks: read
   return (
     <Plot
       title={`${criterion.name} over time: now ${worded(criterion.value)}${bounds.map((bound) => `; ${bound.name}`).join("")}`}
-      lines={[{ name: criterion.name, points: values, colour: "--busy" }]}
+      lines={[{ name: criterion.name, points: values, colour: "--line-1" }]}
       bounds={bounds}
       marks={near}
       format={short}

@@ -1,5 +1,5 @@
 import { useNow } from "../../live";
-import type { Hold, Progress, Status } from "../../types";
+import type { Course, Hold, Progress, Status } from "../../types";
 import { Age, Clock, duration, utc } from "../../ui/time";
 
 const LEGS: Record<string, string> = {
@@ -29,11 +29,16 @@ const REASONS: Record<string, string> = {
 };
 
 /** What is happening, why, and what comes next: readable in five seconds. */
-export function Glance({ status }: { status: Status }) {
+export function Glance({ status, marks }: { status: Status; marks: Course["marks"] }) {
   const flags = Object.entries(status.percentages).sort(([one], [other]) => one.localeCompare(other));
   return (
     <section class="glance" aria-label="At a glance">
       <p class="what">{whatOf(status)}</p>
+      {status.rollback !== null && (
+        <p>
+          <b>Why:</b> {whyBack(status.rollback, marks)}
+        </p>
+      )}
       {status.store_error && <p class="banner bad">Nothing can be written: {status.store_error}</p>}
       {status.holds.length > 0 && (
         <ul class="holds" aria-label="Why nothing moves">
@@ -77,7 +82,20 @@ export function Glance({ status }: { status: Status }) {
   );
 }
 
+const CAUSES = new Set(["GateFailed", "TriggerFired", "OnFailPaused"]);
+
+/** What a gate or a trigger said just before, or who asked for it and why. */
+function whyBack(rollback: NonNullable<Status["rollback"]>, marks: Course["marks"]): string {
+  const index = marks.findLastIndex((mark) => mark.type === "RollbackStarted");
+  const before = marks[index - 1];
+  if (rollback.by === "controller" && before !== undefined && CAUSES.has(before.type)) return before.what;
+  const who = rollback.by === "controller" ? rollback.cause.replaceAll("_", " ") : `${rollback.by} asked for it`;
+  return rollback.reason === "" ? who : `${who}: ${rollback.reason}`;
+}
+
 function whatOf(status: Status): string {
+  if (status.outcome === "rolled_back" && status.exceptions.length > 0)
+    return "It was rolled back, with exceptions: see below.";
   if (status.outcome !== null) return `${OUTCOMES[status.outcome] ?? status.outcome}.`;
   const place = [status.environment, status.stage, status.step].filter(Boolean).join(" · ");
   if (status.phase !== "running") {

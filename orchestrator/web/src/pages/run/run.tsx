@@ -41,10 +41,11 @@ export function RunPage({ name }: { name: string }) {
         <div class="runhead">
           <h1>{status.run}</h1>
           <RunChip run={status} />
+          <a href={runPage(status.run, "/report")}>Report</a>
         </div>
       }
     >
-      <Glance status={status} />
+      <Glance status={status} marks={course?.marks ?? []} />
       <Escalations notifications={status.notifications} />
       <WaitingItems run={status.run} waiting={status.waiting} offers={answers} onDone={done} />
       <Commands run={status.run} offers={first} onDone={done} />
@@ -58,9 +59,6 @@ export function RunPage({ name }: { name: string }) {
       <Back status={status} offers={possible} />
       <Rest status={status} />
       {course !== null && <Journal course={course} run={status.run} onEarlier={loadEarlier} />}
-      <p>
-        <a href={runPage(status.run, "/report")}>Report</a>
-      </p>
     </Layout>
   );
 }
@@ -106,7 +104,7 @@ function More(props: {
 
 /** What a rollback would bring back; while one is under way, how far it is. */
 function Back({ status, offers }: { status: Status; offers: readonly Offer[] }) {
-  if (status.rollback !== null) return <UnderWay rollback={status.rollback} />;
+  if (status.rollback !== null) return <UnderWay rollback={status.rollback} isUnderWay={status.outcome === null} />;
   const offer = offers.find((one) => one.command === "rollback" && one.stage === null && !one.with_schema);
   if (offer !== undefined)
     return (
@@ -129,7 +127,7 @@ function Back({ status, offers }: { status: Status; offers: readonly Offer[] }) 
   );
 }
 
-function UnderWay({ rollback }: { rollback: NonNullable<Status["rollback"]> }) {
+function UnderWay({ rollback, isUnderWay }: { rollback: NonNullable<Status["rollback"]>; isUnderWay: boolean }) {
   const through = rollback.nodes.filter((node) => node.result !== null).length;
   return (
     <section aria-labelledby="back">
@@ -148,7 +146,7 @@ function UnderWay({ rollback }: { rollback: NonNullable<Status["rollback"]> }) {
           </li>
         ))}
       </ol>
-      {rollback.left.length > 0 && (
+      {isUnderWay && rollback.left.length > 0 && (
         <>
           <h3>Stays</h3>
           <ul>
