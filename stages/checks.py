@@ -4,6 +4,7 @@ A check names one source (a command, a script, an HTTP call, SQL, PromQL, a file
 and, with ``expect``, what the answer must look like. Checks are safe to repeat; what has consequences is an action.
 """
 
+from collections import Counter
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
@@ -206,6 +207,26 @@ class Approval(Part):
             return _distinct_cover(self.all_of, approvers) and len(approvers) >= self.count
         return sum(1 for who in approvers if is_one_of(self.any_of, who)) >= self.count
 
+    def roles(self, approvers: tuple[tuple[str, tuple[str, ...]], ...]) -> tuple[str | None, ...]:
+        """As which of the names and groups each of the *approvers* counts: of ``all_of``, each entry needs a person of
+        its own. None: as none of them."""
+        if self.all_of:
+            taken = _cover(self.all_of, approvers)
+            return tuple(taken.get(index) for index in range(len(approvers)))
+        return tuple(next((entry for entry in self.any_of if is_one_of((entry,), who)), None) for who in approvers)
+
+    def missing(self, approvers: tuple[tuple[str, tuple[str, ...]], ...]) -> tuple[str, ...]:
+        """Whose yes is needed beside that of the *approvers*, as people read it; empty if they are enough."""
+        counted = [role for role in self.roles(approvers) if role is not None]
+        left = tuple((Counter(self.all_of) - Counter(counted)).elements())
+        more = self.count - len(left) - (len(approvers) if self.all_of else len(counted))
+        if more <= 0:
+            return left
+        named = self.any_of + self.all_of
+        if more == 1 and len(named) == 1:
+            return (*left, named[0])
+        return (*left, f"{more} of {', '.join(named)}")
+
     def accepts(self, name: str, groups: tuple[str, ...]) -> bool:
         return is_one_of(self.any_of + self.all_of, (name, groups))
 
@@ -216,7 +237,13 @@ def is_one_of(wanted: tuple[str, ...], who: tuple[str, tuple[str, ...]]) -> bool
 
 
 def _distinct_cover(wanted: tuple[str, ...], approvers: tuple[tuple[str, tuple[str, ...]], ...]) -> bool:
-    """Whether every entry of *wanted* can be given an approver of its own (augmenting paths; both sides are small)."""
+    """Whether every entry of *wanted* can be given an approver of its own."""
+    return len(_cover(wanted, approvers)) == len(wanted)
+
+
+def _cover(wanted: tuple[str, ...], approvers: tuple[tuple[str, tuple[str, ...]], ...]) -> dict[int, str]:
+    """By the index of an approver the entry of *wanted* that he is given, for as many entries as can have one of their
+    own (augmenting paths; both sides are small)."""
     taken: dict[int, str] = {}
 
     def place(entry: str, seen: set[int]) -> bool:
@@ -229,4 +256,6 @@ def _distinct_cover(wanted: tuple[str, ...], approvers: tuple[tuple[str, tuple[s
                 return True
         return False
 
-    return all(place(entry, set()) for entry in wanted)
+    for entry in wanted:
+        place(entry, set())
+    return taken

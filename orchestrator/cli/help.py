@@ -34,6 +34,7 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         (
             ("pause, resume RUN", "hold in place; go on"),
             ("approve, reject RUN", "answer what waits for a person"),
+            ("withdraw RUN", "take an approval back, while others are missing"),
             ("advance RUN", "take the next step without waiting for the rest of the bake"),
             ("rollback RUN", "bring everything back to what was there before"),
             ("stop RUN", "end the run, and leave the world as it is"),

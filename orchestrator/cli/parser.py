@@ -389,6 +389,11 @@ def _add_acting(commands: Commands) -> None:
         answer.add_argument("--item", metavar="NAME", help="which one, if several wait")
         if name == "approve":
             answer.add_argument("--not-applicable", action="store_true", help="for an item that is optional")
+    withdraw = _acting(
+        commands, "withdraw", "Take an approval back that you gave.", required=True,
+        details="While others are still missing: once it was enough, pause and rollback are what works.",
+    )  # fmt: skip
+    withdraw.add_argument("--item", metavar="NAME", help="which one, if you approved several")
     _acting(
         commands, "advance", "Take the next step now, or end this phase of the watch.", required=True,
         details="Overrides a bake and a gate that can't be judged, never one that fails.",
@@ -559,7 +564,10 @@ def _add_tokens(commands: Commands) -> None:
 _GROUPS: tuple[tuple[Callable[[Commands], None], tuple[str, ...]], ...] = (
     (_add_beginning, ("start", "validate", "rehearse", "backtest", "check", "bundle", "schema", "serve")),
     (_add_reading, ("list", "status", "explain", "watch", "history", "report", "export", "runbook", "verify")),
-    (_add_acting, ("pause", "resume", "approve", "reject", "advance", "rollback", "stop", "resolve", "fire", "ack")),
+    (
+        _add_acting,
+        ("pause", "resume", "approve", "reject", "withdraw", "advance", "rollback", "stop", "resolve", "fire", "ack"),
+    ),
     (_add_flags, ("flag",)),
     (_add_freezes, ("freeze", "unfreeze")),
     (_add_tokens, ("token",)),

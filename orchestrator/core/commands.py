@@ -10,6 +10,7 @@ from orchestrator.core import backward, entry, rollback, triggers
 from orchestrator.core.events import (
     Acknowledged,
     Advanced,
+    ApprovalWithdrawn,
     Event,
     LegEntered,
     Paused,
@@ -29,7 +30,7 @@ from orchestrator.core.returns import begun_no_return
 from orchestrator.core.state import PERSON, Pin, State, Waiting
 from orchestrator.core.watching import view_of
 from orchestrator.errors import Forbidden, Refused
-from stages.checks import Approval, is_one_of
+from stages.checks import is_one_of
 from stages.criteria.base import Verdict
 from stages.values import Part
 
@@ -251,7 +252,7 @@ def _answered(item: Waiting, answer: str, actor: Actor, reason: str, *, closes: 
 def _waiting_item(state: State, command: Command) -> Waiting:
     open_items = [item for item in state.waiting.values() if item.open]
     if command.item is not None:
-        found = [item for item in open_items if command.item in (item.item, item.item.rpartition("/")[2])]
+        found = [item for item in open_items if _is_named(item, command.item)]
         if not found:
             names = ", ".join(item.item for item in open_items) or "nothing waits"
             raise Refused(f"nothing named {command.item} waits for an answer; what waits: {names}")
@@ -268,18 +269,44 @@ def _check_may_answer(state: State, item: Waiting, actor: Actor) -> None:
     if item.who and not is_one_of(item.who, (actor.name, actor.groups)):
         raise Forbidden(f"{item.item} is for {', '.join(item.who)}; {actor.name} is none of them")
     if item.kind in ("approval", "sign_off") and actor.name == state.author:
-        approval = _approval_of(state, item)
+        approval = entry.approval_of(state, item)
         if approval is None or not approval.self_approval:
             raise Forbidden(f"{actor.name} started {state.run} and can't approve it (self_approval is not set)")
 
 
-def _approval_of(state: State, item: Waiting) -> Approval | None:
-    if item.kind == "sign_off":
-        return state.environment.sign_off
-    for guard in entry.guards(state):
-        if guard.approval is not None and entry.item_of(state, guard) == item.item:
-            return guard.approval
-    return None
+def _withdraw(m: Moment, command: Command, actor: Actor) -> list[Event]:
+    """An approval is taken back by who gave it, while others are still missing: then nothing has come of it yet."""
+    item = _approved_item(m.state, command, actor)
+    if not item.open:
+        raise Refused(
+            f"{item.item} is closed ({item.answer} by {item.by}), and what was said there has taken effect: "
+            "pause holds the run where it is, rollback takes back what it did"
+        )
+    given = ", ".join(one.by for one in item.given) or "nobody"
+    if all(one.by != actor.name for one in item.given):
+        raise Forbidden(f"an approval is withdrawn by who gave it: {item.item} is approved by {given} so far")
+    return [ApprovalWithdrawn(item=item.item, by=actor.name, reason=command.reason)]
+
+
+def _approved_item(state: State, command: Command, actor: Actor) -> Waiting:
+    approvals = [item for item in state.waiting.values() if item.kind in ("approval", "sign_off")]
+    if command.item is not None:
+        found = [item for item in approvals if _is_named(item, command.item)]
+        if not found:
+            names = ", ".join(item.item for item in approvals if item.open) or "nothing"
+            raise Refused(f"nothing named {command.item} is an approval; what waits for one: {names}")
+        return found[0]
+    mine = [item for item in approvals if any(one.by == actor.name for one in item.given)]
+    is_open = [item for item in mine if item.open]
+    if len(is_open) > 1:
+        raise Refused(f"you approved several items: name one with --item ({', '.join(one.item for one in is_open)})")
+    if not mine:
+        raise Refused(f"{actor.name} has approved nothing of {state.run} that could be withdrawn")
+    return is_open[0] if is_open else mine[-1]
+
+
+def _is_named(item: Waiting, name: str) -> bool:
+    return name in (item.item, item.item.rpartition("/")[2])
 
 
 # --- advance ----------------------------------------------------------------------------------------------------------
@@ -444,6 +471,7 @@ _ACCEPT: dict[CommandName, Callable[[Moment, Command, Actor], list[Event]]] = {
     CommandName.RESUME: _resume,
     CommandName.APPROVE: _approve,
     CommandName.REJECT: _reject,
+    CommandName.WITHDRAW: _withdraw,
     CommandName.ADVANCE: _advance,
     CommandName.ROLLBACK: _rollback,
     CommandName.STOP: _stop,

@@ -36,7 +36,7 @@ from orchestrator.core.evidence import Evidence
 from orchestrator.core.freeze import Freeze, is_freeze
 from orchestrator.core.moment import Moment
 from orchestrator.core.phases import GATE_HOLDS, Leg, Phase, Reason
-from orchestrator.core.state import State
+from orchestrator.core.state import State, Waiting
 from orchestrator.core.timing import wake_at
 from orchestrator.core.walk import observed
 from orchestrator.core.wanted import is_over, unseen_flags
@@ -132,8 +132,8 @@ def _deadlines(m: Moment) -> list[Event]:
     if is_over(m) or m.state.rollback is not None:
         return []
     for item in m.state.waiting.values():
-        is_late = item.open and item.kind == "approval" and item.until is not None and m.now >= item.until
-        if is_late and _approval_rolls_back(m.state, item.item):
+        is_late = item.open and item.until is not None and m.now >= item.until
+        if is_late and _approval_rolls_back(m.state, item):
             answered = WaitingAnswered(item=item.item, answer="timeout", reason="nobody approved in time")
             return [answered, *_back_or_over(m, "approval", f"{item.text}: nobody approved in time")]
     gate = m.state.environment.gates.get(m.reached_gate.name)
@@ -146,12 +146,9 @@ def _deadlines(m: Moment) -> list[Event]:
     return []
 
 
-def _approval_rolls_back(state: State, item: str) -> bool:
-    guards = entry.guards(state)
-    return any(
-        guard.approval is not None and guard.approval.on_timeout == "rollback" and entry.item_of(state, guard) == item
-        for guard in guards
-    )
+def _approval_rolls_back(state: State, item: Waiting) -> bool:
+    approval = entry.approval_of(state, item)
+    return approval is not None and approval.on_timeout == "rollback"
 
 
 def _back_or_over(m: Moment, cause: rollback.Cause, reason: str) -> list[Event]:
@@ -172,7 +169,8 @@ def _holds(m: Moment) -> list[Event]:
     events: list[Event] = []
     for (reason, item), detail in wanted.items():
         known = m.state.holds.get((reason, item))
-        if known is None or (is_freeze(item) and known.detail != detail):
+        is_told_anew = reason is Reason.APPROVAL or is_freeze(item)  # what others say of it changes seldom
+        if known is None or (is_told_anew and known.detail != detail):
             events.append(HoldSet(hold=reason, item=item, detail=detail).model_copy(update=_said_by(m, item)))
     for reason, item in m.state.holds:
         if reason is not Reason.PAUSED and (reason, item) not in wanted:

@@ -13,13 +13,14 @@ from orchestrator.core.questions import (
     all_settled,
     approval_is_given,
     approval_item,
+    approval_words,
     holds_of,
     open_approval,
     record_answers,
     refusal,
-    waiting_words,
 )
-from orchestrator.core.state import Pin, State
+from orchestrator.core.state import Pin, State, Waiting
+from stages.checks import Approval
 from stages.criteria.base import Verdict
 from stages.step import Guard
 
@@ -141,9 +142,18 @@ def _approval_holds(m: Moment) -> dict[tuple[Reason, str], str]:
         item = item_of(m.state, guard)
         waiting = m.state.waiting.get(item)
         if guard.approval is not None and waiting is not None and waiting.open and waiting.since >= m.state.entry_at:
-            who = ", ".join(waiting.who)
-            found[(Reason.APPROVAL, item)] = waiting_words(waiting, f"{waiting.text}, by {who}")
+            found[(Reason.APPROVAL, item)] = approval_words(guard.approval, waiting, waiting.text)
     return found
+
+
+def approval_of(state: State, item: Waiting) -> Approval | None:
+    """What an item wants that waits where the run stands; None if it is no approval."""
+    if item.kind == "sign_off":
+        return state.environment.sign_off
+    for guard in guards(state):
+        if guard.approval is not None and item_of(state, guard) == item.item:
+            return guard.approval
+    return None
 
 
 def freeze_holds(m: Moment) -> dict[tuple[Reason, str], str]:

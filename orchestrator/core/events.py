@@ -119,6 +119,13 @@ class WaitingAnswered(Event):
     closes: bool = True
 
 
+class ApprovalWithdrawn(Event):
+    """Who had approved takes it back, before enough of them had."""
+
+    type: Literal["ApprovalWithdrawn"] = "ApprovalWithdrawn"
+    item: str
+
+
 class HoldSet(Event):
     type: Literal["HoldSet"] = "HoldSet"
     hold: str
@@ -441,13 +448,12 @@ class NoticeDelivered(Event):
 
 AnyEvent = Annotated[
     Union[  # noqa: UP007 - its members are asked for below
-        RunStarted, LegEntered, CheckAnswered, WaitingOpened, WaitingAnswered, HoldSet, HoldCleared, TargetObserved,
-        EffectRequested, EffectFailed, EffectFinished, ActStarted, ActFinished, ActRefused, StageEnded,
-        PointOfNoReturnPassed, BackupOutdated, GateFailed, OnFailPaused, TriggerFired, TriggerRearmed, PinDecided,
-        DriftFound, DriftGone, KillSwitched, Paused, Resumed, StepReentered, Advanced, TargetResolved, Acknowledged,
-        RollbackStarted, NodesAdded,
-        NodeStarted, NodeFinished, RollbackFinished, EnvironmentPassed, RunEnded, StopRequested, SuccessJudged,
-        NoticeRequested, ChannelFailing, NoticeDelivered,
+        RunStarted, LegEntered, CheckAnswered, WaitingOpened, WaitingAnswered, ApprovalWithdrawn, HoldSet,
+        HoldCleared, TargetObserved, EffectRequested, EffectFailed, EffectFinished, ActStarted, ActFinished,
+        ActRefused, StageEnded, PointOfNoReturnPassed, BackupOutdated, GateFailed, OnFailPaused, TriggerFired,
+        TriggerRearmed, PinDecided, DriftFound, DriftGone, KillSwitched, Paused, Resumed, StepReentered, Advanced,
+        TargetResolved, Acknowledged, RollbackStarted, NodesAdded, NodeStarted, NodeFinished, RollbackFinished,
+        EnvironmentPassed, RunEnded, StopRequested, SuccessJudged, NoticeRequested, ChannelFailing, NoticeDelivered,
     ],
     Field(discriminator="type"),
 ]  # fmt: skip

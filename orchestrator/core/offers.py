@@ -47,7 +47,7 @@ class _Tried:
 def offers(m: Moment, actor: Actor) -> list[Offer]:
     """In the order in which a person on call thinks of them."""
     allowed = COMMANDS[m.state.phase]
-    tried = (one for one in _candidates(m) if one.command in allowed and has_role_for(one.command, actor))
+    tried = (one for one in _candidates(m, actor) if one.command in allowed and has_role_for(one.command, actor))
     return [_offer(m, one, actor) for one in tried]
 
 
@@ -90,9 +90,10 @@ def _comes_back(state: State, entry: Return, *, with_schema: bool) -> bool:
 # --- what there is to ask for -----------------------------------------------------------------------------------------
 
 
-def _candidates(m: Moment) -> Iterator[_Tried]:
+def _candidates(m: Moment, actor: Actor) -> Iterator[_Tried]:
     state = m.state
     yield from _answers(state)
+    yield from _withdrawals(state, actor)
     yield from _rollbacks(state)
     yield _Tried(CommandName.PAUSE, HOLDS_UNDOS if state.rollback is not None else HOLDS)
     yield _Tried(CommandName.RESUME, "go on: no person holds the run any more")
@@ -122,6 +123,12 @@ def _answers(state: State) -> Iterator[_Tried]:
         if item.optional:
             na = {**fields, "not_applicable": True}
             yield _Tried(CommandName.APPROVE, f"{words}: does not apply", na)
+
+
+def _withdrawals(state: State, actor: Actor) -> Iterator[_Tried]:
+    for item in state.waiting.values():
+        if item.open and any(one.by == actor.name for one in item.given):
+            yield _Tried(CommandName.WITHDRAW, f"take back your approval of {item.item}", {"item": item.item})
 
 
 def _rollbacks(state: State) -> Iterator[_Tried]:

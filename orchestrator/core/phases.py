@@ -56,6 +56,7 @@ class CommandName(StrEnum):
     RESUME = "resume"
     APPROVE = "approve"
     REJECT = "reject"
+    WITHDRAW = "withdraw"
     ADVANCE = "advance"
     ROLLBACK = "rollback"
     STOP = "stop"
@@ -119,6 +120,7 @@ COMMANDS: dict[Phase, frozenset[CommandName]] = {
             CommandName.RESUME,
             CommandName.APPROVE,
             CommandName.REJECT,
+            CommandName.WITHDRAW,
             CommandName.ROLLBACK,
             CommandName.STOP,
             CommandName.ACK,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from orchestrator.core.events import CheckAnswered, Event, WaitingAnswered, WaitingOpened
 from orchestrator.core.moment import Moment
 from orchestrator.core.phases import Reason
-from orchestrator.core.state import Answered, Waiting
+from orchestrator.core.state import Answered, Given, Waiting
 from stages.checks import Approval, Check, Standing
 from stages.step import Guard
 
@@ -197,7 +197,7 @@ def holds_of(m: Moment, scope: Scope, reason: Reason = Reason.FAILING) -> dict[t
 
 
 def waiting_words(item: Waiting | None, text: str) -> str:
-    if item is not None and item.by and item.open:
+    if item is not None and item.open and item.is_rejected:
         return f"{text} (rejected by {item.by}{': ' + item.note if item.note else ''}; an approval is still possible)"
     return text
 
@@ -211,6 +211,18 @@ def approval_item(guard: Guard) -> str:
 
 def who_may(approval: Approval) -> tuple[str, ...]:
     return approval.any_of + approval.all_of
+
+
+def approval_words(approval: Approval, item: Waiting, text: str) -> str:
+    """Who has approved, as what and with which words, and whose yes is missing."""
+    roles = approval.roles(item.approvals)
+    given = ", ".join(_given_words(one, role) for one, role in zip(item.given, roles, strict=True))
+    said = f"; approved by {given}; missing: {', '.join(approval.missing(item.approvals))}" if given else ""
+    return waiting_words(item, f"{text}, by {', '.join(item.who)}{said}")
+
+
+def _given_words(one: Given, role: str | None) -> str:
+    return one.by + (f" ({role})" if role else "") + (f": {one.reason}" if one.reason else "")
 
 
 def approval_is_given(m: Moment, item: str, since: float) -> bool:

@@ -59,8 +59,18 @@ class Answered:
 
 
 @dataclass(frozen=True, slots=True)
+class Given:
+    """One person's approval, which counts once enough of them are there; until then he may take it back."""
+
+    by: str
+    groups: tuple[str, ...]
+    at: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Waiting:
-    """Somebody is asked for something. *approvals* are pairs of a name and its groups."""
+    """Somebody is asked for something. *answer*, *note* and *by*: what closed it, or what was said last."""
 
     item: str
     kind: str
@@ -70,10 +80,16 @@ class Waiting:
     until: float | None = None
     optional: bool = False
     blocking: bool = True
-    approvals: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    given: tuple[Given, ...] = ()
     answer: str | None = None
     note: str = ""
     by: str = ""
+    is_rejected: bool = False  # by the newest answer, which does not close it
+
+    @property
+    def approvals(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Pairs of a name and its groups."""
+        return tuple((one.by, one.groups) for one in self.given)
 
     @property
     def open(self) -> bool:

@@ -272,6 +272,7 @@ _TELLING: dict[str, Told] = {
     "CheckAnswered": _checked,
     "WaitingOpened": _waiting,
     "WaitingAnswered": _answered,
+    "ApprovalWithdrawn": _words("{item}: an approval is withdrawn"),
     "HoldSet": _held,
     "HoldCleared": _released,
     "TargetObserved": _observed,

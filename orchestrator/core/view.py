@@ -9,12 +9,13 @@ from orchestrator.core import forward, gates, watching
 from orchestrator.core.alarms import alarms, next_told
 from orchestrator.core.backward import ready_nodes
 from orchestrator.core.commands import resolvable
+from orchestrator.core.entry import approval_of
 from orchestrator.core.evidence import Evidence
 from orchestrator.core.gates import GateView
 from orchestrator.core.moment import Moment
 from orchestrator.core.phases import Leg, Phase, Reason
 from orchestrator.core.returns import targets_to_return, what_stays
-from orchestrator.core.state import Hold, State
+from orchestrator.core.state import Hold, State, Waiting
 from orchestrator.core.times import iso
 from orchestrator.core.wanted import scopes
 from stages.actions.backfill import BackfillAction
@@ -141,11 +142,24 @@ def waiting(state: State) -> list[Json]:
             "text": item.text,
             "by": list(item.who),
             "until": iso(item.until),
-            "approved_by": [name for name, _ in item.approvals],
+            "approved_by": [one.by for one in item.given],
+            **_approvals(state, item),
         }
         for item in state.waiting.values()
         if item.open
     ]
+
+
+def _approvals(state: State, item: Waiting) -> Json:
+    """Who has approved, as which of those who may, when and with which words; and whose yes is missing."""
+    approval = approval_of(state, item)
+    if approval is None:
+        return {"approvals": [], "missing": []}
+    given = [
+        {"name": one.by, "group": role, "at": iso(one.at), "comment": one.reason}
+        for one, role in zip(item.given, approval.roles(item.approvals), strict=True)
+    ]
+    return {"approvals": given, "missing": list(approval.missing(item.approvals))}
 
 
 def notifications(state: State, now: float) -> Json:

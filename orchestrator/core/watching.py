@@ -8,7 +8,7 @@ from orchestrator.core.events import EnvironmentPassed, Event, LegEntered, OnFai
 from orchestrator.core.gates import GateView
 from orchestrator.core.moment import Moment
 from orchestrator.core.phases import Leg, Phase, Reason
-from orchestrator.core.questions import Scope, holds_of, open_approval, record_answers, refusal, waiting_words
+from orchestrator.core.questions import Scope, approval_words, holds_of, open_approval, record_answers, refusal
 from orchestrator.core.state import State
 from stages.criteria.base import Verdict
 from stages.step import WatchPhase
@@ -151,8 +151,9 @@ def holds(m: Moment) -> Holds:
         return found
     item = sign_off_item(m.state)
     waiting = m.state.waiting.get(item)
-    if waiting is not None and waiting.open:
-        found[(Reason.APPROVAL, item)] = waiting_words(waiting, f"sign-off, by {', '.join(waiting.who)}")
+    approval = m.state.environment.sign_off
+    if approval is not None and waiting is not None and waiting.open:
+        found[(Reason.APPROVAL, item)] = approval_words(approval, waiting, "sign-off")
     for pin in m.state.undecided_pins():
         if pin.environment == m.state.cursor.environment:
             words = f"{pin.source} pinned {pin.flag}: resume with --keep"

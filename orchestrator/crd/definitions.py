@@ -24,7 +24,7 @@ _NOT_WHILE_ACTIVE = Rule(
 _IMMUTABLE = Rule("self == oldSelf", "a command is given once and can't be changed; create another one")
 
 ARGUMENTS: dict[str, tuple[CommandName, ...]] = {
-    "item": (CommandName.APPROVE, CommandName.REJECT),
+    "item": (CommandName.APPROVE, CommandName.REJECT, CommandName.WITHDRAW),
     "notApplicable": (CommandName.APPROVE,),
     "flag": (CommandName.RESUME,),
     "pin": (CommandName.RESUME,),

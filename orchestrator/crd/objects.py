@@ -126,7 +126,7 @@ class RolloutStatus(Object):
 class CommandArguments(Object):
     """What some commands need; the same as the options of the command line."""
 
-    item: Short | None = Field(default=None, min_length=1, description="What is approved or rejected, if several wait.")
+    item: Short | None = Field(default=None, min_length=1, description="What is answered, if several wait.")
     stage: Short | None = Field(default=None, min_length=1, description="Roll back this stage and those after it.")
     flag: Short | None = Field(default=None, min_length=1, description="The pinned flag that is meant.")
     pin: Literal["keep", "release"] | None = Field(default=None, description="What becomes of a pinned flag.")

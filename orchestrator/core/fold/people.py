@@ -11,6 +11,7 @@ from orchestrator.core.phases import Reason
 from orchestrator.core.state import (
     Answered,
     Fired,
+    Given,
     Hold,
     State,
     Waiting,
@@ -31,12 +32,19 @@ def _waiting_opened(state: State, event: ev.WaitingOpened, at: float) -> State:
 
 def _waiting_answered(state: State, event: ev.WaitingAnswered, at: float) -> State:
     item = state.waiting[event.item]
-    if event.answer == "approve" and item.kind in ("approval", "sign_off"):
-        others = tuple(entry for entry in item.approvals if entry[0] != event.by)
-        item = replace(item, approvals=(*others, (event.by, event.groups)))
-    answer = event.answer if event.closes else None
-    item = replace(item, answer=answer, note=event.reason, by=event.by)
+    if not event.closes:
+        others = tuple(one for one in item.given if one.by != event.by)
+        given = (*others, Given(event.by, event.groups, at, event.reason)) if event.answer == "approve" else others
+        item = replace(item, given=given)
+    answer, is_rejected = (event.answer, False) if event.closes else (None, event.answer == "reject")
+    item = replace(item, answer=answer, note=event.reason, by=event.by, is_rejected=is_rejected)
     return state.with_changes(waiting=put(state.waiting, event.item, item), fired=_no_longer_asking(state, event))
+
+
+def _approval_withdrawn(state: State, event: ev.ApprovalWithdrawn, at: float) -> State:
+    item = state.waiting[event.item]
+    item = replace(item, given=tuple(one for one in item.given if one.by != event.by))
+    return state.with_changes(waiting=put(state.waiting, event.item, item))
 
 
 def _no_longer_asking(state: State, event: ev.WaitingAnswered) -> Mapping[tuple[str, str], Fired]:
@@ -106,6 +114,7 @@ HANDLERS: dict[type[ev.Event], Handler] = {
     ev.CheckAnswered: _check_answered,
     ev.WaitingOpened: _waiting_opened,
     ev.WaitingAnswered: _waiting_answered,
+    ev.ApprovalWithdrawn: _approval_withdrawn,
     ev.HoldSet: _hold_set,
     ev.HoldCleared: _hold_cleared,
     ev.OnFailPaused: _on_fail_paused,
