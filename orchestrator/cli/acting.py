@@ -3,7 +3,8 @@
 from argparse import Namespace
 
 from orchestrator.cli import ask, show
-from orchestrator.cli.client import Json
+from orchestrator.cli.client import Client, Json
+from orchestrator.cli.output import note
 from orchestrator.cli.output import show as show_value
 from orchestrator.cli.settings import means_cluster
 from orchestrator.cli.sources import open_client
@@ -17,10 +18,26 @@ def act(arguments: Namespace) -> int:
 
         return cluster.act(arguments)
     client = open_client(arguments.server)
+    if arguments.command == "rollback" and not _may_take_back(client, arguments):
+        note("nothing was changed")
+        return 1
     reason = ask.reason(arguments, arguments.command)
     answer = client.command(arguments.run, to_command(arguments, reason))
     show_value(answer, arguments.output, show.accepted)
     return 0
+
+
+def _may_take_back(client: Client, arguments: Namespace) -> bool:
+    """Of a run that has ended it is shown first what that means. One that is under way goes back at once."""
+    if arguments.yes or not ask.on_terminal():
+        return True
+    from orchestrator.cli.taking_back import told
+
+    lines = told(client, arguments.run, with_schema=arguments.with_schema)
+    if lines is None:
+        return True
+    note("\n".join(lines))
+    return ask.confirmed("Take it back?", yes=False, remedy="")
 
 
 def to_command(arguments: Namespace, reason: str) -> Json:

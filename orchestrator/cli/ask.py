@@ -17,13 +17,13 @@ def line(question: str) -> str:
 
 
 def reason(arguments: Namespace, what: str) -> str:
-    """``--reason``, asked for where it is wanted and missing. Raises UsageError where nobody can be asked."""
+    """``--reason``, asked for where it is missing, on a terminal and without ``--yes``; Enter leaves out one that need
+    not be there. Raises UsageError where one is wanted and there is none."""
     given = str(arguments.reason).strip()
-    if given or not arguments.wants_reason:
-        return given
-    if on_terminal():
-        given = line(f"Why {what}? ")
-    if not given:
+    if not given and on_terminal() and not getattr(arguments, "yes", False):
+        may_be_empty = "" if arguments.wants_reason else " (Enter for none)"
+        given = line(f"Why {what}?{may_be_empty} ")
+    if not given and arguments.wants_reason:
         raise UsageError(f"--reason TEXT is needed to {what}: it is kept in the journal")
     return given
 

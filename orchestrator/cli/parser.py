@@ -95,7 +95,7 @@ def _with_output(parser: argparse.ArgumentParser) -> None:
 
 
 def _with_reason(parser: argparse.ArgumentParser, *, required: bool) -> None:
-    what = "why; kept in the journal" + (" (asked for on a terminal)" if required else "")
+    what = "why; kept in the journal (asked for on a terminal)"
     parser.add_argument("--reason", metavar="TEXT", default="", help=what)
     parser.set_defaults(wants_reason=required)
 
@@ -368,6 +368,7 @@ def _acting(commands: Commands, name: str, what: str, *, required: bool = False,
     parser = _command(commands, name, "acting.act", what, details)
     parser.add_argument("run", metavar="RUN")
     _with_reason(parser, required=required)
+    parser.add_argument("--yes", action="store_true", help="do not ask for anything")
     _with_server(parser)
     _with_cluster(parser)
     _with_output(parser)
@@ -400,7 +401,7 @@ def _add_acting(commands: Commands) -> None:
     )  # fmt: skip
     rollback = _acting(
         commands, "rollback", "Bring every target back to what was there before.", required=True,
-        details="Of a run that has ended this starts a run in reverse.",
+        details="Of a run that has ended this starts a run in reverse; on a terminal it first shows what that means.",
     )  # fmt: skip
     rollback.add_argument("--stage", metavar="NAME", help="only this stage and those after it; then the run is paused")
     rollback.add_argument("--with-schema", action="store_true", help="migrations too")
@@ -514,6 +515,25 @@ def _add_freezes(commands: Commands) -> None:
         _with_output(parser)
 
 
+def _add_schedules(commands: Commands) -> None:
+    schedule = _command(
+        commands, "schedule", "schedules.usage", "Look at scheduled checks, and end them.",
+        "`rollout start FILE` has the rounds of a document of kind ScheduledChecks asked at their times.",
+    )  # fmt: skip
+    actions = schedule.add_subparsers(dest="action", metavar="ACTION", parser_class=Parser, prog="rollout schedule")
+    listed = _command(actions, "list", "schedules.list_all", "Show each round: how it was answered, and when next.")
+    shown = _command(actions, "show", "schedules.show_one", "Show what the rounds of one document were answered.")
+    shown.add_argument("--limit", metavar="N", type=int, default=20, help="how many turns, newest first (20)")
+    stop = _command(actions, "stop", "schedules.stop", "Ask its rounds no more; what they were answered stays.")
+    for parser in (shown, stop):
+        parser.add_argument("name", metavar="NAME")
+    _with_reason(stop, required=True)
+    for parser in (listed, shown, stop):
+        _with_server(parser)
+    for parser in (listed, shown):
+        _with_output(parser)
+
+
 def _add_tokens(commands: Commands) -> None:
     token = _command(commands, "token", "tokens.usage", "Say who may speak to the controller, and as what.")
     actions = token.add_subparsers(dest="action", metavar="ACTION", parser_class=Parser, prog="rollout token")
@@ -570,6 +590,7 @@ _GROUPS: tuple[tuple[Callable[[Commands], None], tuple[str, ...]], ...] = (
     ),
     (_add_flags, ("flag",)),
     (_add_freezes, ("freeze", "unfreeze")),
+    (_add_schedules, ("schedule",)),
     (_add_tokens, ("token",)),
     (_add_completion, ("completion",)),
 )

@@ -9,13 +9,19 @@ import threading
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from orchestrator.cli import ask, plans
+from orchestrator.cli.check import load_if_schedule
 from orchestrator.cli.client import Client, Json
 from orchestrator.cli.output import note
 from orchestrator.cli.settings import Address, find_controller, means_cluster
+from orchestrator.cli.sources import open_source
 from orchestrator.cli.watching import Follower, Signals, farewell, watch_and_ask
 from orchestrator.errors import RolloutError, StoreHeld
+
+if TYPE_CHECKING:
+    from stages.load import LoadedPlan
 
 LOCKED_SECONDS = 5.0
 
@@ -25,9 +31,14 @@ def start(arguments: Namespace) -> int:
         from orchestrator.cli import cluster
 
         return cluster.start(arguments)
+    schedule = load_if_schedule(arguments.plan, arguments.settings)
+    if schedule is not None:
+        from orchestrator.cli import schedules
+
+        return schedules.begin(schedule, arguments)
     plan, _ = plans.linted(plans.load(arguments.plan, arguments.settings), arguments.plan)
     plans.warn(plan)
-    if arguments.supersede and ask.on_terminal() and not _may_supersede(arguments):
+    if arguments.supersede and not _may_supersede(arguments, plan):
         note("nothing was started")
         return 1
     submission = plans.submission(plan, arguments.plan, arguments.supersede, arguments.reason)
@@ -45,9 +56,15 @@ def start(arguments: Namespace) -> int:
         return hand_over(address, submission, arguments)
 
 
-def _may_supersede(arguments: Namespace) -> bool:
-    question = f"{arguments.supersede} ends, and this plan takes over its targets. Go on?"
-    return ask.confirmed(question, yes=arguments.yes, remedy="")
+def _may_supersede(arguments: Namespace, plan: "LoadedPlan") -> bool:
+    """Shows how the plans differ; asks where somebody can be asked."""
+    from orchestrator.cli.superseding import told
+
+    lines = told(open_source(arguments.server), arguments.supersede, plan)
+    if lines is None:
+        return True
+    note("\n".join(lines))
+    return not ask.on_terminal() or ask.confirmed("Supersede it?", yes=arguments.yes, remedy="")
 
 
 def _one_that_starts() -> Address | None:

@@ -91,6 +91,7 @@ def test_a_busy_target_is_refused_with_the_run_that_holds_it(cli: Cli, controlle
 
 
 def test_superseding_names_the_run_that_ends(cli: Cli, controller: FakeController, plan: Path) -> None:
+    controller.lines = ['{"data": {}}']
     cli("start", str(plan), "--detach", "--supersede", "tiny-0")
     assert controller.last.body["supersede"] == "tiny-0"
 
