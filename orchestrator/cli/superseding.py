@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 CONTEXT_LINES = 2
+_FIRST = {key: number for number, key in enumerate(("apiVersion", "name", "kind", "metadata"))}
 _COLOURS = {"+": "green", "-": "red", "@": "cyan"}
 
 
@@ -46,14 +47,14 @@ def _taken_over(source: "Source", status: Json) -> list[str]:
     """What a rollback of the old run would bring back is what the new one inherits, with the values before."""
     try:
         commands = source.offers(str(status["run"]))["commands"]  # type: ignore[attr-defined]
-    except (RolloutError, AttributeError):
+    except (RolloutError, AttributeError):  # no controller, or an older one
         commands = []
-    widest: list[str] = max((one["returns"] for one in commands if one["command"] == "rollback"), key=len, default=[])
-    if widest:
-        return [f"{printable(one)}, with what was there before" for one in widest]
+    offered: list[list[str]] = [one["returns"] for one in commands if one["command"] == "rollback"]
+    if offered:
+        widest = max(offered, key=len)
+        return [f"{printable(one)}, with what was there before" for one in widest] or ["nothing: it changed nothing"]
     shares = status.get("percentages") or {}
-    flags = [f"flag {printable(flag)}, now at {share:g} %" for flag, share in sorted(shares.items()) if share]
-    return flags or ["nothing yet"]
+    return [f"flag {printable(flag)}, now at {share:g} %" for flag, share in sorted(shares.items())]
 
 
 def difference(old: Mapping[str, Json], new: Mapping[str, Json], old_name: str, new_name: str) -> Iterator[str]:
@@ -69,9 +70,18 @@ def difference(old: Mapping[str, Json], new: Mapping[str, Json], old_name: str, 
 
 
 def _unified(old: Json | None, new: Json | None, old_name: str, new_name: str) -> Iterator[str]:
-    before, after = (to_yaml(one).splitlines() if one is not None else [] for one in (old, new))
+    before, after = (to_yaml(_in_order(one)).splitlines() if one is not None else [] for one in (old, new))
     found = difflib.unified_diff(before, after, old_name, new_name, n=CONTEXT_LINES, lineterm="")
     return (printable(line) for line in found)
+
+
+def _in_order(value: Any) -> Any:
+    """Journals keep no order of keys, so both plans get one: what a thing is called comes first."""
+    if isinstance(value, list):
+        return [_in_order(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    return {key: _in_order(value[key]) for key in sorted(value, key=lambda key: (_FIRST.get(key, len(_FIRST)), key))}
 
 
 def _files(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:

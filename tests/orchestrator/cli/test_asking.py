@@ -141,7 +141,7 @@ def old(controller: FakeController, tmp_path: Path) -> FakeController:
     before.write_text(PLAN.replace("BAKE", "1m"))
     submission = plans.submission(plans.load(str(before), []), str(before), None, "")
     data = {"documents": submission["documents"], "files": {"a.sql": "SELECT 1"}}
-    controller.lines = [json.dumps({"seq": 1, "data": data})]
+    controller.lines = [json.dumps({"seq": 1, "data": data}, sort_keys=True)]
     controller.offers["commands"] = [offer("rollback", returns=["flag beta in production"], stays=[])]
     return controller
 
@@ -164,8 +164,8 @@ def test_superseding_shows_what_differs_and_what_is_taken_over_and_asks(
     begin = lines.index("search-1a2b3c ends, and this plan takes over what it touched:")
     assert lines[begin + 1] == "  flag beta in production, with what was there before"
     assert lines[begin + 3 : begin + 6] == ["in production:", "--- search-1a2b3c", "+++ tiny"]
-    changed = [line.replace(" ", "") for line in lines if line[:1] in "+-" and "bake" in line]
-    assert [line[:5] for line in changed] == ["-bake", "+bake"]
+    changed = [line.replace(" ", "") for line in lines[begin + 6 :] if line[:1] in ("+", "-")]
+    assert [line[:6] for line in changed] == ["-bake:", "+bake:"]
     assert "file a.sql is gone" in lines
     assert lines[-1] == "Supersede it? [y/N] nothing was started"
 
