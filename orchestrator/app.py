@@ -106,7 +106,8 @@ async def build(settings: Settings) -> Controller:
     store = open_store(settings.store, me)
     outside, meter, tether = AsyncExitStack(), Meter(), Tether()
     try:
-        world = replace(_world(settings, store, outside, meter, tether), freezes=store.freezes)
+        world = _world(settings, store, outside, meter, tether)
+        world = replace(world, freezes=store.freezes, schedules=store.schedules)
         assert isinstance(world.flags, FlagBoard)
         await world.flags.begin_anew_if_restored()
         journal = MeteredJournal(store, meter, world.clock)

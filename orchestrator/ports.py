@@ -14,6 +14,7 @@ from orchestrator.cluster_facts import ClusterReader
 from orchestrator.core.effect import Effect, Notice, Outcome
 from orchestrator.core.events import Event
 from orchestrator.freeze_port import FreezeStorage
+from orchestrator.schedule_port import ScheduleStorage
 from stages.checks import Check, Source, Standing
 from stages.command_pod import CommandPod
 from stages.criteria.base import NOTHING_WANTED, Measurement, Wanted
@@ -333,6 +334,7 @@ class Scene:
     databases: Mapping[str, TextOrSecret] = field(default_factory=dict)  # source name -> database
     prometheus: Mapping[str, Json] = field(default_factory=dict)  # source name -> settings; "" is the default
     flags: Mapping[str, FlagSpec] = field(default_factory=dict)  # the plan's, each with the system that it is in
+    shown_by: str = ""  # how people look at what they are told of, where it is no run: a command
     head: str = ""  # of the journal, SEQ:HASH, where something is told to people: it leaves the house with it
 
 
@@ -503,6 +505,7 @@ class World:
     flags: FlagStore
     kill_switch: KillSwitch
     freezes: FreezeStorage | None = None  # None: nothing is ever frozen
+    schedules: ScheduleStorage | None = None  # None: nothing is ever scheduled
     pulse: Pulse | None = None
     secrets: SecretSource | None = None
     allowance: Allowance | None = None  # what plans may name that are not the owner's; None: everything

@@ -58,10 +58,13 @@ from orchestrator.ports import (
 )
 from orchestrator.reading import EVERYWHERE, Entries, Kill, Reading, is_unfinished, killed, latched, shown
 from orchestrator.runner import Runner
+from orchestrator.schedule_port import Schedule
+from orchestrator.scheduling import Scheduling
 from orchestrator.sharing import MOVES_SECONDS, Sharing
 from orchestrator.survey import Finding, Level, lint_migrators, missing_secrets, secrets_of, survey
 from stages.compile import compile_plan
 from stages.flag_spec import ABSENT, FlagChange, change_value, percentage_of, to_document, to_value
+from stages.load_schedule import from_raw_schedule
 from stages.plan import StagedRollout
 from stages.problems import InvalidPlan, Problem
 from stages.step import Program
@@ -108,6 +111,11 @@ def trust_in(origin: Origin | None, *, is_owners: bool) -> Trust:
     return Trust.CLUSTER if origin is not None else Trust.OWNER if is_owners else Trust.HANDED
 
 
+def _in_schedule(found: Problem) -> Problem:
+    """A round is a stage of the plan that would ask it."""
+    return replace(found, file="the document", path=found.path.replace("spec.stages", "spec.rounds"))
+
+
 def local_actor() -> Actor:
     """The person at this machine: owner of the embedded controller."""
     return Actor(getpass.getuser(), "admin")
@@ -143,6 +151,9 @@ class Service(Reading):
         self._taking_up: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # of each run, while in use
         self._followers: dict[str, list[asyncio.Queue[Recorded | None]]] = {}
         self.freezing = Freezing(world.freezes, world.clock)
+        me = sharing.me.name if sharing is not None else f"controller-{secrets.token_hex(3)}"
+        self.scheduling = Scheduling(world.schedules, world, me, is_alone=sharing is None)
+        self._schedule_watch: asyncio.Task[None] | None = None
         self._freeze_watch: asyncio.Task[None] | None = None
         self._kill_watch: asyncio.Task[None] | None = None
         self._idle = asyncio.Event()
@@ -166,14 +177,15 @@ class Service(Reading):
                     await self._take_up(row.run)
         self._kill_watch = asyncio.create_task(self._watch_kill_switch(), name="kill switch")
         self._freeze_watch = asyncio.create_task(self.freezing.watch(self._spread_freezes), name="freezes")
+        self._schedule_watch = asyncio.create_task(self.scheduling.watch(), name="schedules")
         self._note_idle()
 
     async def close(self, grace_seconds: float = 10.0) -> None:
         if not self._is_closed:
             reach(Point.SHUTDOWN_BEGUN)
         self._is_closed = True
-        watches = filter(None, (self._kill_watch, self._freeze_watch, self._others_watch))
-        for task in (*self._again.values(), *watches):
+        watches = (self._kill_watch, self._freeze_watch, self._others_watch, self._schedule_watch)
+        for task in (*self._again.values(), *filter(None, watches)):
             task.cancel()
         if self.sharing is not None:
             await self.sharing.stop_finding()
@@ -395,6 +407,15 @@ class Service(Reading):
             raise InvalidPlan(errors)
         return found
 
+    async def foresee(self, submission: Submission) -> Findings:
+        """What a plan that somebody hands in would meet, as far as can be seen without running a command of it. Raises
+        ``InvalidPlan`` for what he may not have the controller reach or read."""
+        documents = [(one.environment, StagedRollout.model_validate(one.plan)) for one in submission.documents]
+        program = compile_plan(documents, submission.digest, submission.files, submission.directory)
+        with acting_for(submission.trust):
+            await self._require_secrets(submission)
+            return await self.survey(program)
+
     def _require_allowed(self, submission: Submission, documents: Sequence[tuple[str, StagedRollout]]) -> None:
         """Nothing is started that names what its author may not have the controller reach, read or run, or that needs
         what is not installed here."""
@@ -406,15 +427,6 @@ class Service(Reading):
         refused = refusals(documents, submission.files, self.world.allowance)
         if refused:
             raise InvalidPlan([Problem("the plan", 0, 0, path, words) for path, words in refused])
-
-    async def foresee(self, submission: Submission) -> Findings:
-        """What a plan that somebody hands in would meet, as far as can be seen without running a command of it. Raises
-        ``InvalidPlan`` for what he may not have the controller reach or read."""
-        documents = [(one.environment, StagedRollout.model_validate(one.plan)) for one in submission.documents]
-        program = compile_plan(documents, submission.digest, submission.files, submission.directory)
-        with acting_for(submission.trust):
-            await self._require_secrets(submission)
-            return await self.survey(program)
 
     async def _attached(self, submission: Submission) -> str | None:
         rows = await self.journal.rows(active=True)
@@ -431,6 +443,30 @@ class Service(Reading):
         problems = missing_secrets(submission.documents, self.world.secrets, submission.directory)
         if problems:
             raise InvalidPlan(problems)
+
+    # --- scheduled checks -----------------------------------------------------------------------------------------
+
+    async def schedule(self, schedule: Schedule, reason: str, actor: Actor) -> bool:
+        """From now on its rounds are asked at their times. Whether that is new: False if the very same document was
+        there. Raises ``InvalidPlan`` for what it may not have the controller reach or read."""
+        _require(actor, "operator", "scheduling checks")
+        plan = from_raw_schedule(dict(schedule.raw), schedule.files).plan
+        documents = tuple(PlanDocument(environment=where, plan=raw) for where, raw in plan.raw)
+        handed = Submission(schedule.name, schedule.digest, documents, schedule.files, schedule.directory)
+        try:
+            with acting_for(Trust.OWNER if schedule.is_owners else Trust.HANDED):
+                await self._require_secrets(handed)
+        except InvalidPlan as error:
+            raise InvalidPlan(map(_in_schedule, error.problems)) from None
+        known = await self.scheduling.of(schedule.name)
+        if known is not None and (known.digest, known.is_owners) == (schedule.digest, schedule.is_owners):
+            return False
+        await self.scheduling.put(replace(schedule, by=actor.name, at=self.clock.now()), reason)
+        return True
+
+    async def unschedule(self, name: str, reason: str, actor: Actor) -> None:
+        _require(actor, "operator", "ending scheduled checks")
+        await self.scheduling.drop(name, actor.name, reason)
 
     async def survey(self, program: Program) -> Findings:
         """What the plan would meet: its targets in other runs' hands, and what :mod:`orchestrator.survey` finds."""

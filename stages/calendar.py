@@ -6,6 +6,7 @@ meant once.
 """
 
 from datetime import UTC, datetime, time, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
@@ -13,11 +14,14 @@ if TYPE_CHECKING:
     from apscheduler.triggers.cron import CronTrigger
 
 CRON_DAYS: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+KEPT: Final = 1024
+"""Answers: whoever waits for a round asks for the same again and again."""
 _FIELDS: Final = 5
 _FARTHEST: Final = timedelta(days=5 * 366)
 """Nothing that recurs is farther away: the 29th of February comes every four years, but for one in a century."""
 
 
+@lru_cache(KEPT)
 def next_at(clock: time, days: tuple[str, ...], timezone: str, after: float) -> float | None:
     """The first time after *after* (seconds since the epoch) at which it is *clock* on one of *days*."""
     from apscheduler.triggers.cron import CronTrigger
@@ -29,6 +33,7 @@ def next_at(clock: time, days: tuple[str, ...], timezone: str, after: float) -> 
     return found.timestamp() if found is not None else None
 
 
+@lru_cache(KEPT)
 def next_by_cron(expression: str, timezone: str, after: float) -> float | None:
     """The first time after *after* that *expression* names; None if it names none. Raises ValueError."""
     found = _next(_trigger(expression, timezone), after)

@@ -71,7 +71,7 @@ class ChannelMessenger:
         """``at`` is when it is sent, RFC 3339 in UTC."""
         redact = self._client.secrets.redactor.redact
         signed = {"signature": self._signer.sign(scene.run, scene.head)} if self._signer is not None else {}
-        link = self.link(scene.run)
+        link = "" if scene.shown_by else self.link(scene.run)
         return {
             "title": redact(notice.title),
             "text": redact(notice.text),
@@ -103,17 +103,24 @@ class ChannelMessenger:
         shown = notice.model_copy(
             update={
                 "title": secrets.redactor.redact(notice.title),
-                "text": secrets.redactor.redact(self._text(notice, scene.run)),
+                "text": secrets.redactor.redact(self._text(notice, scene)),
             }
         )
         subject = f"{scene.run}/{notice.subject or notice.key}"
         job = job_of(
-            channel, shown, subject, self.link(scene.run), lambda value: secrets.resolve(value, scene.directory)
+            channel,
+            shown,
+            subject,
+            "" if scene.shown_by else self.link(scene.run),
+            lambda value: secrets.resolve(value, scene.directory),
         )
         await self._apprise.send(job, f"the channel {notice.channel} ({channel.service})")
 
-    def _text(self, notice: Notice, run: str) -> str:
+    def _text(self, notice: Notice, scene: Scene) -> str:
         """With where to look, and what ends the escalation."""
+        if scene.shown_by:
+            return f"{notice.text}\n\n{scene.shown_by}"
+        run = scene.run
         lines = [notice.text, "", self.link(run) or f"rollout status {run}"]
         if notice.severity is not NoticeSeverity.NEWS:
             lines.append(f"rollout ack {run} --reason TEXT ends the escalation")

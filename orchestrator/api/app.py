@@ -23,6 +23,7 @@ from orchestrator.api import (
     plans,
     rollback_page,
     runs,
+    schedules,
     sign_in,
     token_routes,
 )
@@ -53,6 +54,7 @@ TAGS = [
     {"name": "plans", "description": "Whether a plan is valid."},
     {"name": "flags", "description": "Flags for people, and the kill switch."},
     {"name": "freezes", "description": "Nothing goes forward in an environment until a time or a person ends it."},
+    {"name": "schedules", "description": "Rounds of checks that are asked at their times, outside of any run."},
     {"name": "evaluation", "description": "OpenFeature Remote Evaluation Protocol 0.3, for applications."},
     {
         "name": "tokens",
@@ -96,7 +98,7 @@ def _assembled(context: ApiContext) -> FastAPI:
         separate_input_output_schemas=False,
     )
     app.state.context = context
-    api = (runs, approvals, plans, flags, freezes, ofrep, feed, flagd, token_routes, health)
+    api = (runs, approvals, plans, flags, freezes, schedules, ofrep, feed, flagd, token_routes, health)
     routers = [module.router for module in (*api, page, rollback_page, sign_in, assets)]
     for router in routers:
         app.include_router(router)

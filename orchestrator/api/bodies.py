@@ -271,7 +271,16 @@ class TokenMade(TokenShown):
 class Noted(Answered):
     seq: int
     time: str
-    what: Literal["token.created", "token.revoked", "provider.blocked", "frozen", "unfrozen", "refused"]
+    what: Literal[
+        "token.created",
+        "token.revoked",
+        "provider.blocked",
+        "frozen",
+        "unfrozen",
+        "scheduled",
+        "unscheduled",
+        "refused",
+    ]
     by: str
     detail: dict[str, str | int | None]
 
@@ -330,9 +339,9 @@ class Course(Answered):
 class Report(Answered):
     status: RunStatus
     history: list[Entry]
-
-
     report: Annotated[dict[str, Any], Field(description="What `rollout report --format json` prints.")]
+
+
 class FlagShown(Answered):
     key: str
     environment: str
@@ -364,8 +373,6 @@ class Valid(Answered):
     warnings: list[dict[str, Any]]
 
 
-class Latched(Answered):
-    environment: str
 class Foreseen(Valid):
     findings: Annotated[
         list[dict[str, Any]],
@@ -373,6 +380,8 @@ class Foreseen(Valid):
     ]
 
 
+class Latched(Answered):
+    environment: str
     by: str
     reason: str
     at: str

@@ -137,6 +137,25 @@ class Client:
         ended: Json = self.request("DELETE", "/api/v1/freeze", asked)
         return ended
 
+    # --- scheduled checks ---------------------------------------------------------------------------------------------
+
+    def schedule(self, wanted: Json) -> Json:
+        """*wanted*: ``digest``, ``document``, ``files``, ``directory``, ``reason``."""
+        answer: Json = self.request("POST", "/api/v1/schedules", wanted)
+        return answer
+
+    def schedules(self) -> list[Json]:
+        found: list[Json] = self.request("GET", "/api/v1/schedules")
+        return found
+
+    def scheduled(self, name: str, limit: int = 1) -> Json:
+        found: Json = self.request("GET", f"/api/v1/schedules/{quote(name, safe='')}?limit={limit}")
+        return found
+
+    def end_schedule(self, name: str, reason: str) -> Json:
+        answer: Json = self.request("DELETE", f"/api/v1/schedules/{quote(name, safe='')}", {"reason": reason})
+        return answer
+
     # --- tokens -------------------------------------------------------------------------------------------------------
 
     def create_token(self, wanted: Json) -> Json:

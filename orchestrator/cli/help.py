@@ -53,6 +53,13 @@ GROUPS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
         ),
     ),
     (
+        "Scheduled checks",
+        (
+            ("start FILE", "have its rounds asked at their times; `rollout check FILE` asks them now"),
+            ("schedule list, show, stop", "how they were answered, and when they are due; end them"),
+        ),
+    ),
+    (
         "Who may speak to a controller",
         (
             ("token create, revoke", "tokens, each with a role"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from orchestrator.core.effect import NoticeSeverity
 from orchestrator.core.phases import GATE_HOLDS, Phase, Reason
 from orchestrator.core.state import Hold, State
-from stages.notify import EscalationStep
+from stages.notify import EscalationStep, Notify
 from stages.triggers import Trigger
 
 INCONCLUSIVE_AFTER_SECONDS = 300.0
@@ -152,7 +152,10 @@ def trigger_of(state: State, environment: str, name: str) -> Trigger | None:
 
 def channels_for(state: State, severity: NoticeSeverity) -> tuple[str, ...]:
     """The channels of a severity; without any, those of the first step of the escalation, else all."""
-    notify = state.program.notify
+    return channels_of(state.program.notify, severity)
+
+
+def channels_of(notify: Notify, severity: NoticeSeverity) -> tuple[str, ...]:
     if severity is not NoticeSeverity.NEWS and severity.value in notify.severity:
         return notify.severity[severity.value]
     if notify.escalation:

@@ -11,6 +11,7 @@ from flags.model import Version
 from orchestrator.core.events import Event
 from orchestrator.journal import chain, rules
 from orchestrator.journal.memory_freezes import MemoryFreezes
+from orchestrator.journal.memory_schedules import MemorySchedules
 from orchestrator.journal.memory_tokens import MemoryTokens
 from orchestrator.ports import Answer, Batch, FlagRecord, FlagWrite, Member, NewRun, Recorded, RunRow
 from stages.values import Json
@@ -66,6 +67,7 @@ class MemoryStore:
         self._history: dict[_Place, list[FlagRecord]] = {}
         self.tokens = MemoryTokens()
         self.freezes = MemoryFreezes(self.tokens)
+        self.schedules = MemorySchedules(self.tokens)
 
     # --- journal ---
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.journal import chain
+from stages.load_schedule import load_schedule
 from tests.faults.lives import Json
 from tests.faults.world import World, submission, world_in
 from tests.support.fake_time import Clock, provide_faketime, with_clock
@@ -125,6 +126,42 @@ def test_windows_and_the_expiry_of_tokens_follow_the_wall_clock(world: World) ->
     again = start(world, "later", bake="0s")
     wait_for(world, again, outcome="promoted")
     assert_in_order(world, again)
+
+
+OPS = """
+apiVersion: stagedrollout.io/v1alpha1
+kind: ScheduledChecks
+metadata: {name: ops}
+spec:
+  rounds: [{name: hourly, cron: "30 * * * *", checks: [{name: size, script: "echo 17", expect: {number: "< 80"}}]}]
+"""
+
+
+def test_a_round_that_was_missed_is_asked_once_by_the_next_life_of_the_controller(world: World) -> None:
+    (world.folder / "ops.yaml").write_text(OPS)
+    loaded = load_schedule(OPS, "ops.yaml", {}, read_file=lambda path: (world.folder / path).read_bytes())
+    reply = world.ask("POST", "/api/v1/schedules", {"digest": loaded.digest, "document": loaded.raw})
+    assert reply is not None
+    assert (reply.status, reply.body["scheduled"]) == (201, True)
+    life = world.lives[0]
+    life.send(signal.SIGKILL)
+    wait_until(lambda: not life.running, what="the controller to be dead")
+    Clock(life.folder).ahead(3.5 * HOUR)
+    world.keep_alive()
+    life.wait_until_ready()
+
+    def turns() -> list[Json]:
+        told = world.ask("GET", "/api/v1/schedules/ops")
+        return [one for one in told.body["turns"] if one["standing"]] if told is not None else []
+
+    wait_until(lambda: bool(turns()), what="the round to be answered")
+    (turn,) = turns()
+    assert (turn["standing"], turn["checks"][0]["name"]) == ("yes", "size")
+    first, newest = (datetime.fromisoformat(turn[name]) for name in ("missed_since", "due"))
+    assert newest - first in (timedelta(hours=2), timedelta(hours=3))
+    ended = world.ask("DELETE", "/api/v1/schedules/ops", {"reason": "seen"})
+    assert ended is not None
+    assert ended.status == 200
 
 
 def is_known(world: World, secret: str) -> bool:

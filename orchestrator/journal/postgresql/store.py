@@ -26,6 +26,7 @@ from orchestrator.journal.postgresql.freezes import PostgresFreezes, PostgresFre
 from orchestrator.journal.postgresql.line import Line
 from orchestrator.journal.postgresql.members import Lease
 from orchestrator.journal.postgresql.pool import DEADLINE_SECONDS, Pool
+from orchestrator.journal.postgresql.schedules import PostgresSchedules, PostgresScheduleStorage
 from orchestrator.journal.postgresql.tokens import PostgresTokens
 from orchestrator.journal.readonly import RefusesWrites
 from orchestrator.ports import Answer, Batch, FlagRecord, FlagWrite, Member, NewRun, Recorded, RunRow
@@ -43,6 +44,7 @@ class ReadingStore(RefusesWrites):
         self.name = address.name
         self._pool = pool
         self.freezes = PostgresFreezes(pool)
+        self.schedules = PostgresSchedules(pool)
 
     async def row(self, run: str) -> RunRow | None:
         return await self._pool.do(partial(reading.row, run=run))
@@ -103,6 +105,7 @@ class PostgresStore(ReadingStore):
         self._lease = Lease(me)
         self.tokens = PostgresTokens(self._pool)
         self.freezes: PostgresFreezeStorage = PostgresFreezeStorage(self._pool)
+        self.schedules: PostgresScheduleStorage = PostgresScheduleStorage(self._pool)
 
     async def start(
         self, new: NewRun, epoch: int, at: float, events: Sequence[Event], summary: Mapping[str, Json]

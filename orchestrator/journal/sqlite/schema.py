@@ -126,6 +126,28 @@ MIGRATIONS: Final = (
         lifted_reason TEXT
     ) STRICT, WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE schedules (
+        name      TEXT    PRIMARY KEY,
+        digest    TEXT    NOT NULL,
+        document  TEXT    NOT NULL,
+        files     TEXT    NOT NULL,
+        directory TEXT,
+        by_whom   TEXT    NOT NULL,
+        at        REAL    NOT NULL,
+        is_owners INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE turns (
+        schedule TEXT NOT NULL,
+        round    TEXT NOT NULL,
+        due      REAL NOT NULL,
+        by_whom  TEXT NOT NULL,
+        claimed  REAL NOT NULL,
+        result   TEXT,
+        PRIMARY KEY (schedule, round, due)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX turns_by_age ON turns (schedule, due);
+    """,
 )
 """In order; number n brings the store to version n. Never changed once released: a change is one more."""
 

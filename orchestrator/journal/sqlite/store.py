@@ -32,6 +32,7 @@ from orchestrator.journal.sqlite.faults import as_store_error
 from orchestrator.journal.sqlite.freezes import SqliteFreezes, SqliteFreezeStorage
 from orchestrator.journal.sqlite.lanes import Call, Lane, Result
 from orchestrator.journal.sqlite.lock import FileLock
+from orchestrator.journal.sqlite.schedules import SqliteSchedules, SqliteScheduleStorage
 from orchestrator.journal.sqlite.tokens import SqliteTokens
 from orchestrator.ports import Answer, Batch, FlagRecord, FlagWrite, NewRun, Recorded, RunRow
 from stages.values import Json
@@ -51,6 +52,7 @@ class ReadingStore(RefusesWrites):
         self._reader = schema.open_for_reading(path, busy_seconds)
         self._reads = Lane(f"store {path}", self._read_each, self._reader.close, most_together=1)
         self.freezes = SqliteFreezes(self._reads, self._reader)
+        self.schedules = SqliteSchedules(self._reads, self._reader)
 
     async def row(self, run: str) -> RunRow | None:
         return await self._read(partial(reading.row, self._reader, run))
@@ -122,6 +124,9 @@ class SqliteStore(ReadingStore):
         self._writes = Lane(f"store {path}", self._commit, self._let_go)
         self.tokens = SqliteTokens(self._writes, self._writer, self._reads, self._reader)
         self.freezes: SqliteFreezeStorage = SqliteFreezeStorage(self._reads, self._reader, self._writes, self._writer)
+        self.schedules: SqliteScheduleStorage = SqliteScheduleStorage(
+            self._reads, self._reader, self._writes, self._writer
+        )
 
     async def start(
         self, new: NewRun, epoch: int, at: float, events: Sequence[Event], summary: Mapping[str, Json]

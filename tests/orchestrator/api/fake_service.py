@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx
@@ -25,10 +26,13 @@ from orchestrator.errors import NotFound, Refused, TargetBusy
 from orchestrator.flag_board import Standing
 from orchestrator.freezing import FreezeAsked, Freezing
 from orchestrator.journal.memory_freezes import MemoryFreezes
+from orchestrator.journal.memory_schedules import MemorySchedules
 from orchestrator.journal.memory_tokens import MemoryTokens
 from orchestrator.metrics import Counts, Meter, RunNow
-from orchestrator.ports import Latch
+from orchestrator.ports import Latch, World
 from orchestrator.reading import Kill, killed, latched
+from orchestrator.schedule_port import Schedule
+from orchestrator.scheduling import Scheduling
 from orchestrator.service import Service, Submission
 from orchestrator.survey import Finding
 from orchestrator.token_port import IssuedToken
@@ -67,6 +71,11 @@ class FakeRun:
         return {**self.summary(), **shown}
 
 
+class Kept(MemorySchedules):
+    def add(self, schedule: Schedule) -> None:
+        self._schedules[schedule.name] = schedule
+
+
 class FakeService:
     def __init__(self) -> None:
         self.runs: dict[str, FakeRun] = {}
@@ -84,6 +93,10 @@ class FakeService:
         self.meter = Meter()
         self.sharing = None
         self.freezing = Freezing(MemoryFreezes(MemoryTokens()), SystemClock())
+        self.kept = Kept(MemoryTokens())
+        self.scheduling = Scheduling(
+            self.kept, cast("World", SimpleNamespace(clock=SystemClock())), "me", is_alone=True
+        )
 
     # --- moved by tests
 
@@ -237,6 +250,14 @@ class FakeService:
             self.killed.pop(environment or "*", None)
             self.move()
         return {"lifted": confirm, "would_return": returns}
+
+    async def schedule(self, schedule: Schedule, reason: str, actor: Actor) -> bool:
+        known = await self.scheduling.of(schedule.name)
+        await self.scheduling.put(replace(schedule, by=actor.name, at=SystemClock().now()), reason)
+        return known is None or known.digest != schedule.digest
+
+    async def unschedule(self, name: str, reason: str, actor: Actor) -> None:
+        await self.scheduling.drop(name, actor.name, reason)
 
     async def freezes(self) -> Entries:
         return [one.shown() for one in self.freezing.standing()]
