@@ -1,10 +1,11 @@
 import "./pages.css";
-import { runPage } from "../api";
+import { useState } from "preact/hooks";
+import { runPage, runPath, send } from "../api";
 import { usePolled } from "../live";
 import type { Offer } from "../types";
-import { Commands, sentence } from "../ui/commands";
+import { sentence } from "../ui/commands";
+import { ReasonDialog } from "../ui/dialog";
 import { Layout } from "../ui/layout";
-import { hasRole } from "../ui/role";
 import { Age, utc } from "../ui/time";
 
 /** Something that a person is asked. */
@@ -25,10 +26,16 @@ interface Asked {
   answers: Offer[];
 }
 
+interface Chosen {
+  asked: Asked;
+  offer: Offer;
+}
+
 const isForMe = (asked: Asked): boolean => asked.answers.some((offer) => offer.refused === null);
 
 export function ApprovalsPage() {
   const { value, freshness, refresh } = usePolled<Asked[]>("/api/v1/approvals", 4);
+  const [chosen, setChosen] = useState<Chosen | null>(null);
   const mine = value?.filter(isForMe) ?? [];
   const others = value?.filter((asked) => !isForMe(asked)) ?? [];
   return (
@@ -37,10 +44,11 @@ export function ApprovalsPage() {
       {value !== null && (
         <>
           <p class="lead">{summed(mine.length, others.length)}</p>
-          <Items title="You can answer" items={mine} refresh={refresh} />
-          <Items title="Waits for somebody else" items={others} refresh={refresh} />
+          <Items title="You can answer" items={mine} choose={setChosen} />
+          <Items title="Waits for somebody else" items={others} choose={setChosen} />
         </>
       )}
+      {chosen !== null && <AnswerDialog chosen={chosen} onDone={refresh} onClose={() => setChosen(null)} />}
     </Layout>
   );
 }
@@ -52,23 +60,27 @@ function summed(mine: number, others: number): string {
   return `${mine} ${mine === 1 ? "waits" : "wait"} for you. ${who}`;
 }
 
-function Items({ title, items, refresh }: { title: string; items: readonly Asked[]; refresh: () => void }) {
+type Choose = (chosen: Chosen) => void;
+
+function Items({ title, items, choose }: { title: string; items: readonly Asked[]; choose: Choose }) {
   if (items.length === 0) return null;
   return (
     <section>
       <h2>{title}</h2>
       {items.map((asked) => (
-        <Item key={`${asked.run} ${asked.item}`} asked={asked} refresh={refresh} />
+        <Item key={`${asked.run} ${asked.item}`} asked={asked} choose={choose} />
       ))}
     </section>
   );
 }
 
-function Item({ asked, refresh }: { asked: Asked; refresh: () => void }) {
+function Item({ asked, choose }: { asked: Asked; choose: Choose }) {
   const place = [asked.environment, asked.stage].filter((part) => part !== null).join(", ");
   return (
     <article class="card asked">
-      <h3>{sentence(asked.text || asked.item)}</h3>
+      <h3>
+        {asked.plan}: {asked.text || asked.item}
+      </h3>
       <dl>
         <dt>Run</dt>
         <dd>
@@ -91,7 +103,7 @@ function Item({ asked, refresh }: { asked: Asked; refresh: () => void }) {
         </dd>
       </dl>
       <WhyNot asked={asked} />
-      <Commands run={asked.run} offers={asked.answers.filter((offer) => offer.refused === null)} onDone={refresh} />
+      <Answers asked={asked} choose={choose} />
       <p>
         <a href={runPage(asked.run)}>See the run and its evidence</a>
       </p>
@@ -104,6 +116,51 @@ const whoMay = (asked: Asked): string => (asked.by.length > 0 ? asked.by.join(" 
 function WhyNot({ asked }: { asked: Asked }) {
   if (isForMe(asked)) return null;
   const refused = asked.answers.find((offer) => offer.refused !== null)?.refused;
-  const words = refused ?? `${hasRole("operator") ? "You" : "Viewers"} may not answer this; ${whoMay(asked)} may`;
-  return <p class="banner warn">{sentence(words)}</p>;
+  const words = refused ?? `${whoMay(asked)} may, and your role may not`;
+  return <p class="banner warn">{sentence(`you can't answer this: ${words}`)}</p>;
+}
+
+function labelOf(offer: Offer, kind: string): string {
+  if (offer.not_applicable) return "Does not apply";
+  if (kind === "question") return offer.command === "approve" ? "Yes" : "No";
+  return offer.command === "approve" ? "Approve" : "Reject";
+}
+
+function Answers({ asked, choose }: { asked: Asked; choose: Choose }) {
+  const offers = asked.answers.filter((offer) => offer.refused === null);
+  if (offers.length === 0) return null;
+  return (
+    <div class="actions" role="group" aria-label={`Answers to ${asked.run}`}>
+      {offers.map((offer) => {
+        const label = labelOf(offer, asked.kind);
+        const tone = offer.command === "approve" && !offer.not_applicable ? "primary" : "";
+        return (
+          <button key={label} type="button" class={tone} onClick={() => choose({ asked, offer })}>
+            {label}
+          </button>
+        );
+      })}
+    </div>
+  );
+}
+
+/** It stands beside the items and not in them: what is asked may be answered by others while somebody still types. */
+function AnswerDialog({ chosen, onDone, onClose }: { chosen: Chosen; onDone: () => void; onClose: () => void }) {
+  const { asked, offer } = chosen;
+  return (
+    <ReasonDialog
+      title={`${labelOf(offer, asked.kind)}: ${asked.text || asked.item}?`}
+      action={labelOf(offer, asked.kind)}
+      tone={offer.command === "reject" ? "danger" : "plain"}
+      isReasonOptional={offer.command === "approve" && !offer.not_applicable}
+      onConfirm={async (reason, key) => {
+        const { what, refused, returns, stays, ...command } = offer;
+        await send("POST", runPath(asked.run, "/commands"), { ...command, reason }, key);
+        onDone();
+      }}
+      onClose={onClose}
+    >
+      <p>It goes into the journal of {asked.run} with your name.</p>
+    </ReasonDialog>
+  );
 }

@@ -48,6 +48,7 @@ spec:
 
 export function CheckPage() {
   const text = useRef<HTMLTextAreaElement>(null);
+  const told = useRef<HTMLDivElement>(null);
   const [files, setFiles] = useState<Record<string, string>>({});
   const [variables, setVariables] = useState("");
   const [isAsking, setAsking] = useState(false);
@@ -57,6 +58,7 @@ export function CheckPage() {
     setAsking(true);
     setResult(await answered(way, { text: text.current?.value ?? "", variables: valuesIn(variables), files }));
     setAsking(false);
+    told.current?.scrollIntoView({ block: "nearest" });
   };
   const submit = (event: Event): void => {
     event.preventDefault();
@@ -92,7 +94,7 @@ export function CheckPage() {
           )}
         </div>
       </form>
-      <div role="status">{result !== null && !isAsking && <p class={toneOf(result)}>{summed(result)}</p>}</div>
+      <div ref={told} role="status">{result !== null && !isAsking && <p class={toneOf(result)}>{summed(result)}</p>}</div>
       {result !== null && !isAsking && <Details result={result} jump={(found) => jump(text.current, found)} />}
     </Layout>
   );

@@ -1,4 +1,4 @@
-import { useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { runPage } from "../api";
 import { usePolled } from "../live";
 import type { Hold, Run } from "../types";
@@ -36,6 +36,7 @@ export function RunsPage() {
   const [filter, setFilter] = useFilter();
   const active = usePolled<Run[]>(`/api/v1/runs?active=true&limit=${MOST_RUNS}`, ACTIVE_SECONDS);
   const ended = usePolled<Run[]>(`/api/v1/runs?active=false&limit=${mostEnded}`, ENDED_SECONDS);
+  useRefreshedWhenOneIsGone(active.value, ended.refresh);
   const isLoading = active.value === null || ended.value === null;
   const running = [...(active.value ?? [])].sort((one, other) => urgency(one) - urgency(other));
   const isActive = new Set(running.map((run) => run.run));
@@ -110,6 +111,17 @@ export function RunsPage() {
       )}
     </Layout>
   );
+}
+
+/** Who was active and is not any more has ended, and must not be missing until the others are asked for again. */
+function useRefreshedWhenOneIsGone(active: readonly Run[] | null, refresh: () => void): void {
+  const before = useRef<readonly Run[]>([]);
+  useEffect(() => {
+    if (active === null) return;
+    const names = new Set(active.map((run) => run.run));
+    if (before.current.some((run) => !names.has(run.run))) refresh();
+    before.current = active;
+  }, [active]);
 }
 
 interface Filter {

@@ -1,4 +1,3 @@
-import { useState } from "preact/hooks";
 import { runPage, runPath, send } from "../api";
 import type { Accepted, Offer } from "../types";
 import { ReasonDialog } from "./dialog";
@@ -47,39 +46,45 @@ export const keyOf = (offer: Offer): string =>
   [offer.command, offer.item, offer.stage, offer.flag, offer.pin, offer.target, offer.taken_as, offer.trigger].join(" ") +
   `${offer.with_schema} ${offer.not_applicable}`;
 
-/** Buttons of what may be asked now; each asks back in a dialog. */
-export function Commands(props: { run: string; offers: readonly Offer[]; onDone: (answer: Accepted) => void }) {
-  const [asked, setAsked] = useState<Offer | null>(null);
+/** Buttons of what may be asked now. */
+export function Commands({ offers, ask }: { offers: readonly Offer[]; ask: (offer: Offer) => void }) {
+  if (offers.length === 0) return null;
   return (
-    <>
-      {props.offers.length > 0 && (
-        <div class="actions" role="group" aria-label="Commands">
-          {props.offers.map((offer) => (
-            <button key={keyOf(offer)} type="button" class={toneOf(offer)} onClick={() => setAsked(offer)}>
-              {labelOf(offer)}
-            </button>
-          ))}
-        </div>
-      )}
-      {asked !== null && (
-        <ReasonDialog
-          title={`${labelOf(asked)}?`}
-          action={labelOf(asked)}
-          tone={DANGEROUS.has(asked.command) ? "danger" : "plain"}
-          isReasonOptional={BRIEF.has(asked.command)}
-          onConfirm={async (reason, key) => {
-            const { what, refused, returns, stays, ...command } = asked;
-            const answer = await send<Accepted>("POST", runPath(props.run, "/commands"), { ...command, reason }, key);
-            if (answer.run_started !== null && answer.run_started !== undefined)
-              location.assign(runPage(answer.run_started));
-            props.onDone(answer);
-          }}
-          onClose={() => setAsked(null)}
-        >
-          <Consequences offer={asked} />
-        </ReasonDialog>
-      )}
-    </>
+    <div class="actions" role="group" aria-label="Commands">
+      {offers.map((offer) => (
+        <button key={keyOf(offer)} type="button" class={toneOf(offer)} onClick={() => ask(offer)}>
+          {labelOf(offer)}
+        </button>
+      ))}
+    </div>
+  );
+}
+
+/** Asks back, and sends it. It stands beside the buttons and not in them: those may go while somebody still types. */
+export function CommandDialog(props: {
+  run: string;
+  offer: Offer;
+  onDone: (answer: Accepted) => void;
+  onClose: () => void;
+}) {
+  const { offer } = props;
+  return (
+    <ReasonDialog
+      title={`${labelOf(offer)}?`}
+      action={labelOf(offer)}
+      tone={DANGEROUS.has(offer.command) ? "danger" : "plain"}
+      isReasonOptional={BRIEF.has(offer.command)}
+      onConfirm={async (reason, key) => {
+        const { what, refused, returns, stays, ...command } = offer;
+        const answer = await send<Accepted>("POST", runPath(props.run, "/commands"), { ...command, reason }, key);
+        if (answer.run_started !== null && answer.run_started !== undefined)
+          location.assign(runPage(answer.run_started));
+        props.onDone(answer);
+      }}
+      onClose={props.onClose}
+    >
+      <Consequences offer={offer} />
+    </ReasonDialog>
   );
 }
 

@@ -2,7 +2,7 @@ import { useEffect, useState } from "preact/hooks";
 import { runPage } from "../../api";
 import { useRun } from "../../following";
 import type { Accepted, Offer, Status } from "../../types";
-import { Commands, WayBack, labelOf, sentence } from "../../ui/commands";
+import { CommandDialog, Commands, WayBack, labelOf, sentence } from "../../ui/commands";
 import { Alert, Layout } from "../../ui/layout";
 import { RunChip } from "../../ui/chip";
 import { ExposurePlot, GateView } from "./evidence";
@@ -14,6 +14,7 @@ import { Escalations, WaitingItems } from "./waiting";
 export function RunPage({ name }: { name: string }) {
   const { status, offers, course, freshness, refresh, loadEarlier } = useRun(name);
   const [accepted, setAccepted] = useState<Accepted | null>(null);
+  const [asked, setAsked] = useState<Offer | null>(null);
   const done = (answer: Accepted): void => {
     setAccepted(answer);
     refresh();
@@ -47,18 +48,21 @@ export function RunPage({ name }: { name: string }) {
     >
       <Glance status={status} marks={course?.marks ?? []} />
       <Escalations notifications={status.notifications} />
-      <WaitingItems run={status.run} waiting={status.waiting} offers={answers} onDone={done} />
-      <Commands run={status.run} offers={first} onDone={done} />
+      <WaitingItems waiting={status.waiting} offers={answers} ask={setAsked} />
+      <Commands offers={first} ask={setAsked} />
       <div role="status">
         {accepted !== null && <p class="banner good">{sentence(`${accepted.command} was accepted`)}</p>}
       </div>
-      <More run={status.run} offers={others} refused={offers?.commands ?? []} onDone={done} />
+      <More offers={others} refused={offers?.commands ?? []} ask={setAsked} />
       <Stages status={status} />
       {course !== null && <ExposurePlot status={status} course={course} />}
       <GateView status={status} course={course} />
       <Back status={status} offers={possible} />
       <Rest status={status} />
       {course !== null && <Journal course={course} run={status.run} onEarlier={loadEarlier} />}
+      {asked !== null && (
+        <CommandDialog run={status.run} offer={asked} onDone={done} onClose={() => setAsked(null)} />
+      )}
     </Layout>
   );
 }
@@ -74,12 +78,7 @@ function ordered(offers: readonly Offer[]): [Offer[], Offer[]] {
   return [offers.filter(isFirst), offers.filter((offer) => !isFirst(offer))];
 }
 
-function More(props: {
-  run: string;
-  offers: readonly Offer[];
-  refused: readonly Offer[];
-  onDone: (answer: Accepted) => void;
-}) {
+function More(props: { offers: readonly Offer[]; refused: readonly Offer[]; ask: (offer: Offer) => void }) {
   const refused = props.refused.filter((offer) => offer.refused !== null);
   if (props.offers.length + refused.length === 0) return null;
   return (
@@ -87,7 +86,7 @@ function More(props: {
       <summary>
         More commands{refused.length > 0 ? `, and why ${refused.length} would be refused now` : ""}
       </summary>
-      <Commands run={props.run} offers={props.offers} onDone={props.onDone} />
+      <Commands offers={props.offers} ask={props.ask} />
       {refused.length > 0 && (
         <dl class="facts">
           {refused.map((offer) => (

@@ -1,13 +1,12 @@
-import type { Accepted, Offer, Status } from "../../types";
+import type { Offer, Status } from "../../types";
 import { Commands } from "../../ui/commands";
 import { Age, Clock } from "../../ui/time";
 
 /** What waits for a person, each with the buttons of those who may answer. */
 export function WaitingItems(props: {
-  run: string;
   waiting: Status["waiting"];
   offers: readonly Offer[];
-  onDone: (answer: Accepted) => void;
+  ask: (offer: Offer) => void;
 }) {
   if (props.waiting.length === 0) return null;
   return (
@@ -27,11 +26,7 @@ export function WaitingItems(props: {
             )}
             {(item.approved_by?.length ?? 0) > 0 && <>; approved by {item.approved_by?.join(", ")}</>}
           </p>
-          <Commands
-            run={props.run}
-            offers={props.offers.filter((offer) => offer.item === item.item)}
-            onDone={props.onDone}
-          />
+          <Commands offers={props.offers.filter((offer) => offer.item === item.item)} ask={props.ask} />
         </article>
       ))}
     </section>
