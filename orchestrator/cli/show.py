@@ -3,7 +3,7 @@
 from typing import Any
 
 from orchestrator.cli.output import clock, printable, table
-from orchestrator.errors import RolloutError
+from orchestrator.errors import NotFound, RolloutError
 
 Json = dict[str, Any]
 
@@ -12,10 +12,16 @@ def error_lines(error: RolloutError) -> list[str]:
     """Each problem of a plan on a line of its own, else the one sentence that the error is."""
     problems = getattr(error, "problems", ())
     if not problems:
-        return [f"rollout: {printable(error)}"]
+        return [f"rollout: {printable(error)}{_remedy(error)}"]
     lines = [printable(problem_line(one)) for one in problems]
     count = f"{len(lines)} problem{'' if len(lines) == 1 else 's'}"
     return [*lines, f"rollout: the plan is not valid: {count}; nothing was started"]
+
+
+def _remedy(error: RolloutError) -> str:
+    """What a controller can't know: which command helps."""
+    is_unknown = isinstance(error, NotFound) and str(error).startswith("there is no run ")
+    return "; `rollout list` shows those there are" if is_unknown else ""
 
 
 def problem_line(problem: Any) -> str:

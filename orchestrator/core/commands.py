@@ -69,7 +69,9 @@ def accept(m: Moment, command: Command, actor: Actor) -> list[Event]:
     """The events that *command* means now. Raises ``Refused`` or ``Forbidden``."""
     if not has_role_for(command.command, actor):
         needed = ROLE_NEEDED.get(command.command, "operator")
-        raise Forbidden(f"{command.command} needs the role {needed}; {actor.name} is {actor.role}")
+        raise Forbidden(
+            f"{command.command} needs the role {needed}; {actor.name} is {actor.role}: ask somebody who has it"
+        )
     _check_phase(m.state, command)
     return _ACCEPT[command.command](m, command, actor)
 
@@ -115,8 +117,13 @@ def _resume(m: Moment, command: Command, actor: Actor) -> list[Event]:
 
 
 def _why_it_stands(state: State) -> str:
+    return _what_holds(state) or "; nothing holds it, so it goes on by itself"
+
+
+def _what_holds(state: State) -> str:
+    """Of what a command does not end."""
     reasons = sorted({reason.value for reason, _ in state.holds})
-    return f"; it holds ({', '.join(reasons)}), which a resume does not end" if reasons else ""
+    return f"; it holds ({', '.join(reasons)}): `rollout explain` says what ends that" if reasons else ""
 
 
 def _asks_now(state: State, pin: Pin) -> bool:
@@ -140,7 +147,8 @@ def _decide_pins(m: Moment, command: Command, actor: Actor) -> list[Event]:
     pins = [pin for pin in m.state.undecided_pins() if command.flag in (None, _flag_name(pin.flag), pin.flag)]
     if not pins:
         what = f"flag {command.flag}" if command.flag else "a flag"
-        raise Refused(f"no pin on {what} waits for a decision")
+        undecided = ", ".join(undecided_flags(m.state))
+        raise Refused(f"no pin on {what} waits for a decision; those that do: {undecided or 'none'}")
     if len({pin.flag for pin in pins}) > 1:
         names = ", ".join(sorted({_flag_name(pin.flag) for pin in pins}))
         raise Refused(f"several flags are pinned: name one with --flag ({names})")
@@ -197,7 +205,10 @@ def _reenter(m: Moment, pin: Pin, actor: Actor, reason: str) -> list[Event]:
 
 def _stop(m: Moment, command: Command, actor: Actor) -> list[Event]:
     if m.state.stop_requested is not None:
-        raise Refused(f"{m.state.run} is being stopped already, by {m.state.stop_requested}")
+        raise Refused(
+            f"{m.state.run} is being stopped already, by {m.state.stop_requested}: "
+            "it ends when what is under way has an outcome"
+        )
     return [StopRequested(by=actor.name, reason=command.reason)]
 
 
@@ -258,7 +269,7 @@ def _waiting_item(state: State, command: Command) -> Waiting:
             raise Refused(f"nothing named {command.item} waits for an answer; what waits: {names}")
         return found[0]
     if not open_items:
-        raise Refused(f"nothing of {state.run} waits for an answer")
+        raise Refused(f"nothing of {state.run} waits for an answer{_what_holds(state)}")
     if len(open_items) > 1:
         names = ", ".join(item.item for item in open_items)
         raise Refused(f"several items wait: name one with --item ({names})")
@@ -271,7 +282,9 @@ def _check_may_answer(state: State, item: Waiting, actor: Actor) -> None:
     if item.kind in ("approval", "sign_off") and actor.name == state.author:
         approval = entry.approval_of(state, item)
         if approval is None or not approval.self_approval:
-            raise Forbidden(f"{actor.name} started {state.run} and can't approve it (self_approval is not set)")
+            raise Forbidden(
+                f"{actor.name} started {state.run} and can't approve it (self_approval is not set); somebody else can"
+            )
 
 
 def _withdraw(m: Moment, command: Command, actor: Actor) -> list[Event]:
@@ -315,7 +328,9 @@ def _is_named(item: Waiting, name: str) -> bool:
 def _advance(m: Moment, command: Command, actor: Actor) -> list[Event]:
     state = m.state
     if state.rollback is not None:
-        raise Refused("a stage is being rolled back; nothing can be advanced meanwhile")
+        raise Refused(
+            "a stage is being rolled back; nothing can be advanced until it is back, and a rollback takes all back"
+        )
     if state.phase is Phase.WATCHING:
         return _advance_watch(m, command, actor)
     for freeze in m.freezes():
@@ -323,7 +338,8 @@ def _advance(m: Moment, command: Command, actor: Actor) -> list[Event]:
     inconclusive = any(reason in GATE_HOLDS for reason, _ in state.holds)
     if state.leg is not Leg.BAKING and not inconclusive:
         raise Refused(
-            f"{state.run} is {state.leg}: advance overrides a bake or an inconclusive gate, and there is none"
+            f"{state.run} is {state.leg}: advance overrides a bake or an inconclusive gate, and there is none; "
+            "it goes on when the step is done and nothing holds"
         )
     view = m.reached_gate
     if view.verdict is Verdict.FAIL:
@@ -341,7 +357,7 @@ def _advance_watch(m: Moment, command: Command, actor: Actor) -> list[Event]:
         passed = watched_seconds(m.state, m.evidence)
         later = [phase for phase in m.state.environment.watch if phase.from_seconds > passed]
         if not later:
-            raise Refused("the watch is over; what holds its end is not a phase of it")
+            raise Refused(f"the watch is over, and what holds its end is not a phase of it{_what_holds(m.state)}")
         until = min(phase.from_seconds for phase in later)
         return [_watched(m, "the gap before the next phase", until, actor, command.reason)]
     until = min(phase.to_seconds for phase in phases)
@@ -376,10 +392,10 @@ def _add_schema(m: Moment, command: Command, actor: Actor) -> list[Event]:
     if not command.with_schema:
         raise Refused(f"{state.run} is rolling back already; rollback --with-schema would take the schema back too")
     if state.rollback.with_schema:
-        raise Refused("the schema is already on its way back")
+        raise Refused("the schema is already on its way back; pause holds it, and stop leaves everything as it is")
     added = backward.with_schema_added(state)
     if not added.nodes:
-        raise Refused("there is no schema that could go back")
+        raise Refused("there is no schema that could go back; everything else is on its way already")
     return [added.model_copy(update={"by": actor.name, "reason": command.reason})]
 
 
@@ -388,20 +404,24 @@ def _rollback_stage(m: Moment, command: Command, actor: Actor) -> list[Event]:
     if state.rollback is not None:
         raise Refused(f"stage {state.rollback.scope} is being rolled back; wait for it, or roll back the whole run")
     if state.phase is Phase.CHECKING:
-        raise Refused("no stage has been touched yet")
+        raise Refused("no stage has been touched yet; a rollback without --stage ends the run")
     names = [stage.name for stage in state.environment.stages]
     if command.stage not in names:
         raise Refused(f"there is no stage {command.stage}; the stages are {', '.join(names)}")
     touched = {key for target in state.targets.values() for key in target.touches}
     suffix = names[names.index(command.stage) :]
     if not any(f"{state.cursor.environment}/{name}" in touched for name in suffix):
-        raise Refused(f"stage {command.stage} and those after it have touched nothing")
+        began = ", ".join(name for name in names if f"{state.cursor.environment}/{name}" in touched) or "none"
+        raise Refused(f"stage {command.stage} and those after it have touched nothing; stages that have: {began}")
     passed, begun = state.no_return, begun_no_return(state)
     walls = [passed.stage] if passed is not None and passed.environment == state.cursor.environment else []
     walls += [begun[0]] if begun is not None else []
     for stage in walls:
         if stage in suffix:
-            raise Refused(f"stage {stage} is a point of no return; no rollback leads across it")
+            raise Refused(
+                f"stage {stage} is a point of no return, and no rollback leads across it; one without --stage takes "
+                "back what may go back"
+            )
     return [rollback.plan(state, rollback.Why("command", command.reason, actor.name), scope=command.stage)]
 
 
@@ -449,7 +469,7 @@ def resolvable(state: State) -> list[str]:
 def _fire(m: Moment, command: Command, actor: Actor) -> list[Event]:
     state = m.state
     if state.rollback is not None:
-        raise Refused("the run is on its way back; triggers are over")
+        raise Refused("the run is on its way back; triggers are over: pause holds it, stop leaves everything as it is")
     known = {trigger.name: trigger for trigger in state.environment.triggers}
     if command.trigger not in known:
         raise Refused(f"there is no trigger {command.trigger}; the triggers are {', '.join(known) or 'none'}")

@@ -35,7 +35,7 @@ def taken_back(state: State, command: Command) -> tuple[InheritedTarget, ...]:
         raise Refused(_is_back(state))
     found = inherited(reachable(state), reverse=True)
     if not found:
-        raise Refused(f"{state.run} left nothing behind that could be taken back")
+        raise Refused(f"{state.run} left nothing behind that could be taken back: nothing is to be done")
     return found
 
 

@@ -12,6 +12,7 @@ from tests.support.process import Child, wait_until
 
 pytestmark = pytest.mark.acceptance
 REASON = ("--reason", "because of the test")
+UNKNOWN = "rollout: there is no run nobody; `rollout list` shows those there are\n"
 
 TWO_STAGES = """\
 apiVersion: stagedrollout.io/v1alpha1
@@ -177,8 +178,8 @@ def test_a_command_that_makes_no_sense_is_refused_with_the_reason_and_what_would
 def test_an_unknown_run_is_said_by_every_command(host: Host) -> None:
     in_second_stage(host)
     for command in ("status", "history", "report", "watch", "pause", "ack"):
-        assert host.refused(command, "nobody") == "rollout: there is no run nobody\n"
-    assert host.refused("rollback", "nobody", *REASON) == "rollout: there is no run nobody\n"
+        assert host.refused(command, "nobody") == UNKNOWN
+    assert host.refused("rollback", "nobody", *REASON) == UNKNOWN
 
 
 def test_a_command_that_moves_something_needs_a_reason(host: Host) -> None:

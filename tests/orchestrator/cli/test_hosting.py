@@ -79,7 +79,7 @@ async def test_commands_of_another_terminal_reach_a_run_that_lives_here(state: P
         assert "stopped" in followed.out.splitlines()[-1]
         history = (await asyncio.to_thread(cli, "history", run, "--output", "json")).json
     assert [entry["seq"] for entry in history] == list(range(1, len(history) + 1))
-    assert (await asyncio.to_thread(cli, "status", "nothing")).err == "rollout: there is no run nothing\n"
+    assert (await asyncio.to_thread(cli, "status", "nothing")).err.startswith("rollout: there is no run nothing;")
 
 
 async def test_a_second_controller_is_kept_off_the_store(state: Path) -> None:

@@ -1,12 +1,14 @@
 """What a status says so that people and programs know what to do: bounds, targets to resolve, when a window opens."""
 
+from typing import Any
+
 from orchestrator.core.effect import EffectState, Outcome
 from orchestrator.core.times import iso
 from tests.orchestrator.core.drive import BEGIN, Drive
 
 GATE = {"every": "10s", "criteria": [{"name": "errors", "query": "errors", "pass": "< 5%", "fail": "> 10%"}]}
 STAGE = {"name": "open", "kind": "monitoring", "flag": "beta", "percentages": [5, 50], "bake": "1m"}
-FLAG = {"flags": {"beta": {}}}
+FLAG: dict[str, Any] = {"flags": {"beta": {}}}
 
 
 def test_a_criterion_says_where_its_number_would_pass_and_fail() -> None:
