@@ -738,6 +738,21 @@ async def test_on_the_way_back_the_other_half_goes_back_although_the_first_canno
     assert (world.replicas(CANARY), world.image(CANARY)) == (0, "shop:0")
 
 
+async def test_on_the_way_back_what_serves_keeps_its_pods_until_the_other_is_well(world: WorkloadWorld) -> None:
+    now, wanted = ((3, "shop:1"), (2, "broken:2")), ((2, "shop:1"), (1, "broken:1"))
+    world.apply(*both(*now))
+    world.rolled_out(API)
+    world.performer._pace = world.pace.__class__(stuck_seconds=1000.0, look_seconds=0.5)
+
+    trying = asyncio.create_task(world.perform(version(*wanted), stood(*now), node=UNDO))
+    await world.until(lambda: world.image(CANARY) == "broken:1", "the old image of the canary")
+    for _ in range(3):  # looks
+        await asyncio.sleep(0.5)
+        assert world.replicas(API) == 3
+    trying.cancel()
+    await asyncio.gather(trying, return_exceptions=True)
+
+
 async def test_a_version_of_which_somebody_changed_one_half_is_left_whole(world: WorkloadWorld) -> None:
     before = (4, "shop:1"), (0, "shop:0")
     world.deploy(*both(*before))

@@ -329,10 +329,12 @@ class _Attempt:
             return [stable, canary]
         return [*making, replace(canary, wanted={**made, "replicas": pods}), stable, canary]
 
-    def _growth(self, patch: _Patch) -> tuple[int, int]:
-        """By what the effect wants and what was there when it was asked for; a crash on its way changes nothing."""
-        wanted, now = int(patch.wanted["replicas"]), self._read(patch).replicas
-        return wanted - int(patch.before.get("replicas", wanted)), wanted - now
+    def _growth(self, patch: _Patch) -> tuple[int, int, int]:
+        """By what the effect wants and what was there when it was asked for; a crash on its way changes nothing. Of two
+        that shrink, the one that lacks pods that are ready."""
+        wanted, now = int(patch.wanted["replicas"]), self._read(patch)
+        grows = max(wanted - int(patch.before.get("replicas", wanted)), 0)
+        return grows, wanted - now.ready_now(self.world.now), wanted - now.replicas
 
     def _read(self, patch: _Patch) -> Deployed:
         return self.cluster.read(self.effect.environment, _name(patch.name))

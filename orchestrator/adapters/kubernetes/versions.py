@@ -1,8 +1,9 @@
 """``set_version`` and ``observe_version``: replicas and images of two Deployments, so that capacity never falls.
 
 Which of the two goes first follows from what the effect wants and from what was there when it was asked for, so a crash
-between them changes nothing about it: what grows comes first, and the other keeps its pods until it is rolled out. On
-the way back a Deployment of which no pod is ready is not kept for that long: it serves nobody, and may stand in the way
+between them changes nothing about it: what grows comes first, and the other keeps its pods until it is rolled out. Of
+two that shrink, as on the way back from a step that failed, the one that lacks pods that are ready comes first. On the
+way back a Deployment of which no pod is ready is not kept for that long: it serves nobody, and may stand in the way
 (a quota, a node that is full). Nor is one kept for a Deployment that only gets its old image, and can't become well.
 
 A canary that the run makes (``making.py``) goes for good when the first Deployment has all pods. Before that one gets
@@ -106,10 +107,12 @@ async def _settle_or(
         raise
 
 
-def _growth(change: Change, now: Workload) -> tuple[int, int]:
+def _growth(change: Change, now: Workload) -> tuple[int, int, int]:
+    """By how many pods it grows; where neither does, which one lacks more that are ready."""
     wanted = change.wish.replicas or 0
     before = change.before.replicas
-    return (wanted - before if before is not None else 0, wanted - now.replicas)
+    grows = max(wanted - before, 0) if before is not None else 0
+    return (grows, wanted - now.ready, wanted - now.replicas)
 
 
 # --- one, and a copy on the way ---------------------------------------------------------------------------------------
