@@ -66,11 +66,11 @@ def _pieces(word: str, columns: int) -> Iterator[str]:
         word = word[len(piece) :]
 
 
-def hanging(head: str, text: str, columns: int) -> list[str]:
-    """*text* behind *head*, its further lines below its first."""
+def hanging(head: str, text: str, columns: int, most: int = 1000) -> list[str]:
+    """*text* behind *head*, its further lines below its first; at most *most*, the last of which is cut."""
     if columns - width(head) < 16:  # too narrow for that
-        return wrapped(f"{head.rstrip()} {text}", columns)
-    first, *rest = wrapped(text, columns - width(head)) or [""]
+        return wrapped(f"{head.rstrip()} {text}", columns, most)
+    first, *rest = wrapped(text, columns - width(head), most) or [""]
     return [f"{head}{first}".rstrip(), *(" " * width(head) + line for line in rest)]
 
 

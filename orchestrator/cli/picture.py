@@ -157,7 +157,7 @@ def _banner(scene: Scene, columns: int) -> list[Line]:
     texts = [scene.banner] if scene.banner else []
     if scene.status.get("store_error"):
         texts.append(f"nothing can be written: {printable(scene.status['store_error'])}")
-    return [((line, "bold red"),) for text in texts for line in hanging("! ", text, columns)[:2]]
+    return [((line, "bold red"),) for text in texts for line in hanging("! ", text, columns, 2)]
 
 
 def _holds(scene: Scene, size: Size) -> list[Line]:
@@ -184,12 +184,11 @@ def _hold(hold: Json, scene: Scene, columns: int) -> list[Line]:
     by = "" if hold.get("by") in (None, "controller", "reader") else f" by {printable(hold['by'])}"
     item = printable(hold.get("item") or "")
     where = f" ({item})" if item not in ("", "run", hold.get("by")) and item not in str(hold.get("detail")) else ""
-    head = f"HOLDS {title(hold)}{where}" + (f" for {age}" if age else "") + by
+    head = f"{title(hold)}{where}" + (f" for {age}" if age else "") + by
     detail = f": {printable(hold['detail'])}" if hold.get("detail") else ""
     ending = ending_of(hold, scene.status)
-    ends = hanging("  ends when ", printable(ending.ends), columns)
-    lines: list[Line] = [((line, "bold red"),) for line in hanging("", head + detail, columns)[:2]]
-    lines += [((line, ""),) for line in ends[:2]]
+    lines: list[Line] = [((line, "bold red"),) for line in hanging("HOLDS ", head + detail, columns, 2)]
+    lines += [((line, ""),) for line in hanging("  ends when ", printable(ending.ends), columns, 2)]
     typed = [one.removesuffix(" --reason TEXT") for one in ending.commands[:2]]
     if typed and width("  type  " + " | ".join(typed)) > columns:
         typed = typed[:1]

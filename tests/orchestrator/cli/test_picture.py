@@ -170,6 +170,7 @@ def test_text_is_wrapped_at_blanks_and_inside_words_only_where_it_must() -> None
     assert wrapped("a " + "n" * 10, 4) == ["a", "nnnn", "nnnn", "nn"]
     assert wrapped("one two three four", 7, 2) == ["one two", "three …"]
     assert hanging("head: ", "one two three four five six", 22) == ["head: one two three", "      four five six"]
+    assert hanging("head: ", "one two three four five six seven", 22, 2)[-1] == "      four five six s…"
     assert all(width(line) <= 5 for line in wrapped(WIDE, 5))
 
 
