@@ -16,9 +16,9 @@ from orchestrator.core.fold import fold
 from orchestrator.core.freeze import Freeze
 from orchestrator.core.moment import Moment
 from orchestrator.core.offers import Offer, offers
-from orchestrator.core.state import State, Waiting
+from orchestrator.core.state import State
 from orchestrator.core.times import iso
-from orchestrator.core.view import status, summary
+from orchestrator.core.view import status, summary, waiting
 from orchestrator.errors import NotFound
 from orchestrator.flag_board import FlagBoard, Standing
 from orchestrator.freeze_port import Freezes
@@ -88,7 +88,7 @@ class Reading:
         for row in await self.journal.rows():
             if is_unfinished(row):
                 state, text = await self._state(row.run)
-                if asked := [one for one in state.waiting.values() if one.open]:
+                if asked := waiting(state):
                     moment = Moment(state, await self._evidence(state, text), self._now(row.run))
                     could = [_offered(one) for one in offers(moment, actor)]
                     found += [_asked(state, item, could) for item in asked]
@@ -228,21 +228,16 @@ def is_unfinished(row: RunRow) -> bool:
     return row.active or not row.summary.get("settled", True)
 
 
-def _asked(state: State, item: Waiting, could: Entries) -> dict[str, Any]:
-    """*could*: the offers of the run, for whoever looks."""
-    names = ("run", "plan", "environment", "stage", "step", "phase", "outcome")
-    shown = summary(state)
+def _asked(state: State, shown: dict[str, Any], could: Entries) -> dict[str, Any]:
+    """*shown*: the item as the run's status has it. *could*: the offers of the run, for whoever looks."""
+    item, short = state.waiting[shown["item"]], summary(state)
     return {
-        **{name: shown[name] for name in names},
-        "item": item.item,
-        "kind": item.kind,
-        "text": item.text,
-        "by": list(item.who),
+        **{name: short[name] for name in ("run", "plan", "environment", "stage", "step", "phase", "outcome")},
+        **shown,
         "since": iso(item.since),
-        "until": iso(item.until),
-        "approved_by": [name for name, _ in item.approvals],
         "author": state.author,
-        "answers": [one for one in could if one["command"] in ("approve", "reject") and one["item"] == item.item],
+        "rejected": {"by": item.by, "reason": item.note} if item.is_rejected else None,
+        "answers": [one for one in could if one["item"] == item.item],
     }
 
 

@@ -243,6 +243,9 @@ class Asked(Answered):
     since: str
     until: str | None
     approved_by: Annotated[list[str], Field(description="Who has approved already, where several must.")]
+    rejected: Annotated[
+        dict[str, str] | None, Field(description="`{by, reason}` of who rejected it last: it may still be approved.")
+    ]
     author: Annotated[
         str | None, Field(description="Who started the run, and may not approve it unless the plan lets him.")
     ]

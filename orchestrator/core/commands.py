@@ -260,13 +260,25 @@ def _answered(item: Waiting, answer: str, actor: Actor, reason: str, *, closes: 
     )
 
 
+_ANSWERED = {"approve": "approved", "reject": "rejected", "not_applicable": "said not to apply"}
+
+
+def _no_such_item(state: State, name: str) -> str:
+    """Who was slower than somebody else is told what that one said."""
+    answered = [item for item in state.waiting.values() if not item.open and _is_named(item, name)]
+    if answered:
+        last = answered[-1]
+        return f"{last.item} was {_ANSWERED.get(str(last.answer), last.answer)} already, by {last.by}"
+    names = ", ".join(item.item for item in state.waiting.values() if item.open) or "nothing waits"
+    return f"nothing named {name} waits for an answer; what waits: {names}"
+
+
 def _waiting_item(state: State, command: Command) -> Waiting:
     open_items = [item for item in state.waiting.values() if item.open]
     if command.item is not None:
         found = [item for item in open_items if _is_named(item, command.item)]
         if not found:
-            names = ", ".join(item.item for item in open_items) or "nothing waits"
-            raise Refused(f"nothing named {command.item} waits for an answer; what waits: {names}")
+            raise Refused(_no_such_item(state, command.item))
         return found[0]
     if not open_items:
         raise Refused(f"nothing of {state.run} waits for an answer{_what_holds(state)}")

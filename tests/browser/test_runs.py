@@ -129,7 +129,7 @@ def test_of_two_people_who_press_opposite_buttons_the_second_is_told_what_the_fi
         confirm(first, "Approve approval:plan", None)
         desk.wait_for(run, leg="baking")
         confirm(second, "Reject approval:plan", None)
-        expect(second.get_by_role("dialog").get_by_role("alert")).to_contain_text("nothing waits for an answer")
+        expect(second.get_by_role("dialog").get_by_role("alert")).to_contain_text("was approved already, by anna")
         expect(second.get_by_role("region", name="At a glance")).to_contain_text("5 %")
     assert desk.status(run)["outcome"] is None
 

@@ -60,7 +60,7 @@ async def test_a_run_that_ended_still_asks_whether_it_was_a_success(house: House
     service = await house.move_in()
     stage = {**OPEN, "percentages": [100], "bake": "0s"}
     success = [{"name": "liked", "manual": "Do people like it?", "by": ["sre"]}]
-    spec = {"stages": [stage], "watch": "0s", "success": success}
+    spec: dict[str, Any] = {"stages": [stage], "watch": "0s", "success": success}
     run, _ = await service.start(submission(**spec), ANN)
     (asked,) = await asked_of(service, KIM, 1)
     assert (asked["run"], asked["outcome"], asked["text"]) == (run, "promoted", "Do people like it?")

@@ -78,6 +78,7 @@ PEOPLE = (
     Person("vera", "viewer"),
     Person("olga", "operator"),
     Person("anna", "approver", ("sre",)),
+    Person("carl", "approver", ("sre",)),
     Person("ben", "approver", ("dba",)),
     Person("root", "admin"),
 )
@@ -237,6 +238,13 @@ class Desk:
             yield context
         finally:
             context.close()
+
+    @contextlib.contextmanager
+    def signed_in_with(self, token: str) -> Iterator[BrowserContext]:
+        """A browser of somebody who has a token that was made meanwhile."""
+        with self.context(None) as context:
+            self.sign_in(context, Person("somebody", "", token=token))
+            yield context
 
     def opened(self, context: BrowserContext) -> Page:
         page = context.new_page()

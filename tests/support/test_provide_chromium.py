@@ -108,7 +108,12 @@ def test_without_any_way_one_sentence_says_why_and_what_to_do(machine: Machine) 
 def test_who_may_not_install_is_told_so(machine: Machine) -> None:
     machine.put("apt-get", "#!/bin/sh\nexit 1\n")
     nobody = "import os, runpy, sys; os.geteuid = lambda: 1000; sys.path.insert(0, os.path.dirname(sys.argv[1]));"
-    words = [sys.executable, "-c", f"{nobody} runpy.run_path(sys.argv.pop(), run_name='__main__')", PROVIDER]
+    words: list[str | Path] = [
+        sys.executable,
+        "-c",
+        f"{nobody} runpy.run_path(sys.argv.pop(), run_name='__main__')",
+        PROVIDER,
+    ]
     done = subprocess.run(words, env=machine.environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert "only root may install packages" in done.stderr

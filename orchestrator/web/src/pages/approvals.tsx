@@ -22,6 +22,9 @@ interface Asked {
   since: string;
   until: string | null;
   approved_by: string[];
+  approvals: { name: string; group: string; at: string | null; comment: string }[];
+  missing: string[];
+  rejected: { by: string; reason: string } | null;
   author: string | null;
   answers: Offer[];
 }
@@ -90,8 +93,16 @@ function Item({ asked, choose }: { asked: Asked; choose: Choose }) {
         <dt>From</dt>
         <dd>
           {whoMay(asked)}
-          {asked.approved_by.length > 0 && <>; approved so far by {asked.approved_by.join(", ")}</>}
         </dd>
+        {asked.approved_by.length > 0 && (
+          <>
+            <dt>Approved</dt>
+            <dd>
+              so far by {approvedBy(asked)}
+              {asked.missing.length > 0 && `; still missing: ${asked.missing.join(", ")}`}
+            </dd>
+          </>
+        )}
         <dt>Waits</dt>
         <dd>
           since <Age at={asked.since} />
@@ -102,6 +113,13 @@ function Item({ asked, choose }: { asked: Asked; choose: Choose }) {
           )}
         </dd>
       </dl>
+      {asked.rejected !== null && (
+        <p class="banner bad">
+          Rejected by {asked.rejected.by}
+          {asked.rejected.reason && `: ${asked.rejected.reason}`}. The run holds until somebody approves after all, rolls
+          it back or stops it.
+        </p>
+      )}
       <WhyNot asked={asked} />
       <Answers asked={asked} choose={choose} />
       <p>
@@ -110,6 +128,10 @@ function Item({ asked, choose }: { asked: Asked; choose: Choose }) {
     </article>
   );
 }
+
+const approvedBy = (asked: Asked): string =>
+  asked.approvals.map((one) => (one.comment ? `${one.name} (${one.comment})` : one.name)).join(", ") ||
+  asked.approved_by.join(", ");
 
 const whoMay = (asked: Asked): string => (asked.by.length > 0 ? asked.by.join(" or ") : "any approver");
 
@@ -122,6 +144,7 @@ function WhyNot({ asked }: { asked: Asked }) {
 
 function labelOf(offer: Offer, kind: string): string {
   if (offer.not_applicable) return "Does not apply";
+  if (offer.command === "withdraw") return "Withdraw my approval";
   if (kind === "question") return offer.command === "approve" ? "Yes" : "No";
   return offer.command === "approve" ? "Approve" : "Reject";
 }
