@@ -99,7 +99,7 @@ def _pagerduty(job: Job, service: PagerDuty, notice: Notice, subject: str, link:
         dedup=subject,
         click=link or None,
         include_image=False,
-        action="trigger",
+        action="resolve" if notice.ends else "trigger",
     )
 
 

@@ -56,7 +56,7 @@ class NoticeSeverity(StrEnum):
 
 class Notice(Part):
     """One message to one channel. *key* makes it unique in its run: it is asked for once and may be sent again.
-    *subject*: what it is about, the same in every message about one hold."""
+    *subject*: what it is about, the same in every message about one hold. *ends*: that is over, as is its incident."""
 
     key: str
     channel: str
@@ -64,3 +64,4 @@ class Notice(Part):
     title: str
     text: str
     subject: str = ""
+    ends: bool = False

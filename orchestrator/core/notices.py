@@ -15,6 +15,7 @@ from orchestrator.core.state import State
 from stages.notify import News
 
 PAGERS = ("pagerduty", "opsgenie")  # each message there is something to do
+ENDING = ("pagerduty",)  # services whose incidents can be ended from here
 
 
 def events(m: Moment) -> list[Event]:
@@ -23,6 +24,7 @@ def events(m: Moment) -> list[Event]:
         return []
     state = m.state
     wanted = [*_news(state), *_triggers(state), *_alarms(m), *_within(m), *_acknowledged(state), *_failing(state)]
+    wanted += _over(state)
     return [NoticeRequested(notice=notice) for notice in wanted]
 
 
@@ -123,6 +125,33 @@ def _acknowledged(state: State) -> Iterator[Notice]:
     channels = tuple(name for name in known if name in told and known[name].service not in PAGERS)
     words = f"acknowledged by {state.acknowledged_by}"
     yield from _to(state, channels, _About(f"ack:{state.acknowledged_at:.3f}", NoticeSeverity.NEWS, words))
+
+
+def _over(state: State) -> Iterator[Notice]:
+    """A pager's incident ends with what it was about, so that nobody looks after what is over."""
+    known = state.program.notify.channels
+    incidents = {
+        (one.notice.channel, one.notice.subject)
+        for one in state.notices.values()
+        if one.notice.severity is not NoticeSeverity.NEWS and known[one.notice.channel].service in ENDING
+    }
+    standing = {alarm.subject for alarm in alarms(state)} if incidents else set()
+    for channel, subject in sorted(incidents):
+        if _is_over(state, subject, standing):
+            about = _About(f"over:{subject}", NoticeSeverity.LOW, f"over: {subject}", subject)
+            yield from (one.model_copy(update={"ends": True}) for one in _to(state, (channel,), about))
+
+
+def _is_over(state: State, subject: str, standing: set[str]) -> bool:
+    """Of a hold, when it is gone; of a trigger that lets the run go on, when it is armed again; of all else, such as a
+    trigger that rolled back, with the run."""
+    if subject in standing or subject.startswith("channel:"):
+        return False
+    is_continued = any(
+        fired.then == "continue" and subject == f"trigger:{environment}/{name}#{fired.count}"
+        for (environment, name), fired in state.fired.items()
+    )
+    return state.ended or subject.startswith("hold:") or is_continued
 
 
 def _failing(state: State) -> Iterator[Notice]:

@@ -126,7 +126,8 @@ def _notify(receivers: Receivers, audit: ScriptedServer) -> dict[str, Any]:
 
 
 async def _night(bridge: Bridge) -> tuple[dict[str, Any], dict[str, Any], str]:
-    """Fired at once, acknowledged after 41 minutes: status before and after that, and an hour later the phase."""
+    """Fired at once, acknowledged after 41 minutes, gone on with an hour later: status before and after the
+    acknowledgement, and the phase at the end of that hour."""
     house = House(VirtualClock())
     house.messenger = bridge
     service = await house.move_in()
@@ -143,6 +144,8 @@ async def _night(bridge: Bridge) -> tuple[dict[str, Any], dict[str, Any], str]:
     after = await service.status(run)
     await asyncio.sleep(HOUR)
     phase = str((await service.status(run))["phase"])
+    await service.command(run, Command.model_validate({"command": "resume", "reason": "the spike is over"}), ANN)
+    await asyncio.sleep(60)
     await service.close()
     return before, after, phase
 
@@ -166,6 +169,7 @@ def test_an_escalation_of_forty_minutes_arrives_in_order_and_ends_with_the_ackno
         (30, "mail"), (30, "pagerduty"),
         (40, "mail"), (40, "pagerduty"),
         (41, "mail"), (41, "slack"), (41, "webhook"),
+        (102, "pagerduty"),
     ]  # fmt: skip
     _assert_heard(receivers, audit)
     (escalation,) = before["notifications"]["escalations"]
@@ -183,6 +187,7 @@ async def _slack_or_pagerduty(received: Received, writer: asyncio.StreamWriter) 
 def _assert_heard(receivers: Receivers, audit: ScriptedServer) -> None:
     incidents = [json.loads(one.body) for one in receivers.calls_of("events.pagerduty.com")]
     assert len({one["dedup_key"] for one in incidents}) == 1, "what repeats is one incident"
+    assert [one["event_action"] for one in incidents] == ["trigger"] * 3 + ["resolve"], "it ends with the hold"
     assert "https://wiki/spike" in incidents[0]["payload"]["summary"]
     assert incidents[0]["payload"]["severity"] == "critical"
     assert "acknowledged by ann" in str(receivers.mails[-1].message["subject"])

@@ -90,6 +90,15 @@ async def test_pagerduty_gets_one_incident_for_one_hold(receivers: Receivers) ->
     assert "The gate fails" in got["payload"]["summary"]
 
 
+async def test_pagerduty_hears_when_what_an_incident_was_about_is_over(receivers: Receivers) -> None:
+    receivers.https.behave(answer('{"status": "success"}', 202))
+    over = NOTICE.model_copy(update={"ends": True, "key": "over"})
+    await messenger(receivers).deliver(over, channel(pagerduty={"routing_key": {"env": "PD"}}), SCENE)
+
+    got = json.loads(receivers.calls_of("events.pagerduty.com")[-1].body)
+    assert (got["event_action"], got["dedup_key"]) == ("resolve", "change-1/hold:approval/x/1.000")
+
+
 async def test_opsgenie_gets_an_alert_of_the_highest_priority(receivers: Receivers) -> None:
     receivers.https.behave(answer('{"result": "Request will be processed", "requestId": "43a29c5c"}', 202))
     service = {"api_key": {"env": "OG"}, "responders": ["#sre"]}
