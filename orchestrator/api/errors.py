@@ -208,6 +208,10 @@ async def _answer(request: Request, error: Exception) -> Response:
     by = actor.name if actor is not None else None
     if failure.is_refusal:
         request.app.state.context.credentials.audit.refused(Refusal.of(failure, request.scope, by))
+    if "text/html" in request.headers.get("accept", ""):
+        from orchestrator.api.shell import for_person  # it needs what is here
+
+        return for_person(request, failure) or respond(failure, request.url.path)
     return respond(failure, request.url.path)
 
 

@@ -17,8 +17,9 @@ from fastapi import Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from orchestrator.api.assets import Bundle
-from orchestrator.api.auth import ASSETS, SIGN_IN, SIGN_OUT
+from orchestrator.api.auth import ASSETS, SIGN_IN, SIGN_OUT, is_page
 from orchestrator.api.context import context_of
+from orchestrator.api.errors import Failure
 from orchestrator.api.forms import SEE_OTHER
 from orchestrator.core.commands import Actor
 
@@ -58,6 +59,16 @@ def page(request: Request, title: str, content: str, *, refreshes: bool = True) 
     head = _script(bundle) + _meta(actor, form) + (f"<noscript>{again}</noscript>" if again else "")
     with_place = f'<div id="page">{words}</div>'
     return HTMLResponse(_document(title, head, with_place), headers={"Content-Security-Policy": SCRIPT_POLICY})
+
+
+def for_person(request: Request, failure: Failure) -> HTMLResponse | None:
+    """A refusal at the address of a page, as a page; None at others."""
+    if not is_page(request.url.path):
+        return None
+    words = _around(request.state.actor, request.state.form, "/")
+    content = f'<main><h1>{failure.status}</h1><p role="alert">{escape(failure.message)}</p></main>'
+    document = _document(str(failure.status), _OWN_STYLE, words + content)
+    return HTMLResponse(document, failure.status, {**HEADERS, **failure.headers})
 
 
 def to_sign_in(request: Request) -> RedirectResponse:

@@ -165,12 +165,25 @@ export function usePolled<T>(path: string, seconds: number): Polled<T> {
   return { value, freshness, refresh: () => ask.current() };
 }
 
-/** The time now in milliseconds, anew every second while the page is looked at: for ages that count. */
-export function useNow(everyMs = 1000): number {
+/** The time now in milliseconds, anew every second while the page is looked at: for ages that count. One clock for all. */
+export function useNow(): number {
   const [now, setNow] = useState(Date.now);
   useEffect(() => {
-    const timer = setInterval(() => document.hidden || setNow(Date.now()), everyMs);
-    return () => clearInterval(timer);
-  }, [everyMs]);
+    listeners.add(setNow);
+    if (listeners.size === 1) ticking = setInterval(tick, 1000);
+    return () => {
+      listeners.delete(setNow);
+      if (listeners.size === 0) clearInterval(ticking);
+    };
+  }, []);
   return now;
+}
+
+const listeners = new Set<(now: number) => void>();
+let ticking: ReturnType<typeof setInterval> | undefined;
+
+function tick(): void {
+  if (document.hidden) return;
+  const now = Date.now();
+  for (const listener of listeners) listener(now);
 }

@@ -98,6 +98,14 @@ export interface Escalation {
   next: { at: string | null; channels: string[] } | null;
 }
 
+/** What a plan says of itself to people. */
+export interface About {
+  owner?: string;
+  description?: string;
+  links?: Record<string, string> | string[];
+  contacts?: Record<string, string> | string[];
+}
+
 /** Where one run stands. */
 export interface Status extends Run {
   leg: string | null;
@@ -120,13 +128,14 @@ export interface Status extends Run {
     left: string[];
   } | null;
   stays_on_rollback: string[];
+  frozen?: { environment: string; by: string; reason: string; at: string; until: string | null }[];
   notifications: {
     escalations: Escalation[];
     failing: { channel: string; since: string | null; detail: string }[];
     waiting: number;
   };
   author: string | null;
-  about: Record<string, unknown>;
+  about: About;
   seq: number;
   store_error?: string | null;
   controller?: string | null;

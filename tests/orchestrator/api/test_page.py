@@ -76,4 +76,11 @@ async def test_the_flags_and_what_waits_have_pages_too(service: FakeService, str
 
 
 async def test_the_page_of_a_run_that_is_not_there_is_not_found(stranger: httpx.AsyncClient) -> None:
-    assert (await stranger.get("/runs/nobody-000000")).status_code == 404
+    answer = await stranger.get("/runs/nobody-000000")
+    assert (answer.status_code, answer.json()["error"]) == (404, "NotFound")
+    browsers = await stranger.get("/runs/nobody-%3Cb%3E", headers={"Accept": "text/html,*/*;q=0.8"})
+    assert browsers.status_code == 404
+    assert '<p role="alert">there is no run nobody-&lt;b&gt;</p>' in browsers.text
+    assert "default-src 'none'" in browsers.headers["Content-Security-Policy"]
+    api = await stranger.get("/nothing", headers={"Accept": "text/html"})
+    assert api.json()["error"] == "Unauthorized"

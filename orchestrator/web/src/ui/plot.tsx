@@ -50,6 +50,7 @@ export function Plot(props: Drawing) {
   const plot = useRef<uPlot | null>(null);
   const latest = useRef(props);
   const [readout, setReadout] = useState("");
+  const [isOpen, setOpen] = useState(false);
   latest.current = props;
   const shape = JSON.stringify([props.lines.map((line) => line.name), props.isStepped, props.isLogarithmic]);
 
@@ -96,9 +97,9 @@ export function Plot(props: Drawing) {
       <p class="readout quiet" aria-hidden="true">
         {readout}
       </p>
-      <details>
+      <details onToggle={(event) => setOpen(event.currentTarget.open)}>
         <summary>As a table</summary>
-        <Numbers {...props} />
+        {isOpen && <Numbers {...props} />}
       </details>
     </figure>
   );

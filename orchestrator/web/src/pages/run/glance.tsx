@@ -47,6 +47,18 @@ export function Glance({ status, marks }: { status: Status; marks: Course["marks
           ))}
         </ul>
       )}
+      {(status.frozen ?? []).map((one) => (
+        <p key={one.environment} class="banner warn">
+          <b>{one.environment === "*" ? "Every environment is frozen" : `${one.environment} is frozen`}</b> by {one.by}
+          {one.until !== null && (
+            <>
+              {" "}
+              until <Clock at={one.until} />
+            </>
+          )}
+          : {one.reason}
+        </p>
+      ))}
       {status.outcome === null && (
         <p class="next">
           <b>Next:</b> {status.next.what}

@@ -5,6 +5,7 @@ import type { Accepted, Offer, Status } from "../../types";
 import { CommandDialog, Commands, WayBack, labelOf, sentence } from "../../ui/commands";
 import { Alert, Layout } from "../../ui/layout";
 import { RunChip } from "../../ui/chip";
+import { About } from "./about";
 import { ExposurePlot, GateView } from "./evidence";
 import { Glance } from "./glance";
 import { Journal } from "./journal";
@@ -33,7 +34,8 @@ export function RunPage({ name }: { name: string }) {
     );
   const possible = (offers?.commands ?? []).filter((offer) => offer.refused === null);
   const answers = possible.filter((offer) => offer.item !== null);
-  const [first, others] = ordered(possible.filter((offer) => offer.item === null));
+  const isTold = status.notifications.escalations.length > 0; // its button stands there
+  const [first, others] = ordered(possible.filter((offer) => offer.item === null && !(isTold && isAck(offer))));
   return (
     <Layout
       title={`${status.run}: ${wordOf(status)}`}
@@ -46,8 +48,9 @@ export function RunPage({ name }: { name: string }) {
         </div>
       }
     >
+      <About about={status.about} />
       <Glance status={status} marks={course?.marks ?? []} />
-      <Escalations notifications={status.notifications} />
+      <Escalations notifications={status.notifications} offers={possible.filter(isAck)} ask={setAsked} />
       <WaitingItems waiting={status.waiting} offers={answers} ask={setAsked} />
       <Commands offers={first} ask={setAsked} />
       <div role="status">
@@ -69,6 +72,8 @@ export function RunPage({ name }: { name: string }) {
 
 const wordOf = (status: Status): string =>
   status.outcome?.replaceAll("_", " ") ?? (status.holds.length > 0 ? "held" : status.phase.replaceAll("_", " "));
+
+const isAck = (offer: Offer): boolean => offer.command === "ack";
 
 /** What one thinks of first at three in the morning, and the rest. */
 function ordered(offers: readonly Offer[]): [Offer[], Offer[]] {

@@ -33,9 +33,13 @@ export function WaitingItems(props: {
   );
 }
 
-/** What is told to whom next, and who can't be told. The button that ends it stands among the commands. */
-export function Escalations({ notifications }: { notifications: Status["notifications"] }) {
-  const { escalations, failing } = notifications;
+/** What is told to whom next, and who can't be told. *offers*: the button that ends it. */
+export function Escalations(props: {
+  notifications: Status["notifications"];
+  offers: readonly Offer[];
+  ask: (offer: Offer) => void;
+}) {
+  const { escalations, failing } = props.notifications;
   if (escalations.length + failing.length === 0) return null;
   return (
     <section aria-label="Messages">
@@ -50,6 +54,7 @@ export function Escalations({ notifications }: { notifications: Status["notifica
           )}
         </p>
       ))}
+      {escalations.length > 0 && <Commands offers={props.offers} ask={props.ask} />}
       {failing.map((one) => (
         <p key={one.channel} class="banner bad">
           <b>{one.channel} is not told</b>, since <Age at={one.since} suffix="" />: {one.detail}
