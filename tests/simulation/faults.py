@@ -29,6 +29,8 @@ class Fault(StrEnum):
     REVERSE = "a way back after the end"
     UNREADY = "workloads that do not become ready"
     HANDS = "people changing workloads by hand"
+    FREEZE = "people freezing runs"
+    WITHDRAW = "people who change their mind about approvals"
 
 
 Span = tuple[float, float]
@@ -129,6 +131,7 @@ _SPANS: dict[Fault, tuple[int, Span]] = {  # how many at most, and how long
     Fault.CHECKS: (6, (10.0, 400.0)),
     Fault.STORE: (3, (2.0, 90.0)),
     Fault.KILL: (2, (5.0, 300.0)),
+    Fault.FREEZE: (3, (5.0, 300.0)),
 }
 _MOMENTS: dict[Fault, int] = {
     Fault.CRASH_TIME: 4,
@@ -138,23 +141,26 @@ _MOMENTS: dict[Fault, int] = {
     Fault.SUPERSEDE: 1,
     Fault.REVERSE: 1,
     Fault.HANDS: 4,
+    Fault.WITHDRAW: 12,
 }
 _OF_WORKLOADS = (Fault.UNREADY, Fault.HANDS)
+_OF_PEOPLE = (Fault.FREEZE, Fault.WITHDRAW)
 _RARE = {Fault.SUPERSEDE: 0.12, Fault.REVERSE: 0.12, Fault.KILL: 0.2, Fault.EDITS: 0.25}
 
 
 def draw_faults(seed: int) -> Faults:
     random = Random(f"faults/{seed}")
     share = random.choice((0.0, 0.15, 0.3, 0.5))
-    usual = [kind for kind in Fault if kind not in _OF_WORKLOADS]
+    usual = [kind for kind in Fault if kind not in (*_OF_WORKLOADS, *_OF_PEOPLE)]
     kinds = frozenset(kind for kind in usual if random.random() < min(_RARE.get(kind, 1.0), share))
     heals_at = random.choice((150.0, 400.0, 900.0))
     faults = Faults(kinds, heals_at, seed)
     _draw(faults, sorted(kinds), random)
-    apart = Random(f"faults of workloads/{seed}")  # so that all else is drawn as it would be without
-    more = [kind for kind in _OF_WORKLOADS if apart.random() < share]
-    faults.kinds |= frozenset(more)
-    _draw(faults, more, apart)
+    for name, others in (("workloads", _OF_WORKLOADS), ("people", _OF_PEOPLE)):
+        apart = Random(f"faults of {name}/{seed}")  # so that all else is drawn as it would be without
+        more = [kind for kind in others if apart.random() < share]
+        faults.kinds |= frozenset(more)
+        _draw(faults, more, apart)
     return faults
 
 

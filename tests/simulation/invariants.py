@@ -27,12 +27,12 @@ AFTER_THE_END = (
 
 
 def check(simulation: "Simulation") -> list[str]:
-    from tests.simulation import capacity, exposure, restored
+    from tests.simulation import capacity, exposure, freezes, restored
 
     found: list[str] = []
     stories = [story_of(simulation, run) for run in simulation.runs]
     for story in stories:
-        for rule in (*RULES, *exposure.RULES, *restored.RULES, *capacity.RULES):
+        for rule in (*RULES, *exposure.RULES, *restored.RULES, *capacity.RULES, *freezes.RULES):
             found += [f"{story.run}: {words}" for words in rule(simulation, story)]
     for whole in (_commands, _ran_once, _versions):
         found += whole(simulation)
@@ -193,6 +193,33 @@ def _windows(simulation: "Simulation", story: Story) -> Complaints:
                 yield f"an effect is asked for outside its window (seq {record.seq})"
 
 
+def _approvals(_: "Simulation", story: Story) -> Complaints:
+    """What closes an approval or a sign-off is what people said and have not taken back, as many as it takes."""
+    standing: dict[str, dict[str, None]] = {}
+    kinds: dict[str, str] = {}
+    for record in story.of(ev.WaitingOpened, ev.WaitingAnswered, ev.ApprovalWithdrawn):
+        event = record.event
+        if isinstance(event, ev.WaitingOpened):
+            kinds[event.item], standing[event.item] = event.kind, {}
+            continue
+        assert isinstance(event, ev.WaitingAnswered | ev.ApprovalWithdrawn)
+        if kinds[event.item] in ("approval", "sign_off"):
+            yield from _said(record, standing)
+
+
+def _said(record: Recorded, standing: dict[str, dict[str, None]]) -> Complaints:
+    event = record.event
+    assert isinstance(event, ev.WaitingAnswered | ev.ApprovalWithdrawn)
+    if isinstance(event, ev.ApprovalWithdrawn) or (event.answer == "reject" and not event.closes):
+        standing[event.item].pop(event.by, None)
+    elif event.answer == "approve" and not event.closes:
+        standing[event.item].pop(event.by, None)
+        standing[event.item][event.by] = None
+    elif event.answer == "approve" and event.by != ", ".join(standing[event.item]):
+        told = ", ".join(standing[event.item]) or "nobody"
+        yield f"{event.item} is closed by {event.by} (seq {record.seq}), and the approvals of {told} stand"
+
+
 def _guards(simulation: "Simulation", story: Story) -> Complaints:
     """An approval that guards an entry was given by somebody else than the author before the entry was left."""
     approved: dict[str, Recorded] = {}
@@ -224,14 +251,8 @@ def _approved(
     if answer is None or answer.seq > record.seq:
         yield f"seq {record.seq} passes {item}, which nobody approved"
         return
-    people = {
-        one.event.by
-        for one in story.of(ev.WaitingAnswered)
-        if isinstance(one.event, ev.WaitingAnswered)
-        and one.event.item == item
-        and one.event.answer == "approve"
-        and not one.event.closes
-    }
+    assert isinstance(answer.event, ev.WaitingAnswered)
+    people = answer.event.by.split(", ")
     if "author" in people:
         yield f"the author approved {item}"
     if len(people) < int(str(approval.get("count", 1))):
@@ -286,5 +307,5 @@ def _versions(simulation: "Simulation") -> Complaints:
 
 
 RULES: tuple[Callable[["Simulation", Story], Complaints], ...] = (
-    _chain, _folds, _ends, _order, _acts_once, _back_is_back, _paused, _windows, _guards,
+    _chain, _folds, _ends, _order, _acts_once, _back_is_back, _paused, _windows, _approvals, _guards,
 )  # fmt: skip

@@ -12,13 +12,14 @@ from typing import Any
 from unittest.mock import patch
 
 from orchestrator import runner as runner_module
-from orchestrator.core import backward, decide, forward, gates, outcomes, rollback, scaling, walk
-from orchestrator.core.events import LegEntered
+from orchestrator.core import backward, decide, fold, forward, gates, outcomes, rollback, scaling, walk
+from orchestrator.core.events import ApprovalWithdrawn, Event, LegEntered
 from orchestrator.core.moment import Moment
 from orchestrator.core.phases import Leg, Reason
 from orchestrator.errors import StoreError
+from orchestrator.freezing import Freezing
 from orchestrator.ports import Batch
-from orchestrator.run_time import RunTime
+from orchestrator.run_time import Passed, RunTime
 from orchestrator.runner import Runner
 from orchestrator.sharing import Sharing
 from stages.actions import workload
@@ -59,6 +60,11 @@ def caught_by(mutant: Mutant, seeds: Sequence[int] = SEEDS) -> Verdict | None:
 
 def _replaced(owner: Any, name: str, value: Any) -> Callable[[], AbstractContextManager[Any]]:
     return lambda: patch.object(owner, name, value)
+
+
+def _replaced_handler(event: type[Event]) -> Callable[[], AbstractContextManager[Any]]:
+    """The fold learns nothing from it."""
+    return lambda: patch.dict(fold.HANDLERS, {event: lambda state, *_: state})
 
 
 # --- what is measured -------------------------------------------------------------------------------------------------
@@ -198,6 +204,7 @@ def _two_of_one(now: Version) -> int:
 
 _PERFORM = Runner._perform
 _WRITE = Runner._write
+_PASSED = RunTime.passed
 
 
 async def _never_resumed(runner: Runner, effect: Any, resumed: bool) -> None:
@@ -219,8 +226,12 @@ def _keeps_claims(**fields: Any) -> Batch:
     return Batch(**{**fields, "release": False})
 
 
-def _everything_passed(time: RunTime) -> float:
-    return inf
+def _everything_passed(time: RunTime) -> Passed:
+    return replace(_PASSED(time), seconds=inf, jumped_seconds=0.0)
+
+
+async def _hears_nothing(_: Freezing) -> bool:
+    return False
 
 
 # --- several controllers ----------------------------------------------------------------------------------------------
@@ -242,17 +253,20 @@ MUTANTS: tuple[Mutant, ...] = tuple(
         ("missing-fails", 33, "what could not be measured is taken for bad", _judging(_missing_is_bad)),
         ("guessed-before", 4, "what was there before is guessed", _guessing),
         ("delta", 0, "a step adds its percentage to what is there", _replaced(Act, "_raised", _added)),
-        ("pause-forgotten", 17, "a pause holds nothing", _replaced(Moment, "held", property(_held_but_by_a_pause))),
+        ("pause-forgotten", 72, "a pause holds nothing", _replaced(Moment, "held", property(_held_but_by_a_pause))),
         ("gate-forgotten", 605, "exposure rises unasked", _replaced(Moment, "may_raise", property(lambda _: True))),
         ("window-forgotten", 3, "a closed window is open", _replaced(Moment, "closed_window", lambda _: None)),
+        ("freeze-forgotten", 2, "a freeze holds nothing", _replaced(Moment, "freezes", lambda _: ())),
+        ("freeze-unheard", 2, "only who was asked hears of a freeze", _replaced(Freezing, "look", _hears_nothing)),
+        ("withdrawn-counts", 21, "who took an approval back has given it", _replaced_handler(ApprovalWithdrawn)),
         ("one-approval", 7, "the first is enough", _replaced(Approval, "satisfied", lambda _, people: bool(people))),
         ("old-looks-count", 1, "looks from before the step count", _replaced(gates, "baseline", lambda _: 0.0)),
         ("inconclusive-bakes", 2, "time always adds up", _replaced(forward, "bake_counts", _bakes_whatever)),
         (
             "clock-bakes",
-            118,
+            167,
             "what a clock jumped ahead is bake",
-            _replaced(RunTime, "passed_seconds", _everything_passed),
+            _replaced(RunTime, "passed", _everything_passed),
         ),
         ("step-skipped", 0, "one in the middle is left out", lambda: patch.dict(forward.LEGS, {Leg.BAKING: _skipping})),
         ("oldest-first", 7, "what was touched first goes back first", _oldest_first),
@@ -270,7 +284,7 @@ MUTANTS: tuple[Mutant, ...] = tuple(
         ("not-looked-first", 93, "an effect is repeated blindly", _replaced(Runner, "_perform", _never_resumed)),
         ("answers-forgotten", 287, "a command is taken twice", _replaced(Runner, "_known_answer", _forgets_answers)),
         ("events-forgotten", 20, "what was refused counts as written", _replaced(Runner, "_write", _forgets_events)),
-        ("frozen-goes-on", 107, "a lapsed lease is no reason to stop", _replaced(Sharing, "may_act", _always)),
+        ("frozen-goes-on", 129, "a lapsed lease is no reason to stop", _replaced(Sharing, "may_act", _always)),
         ("never-taken-up", 2, "what a dead controller had is nobody's", _replaced(Sharing, "_find", _finds_nothing)),
         ("claims-kept", 0, "a run that ended keeps its targets", _replaced(runner_module, "Batch", _keeps_claims)),
     )

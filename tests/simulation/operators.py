@@ -15,6 +15,7 @@ from orchestrator.errors import RolloutError, StoreError
 from orchestrator.ports import Latch
 from orchestrator.service import Service
 from stages.flag_spec import FlagChange
+from tests.simulation import freezes
 from tests.simulation.faults import Fault
 from tests.simulation.loop import StandsStill
 from tests.simulation.plans import OPS
@@ -164,12 +165,13 @@ def _gone() -> type[Exception]:
     return Gone
 
 
-async def send(simulation: "Simulation", run: str, wish: dict[str, Any], name: str) -> None:
-    """Send one command, again under its key while nobody answers; sometimes twice though it was answered."""
+async def send(simulation: "Simulation", run: str, wish: dict[str, Any], name: str, who: str = "") -> None:
+    """Send one command, again under its key while nobody answers; sometimes twice though it was answered. *name* is its
+    key, and who sends it where nobody else is said to."""
     from tests.simulation.run import Sent
 
     command = Command.model_validate({**wish, "key": name, "reason": f"{name} wants it"})
-    actor = Actor(name, "admin", (OPS,))
+    actor = Actor(who or name, "admin", (OPS,))
     answered = 0
     for _ in range(200):
         try:
@@ -178,9 +180,9 @@ async def send(simulation: "Simulation", run: str, wish: dict[str, Any], name: s
             await asyncio.sleep(1.5)
             continue
         except RolloutError as refusal:
-            simulation.sent.append(Sent(simulation.now, run, name, command.command, name, None, str(refusal)))
+            simulation.sent.append(Sent(simulation.now, run, actor.name, command.command, name, None, str(refusal)))
             return
-        simulation.sent.append(Sent(simulation.now, run, name, command.command, name, answer))
+        simulation.sent.append(Sent(simulation.now, run, actor.name, command.command, name, answer))
         answered += 1
         if answered > 1 or not simulation.faults.strikes(Fault.DUPLICATES):
             return
@@ -280,6 +282,29 @@ def _random_command(simulation: "Simulation", random: Random) -> dict[str, Any]:
     return random.choices([wish for _, wish in wishes], [weight for weight, _ in wishes])[0]
 
 
+async def _withdrawals(simulation: "Simulation") -> None:
+    """Somebody approves what waits, and takes it back a little later, if it has not taken effect by then."""
+    number = 0
+    async for random in _at(simulation, Fault.WITHDRAW):
+        number += 1
+        if not simulation.runs:
+            continue
+        run, who = simulation.runs[-1], f"waverer-{number}"
+        item = await _open_approval(simulation, run)
+        wish = {"item": item} if item is not None else {}
+        await send(simulation, run, {"command": "approve", **wish}, f"{who}-says-yes", who)
+        await asyncio.sleep(random.choice((0.0, 1.0, 20.0)))
+        await send(simulation, run, {"command": "withdraw", **wish}, f"{who}-says-no", who)
+
+
+async def _open_approval(simulation: "Simulation", run: str) -> str | None:
+    try:
+        state, _ = await simulation.call(lambda service: service._state(run))
+    except (_gone(), RolloutError):
+        return None
+    return next((one.item for one in state.waiting.values() if one.open and one.kind in ("approval", "sign_off")), None)
+
+
 async def _supersede(simulation: "Simulation") -> None:
     async for _ in _at(simulation, Fault.SUPERSEDE):
         if not simulation.runs:
@@ -299,4 +324,6 @@ TROUBLES: dict[Fault, Callable[["Simulation"], Coroutine[Any, Any, None]]] = {
     Fault.COMMANDS: _commands,
     Fault.SUPERSEDE: _supersede,
     Fault.HANDS: _hands,
+    Fault.FREEZE: freezes.trouble,
+    Fault.WITHDRAW: _withdrawals,
 }

@@ -171,13 +171,14 @@ def last_touched_goes_first(simulation: "Simulation", story: Story) -> Complaint
 
 
 def what_a_rollback_asks_for_is_done(_: "Simulation", story: Story) -> Complaints:
-    """Its ``before`` and ``after``, each action once. People may give an action up."""
+    """Its ``before`` and ``after``, each action once: what the rollback of a stage did is not done again by that of the
+    whole run. People may give an action up."""
     back = story.whole_rollback
     if back is None or any(story.of(ev.TargetResolved)):
         return
     done: Counter[str] = Counter()
     nodes: dict[str, str] = {}  # effect -> node
-    for record in story.between(back.seq, len(story.records) + 1):
+    for record in story.records:
         event = record.event
         if isinstance(event, ev.EffectRequested) and event.effect.node is not None:
             nodes[event.effect.id] = event.effect.node
@@ -186,6 +187,8 @@ def what_a_rollback_asks_for_is_done(_: "Simulation", story: Story) -> Complaint
         elif isinstance(event, ev.ActFinished):
             done[event.walk] += 1
         elif isinstance(event, ev.NodeFinished) and event.result == "done" and event.node.startswith("rollback."):
+            if record.seq < back.seq:
+                continue
             wanted = _rollback_section(story, event.node)
             if done[event.node] != wanted:
                 yield f"{event.node} is done with {done[event.node]} of {wanted} actions (seq {record.seq})"

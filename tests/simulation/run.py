@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, TypeVar
 from unittest.mock import patch
@@ -35,6 +35,7 @@ from orchestrator.service import Service
 from orchestrator.sharing import Sharing
 from stages.flag_spec import to_document
 from stages.values import Json
+from tests.simulation import freezes
 from tests.simulation.controllers import (
     FreezesAtEffects,
     MemberStore,
@@ -47,6 +48,7 @@ from tests.simulation.controllers import (
     store_is_away,
 )
 from tests.simulation.faults import Fault, Faults, draw_faults
+from tests.simulation.freezes import LifeFreezes
 from tests.simulation.loop import Deadlock, Life, Livelock, OutOfTime, StandsStill, simulate
 from tests.simulation.plans import Drawn, draw
 from tests.simulation.world import SimulatedWorld
@@ -95,6 +97,7 @@ class LifeStore:
         self._life = life
         self._simulation = simulation
         self._faults = simulation.faults
+        self.freezes = LifeFreezes(self, store.freezes)
 
     async def _enter(self, what: str, *, writes: bool = False) -> str | None:
         if writes:
@@ -128,8 +131,11 @@ class LifeStore:
 
     async def append(self, batch: Batch) -> list[Recorded]:
         what, decided_at = batch.events[-1].type_name if batch.events else "nothing", self._simulation.now
+        hearing = (decided_at, self._simulation.world.clock.now()) if freezes.hears(self._simulation) else None
         place = await self._enter(what, writes=True)
         records = await self._store.append(batch)
+        if hearing is not None:
+            self._simulation.hearing |= {(record.run, record.seq): hearing for record in records}
         self._simulation.note_durable(records, decided_at)
         await self._leave(place, what)
         return records
@@ -212,6 +218,9 @@ class Simulation:
     durable_at: dict[tuple[str, int], float] = field(default_factory=dict)  # (run, seq) -> virtual time
     decided_at: dict[tuple[str, int], float] = field(default_factory=dict)  # the same, before it was written
     durable_wall: dict[tuple[str, int], float] = field(default_factory=dict)  # the same by the wall clock
+    frozen: list[freezes.Frozen] = field(default_factory=list)  # by people, who were told that it is so
+    hearing: dict[tuple[str, int], tuple[float, float]] = field(default_factory=dict)
+    """What was decided while freezes were heard of everywhere: (run, seq) -> when, by virtual time and wall clock."""
     over: bool = False
 
     def __post_init__(self) -> None:
@@ -364,7 +373,7 @@ class Simulation:
         me = Member(member_of(seat.number, life), "")
         replica = MemoryReplica(self.store, me, self.world.clock.monotonic) if self.is_shared else None
         door = LifeStore(replica or self.store, life, self)
-        world = self.world.open(door)
+        world = replace(self.world.open(door), freezes=door.freezes)
         sharing = None
         if replica is not None:
             member = MemberStore(replica, store_is_away(self), life)
