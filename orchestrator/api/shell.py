@@ -110,6 +110,10 @@ def _meta(actor: Actor, form: str) -> str:
 
 def _around(actor: Actor | None, form: str | None, path: str) -> str:
     """The way to the other pages, who looks at it, and the way into a session and out of it."""
+    return f"<header>{_head(actor, form, path)}</header>"
+
+
+def _head(actor: Actor | None, form: str | None, path: str) -> str:
     links = " · ".join(f'<a href="{there}">{name}</a>' for there, name in LINKS)
     navigation = f'<nav aria-label="Pages">{links}</nav>'
     if form is not None and actor is not None:
