@@ -16,6 +16,7 @@ INTERRUPTED = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; its exit code. No exception and no traceback leaves it (argparse's own exits aside)."""
     words = list(sys.argv[1:] if argv is None else argv)
+    _make_printable()
     if words in (["--help"], ["-h"]):
         from orchestrator.cli.help import main_help
 
@@ -47,6 +48,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - nobody who types a command is helped by a traceback
         return _unexpected(error)
     return code
+
+
+def _make_printable() -> None:
+    """Where a terminal takes no UTF-8, a letter that it lacks is a question mark and no error."""
+    for stream in (sys.stdout, sys.stderr):
+        is_narrow = (getattr(stream, "encoding", None) or "utf-8").lower().replace("-", "") != "utf8"
+        if is_narrow and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
 
 
 def _say(error: RolloutError) -> int:

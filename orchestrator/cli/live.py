@@ -143,13 +143,14 @@ class Live:
             self._draw()
 
     def close(self) -> None:
-        if self._shown is None:
-            return
-        self._shown = None
-        _write(LEAVE)
+        if self._shown is not None:
+            self._shown = None
+            _write(LEAVE)
         if self._told > len(self._kept):
-            print(f"... {self._told - len(self._kept)} entries before: rollout history")
-        print(*self._kept, sep="\n" if self._kept else "", flush=True)
+            run = f" {printable(self._status['run'])}" if self._status else ""
+            print(f"... {self._told - len(self._kept)} entries before: rollout history{run}")
+        if self._kept:
+            print(*self._kept, sep="\n", flush=True)
         self._kept.clear()
         self._told = 0
 

@@ -5,8 +5,6 @@ import sys
 import time
 from argparse import Namespace
 
-from orchestrator.cli import show as text
-from orchestrator.cli import standing
 from orchestrator.cli.output import note, show
 from orchestrator.cli.settings import means_cluster
 from orchestrator.cli.sources import HOW_TO_START, Json, Source, StoreSource, entries, open_source
@@ -26,10 +24,12 @@ def list_runs(arguments: Namespace) -> int:
         from orchestrator.cli import cluster
 
         return cluster.list_runs(arguments)
+    from orchestrator.cli.show import runs
+
     found = open_source(arguments.server).runs(True if arguments.active else None)
     if arguments.output == "table":
         _note_freezes(found)
-    show(found, arguments.output, text.runs)
+    show(found, arguments.output, runs)
     return 0
 
 
@@ -46,6 +46,8 @@ def status(arguments: Namespace) -> int:
         from orchestrator.cli import cluster
 
         return cluster.status(arguments)
+    from orchestrator.cli import standing
+
     show(open_source(arguments.server).status(arguments.run), arguments.output, standing.status)
     return 0
 
@@ -55,6 +57,7 @@ def watch(arguments: Namespace) -> int:
         from orchestrator.cli import cluster
 
         return cluster.watch(arguments)
+    from orchestrator.cli import standing
     from orchestrator.cli.watching import watch_run
 
     source = open_source(arguments.server)

@@ -4,7 +4,6 @@ Each part of the status is a block of lines with a rank. What does not fit is le
 last line says where the rest is.
 """
 
-import shutil
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -60,7 +59,11 @@ def _labelled(label: str, text: str, colour: str = "") -> str:
 
 def _one_row(text: str, beside: int) -> str:
     """On a terminal one row, with *beside* columns of something else: the whole of a detail is told by `explain`."""
-    return cut(text, max(shutil.get_terminal_size().columns - beside, 20)) if sys.stdout.isatty() else text
+    if not sys.stdout.isatty():
+        return text
+    import shutil
+
+    return cut(text, max(shutil.get_terminal_size().columns - beside, 20))
 
 
 def _plan(found: Json) -> str:

@@ -122,7 +122,8 @@ class Follower:
                 self.screen.say("the controller answers again")
         self._tell(status, entries)
         self._tell_of_store(status.get("store_error"))
-        self.screen.show(status, offers)
+        if status["phase"] != "ended":  # of an end there is a line, not a picture
+            self.screen.show(status, offers)
         return status
 
     def _offers(self, status: Json) -> Json | None:

@@ -95,10 +95,17 @@ def test_at_the_end_the_terminal_is_as_it_was_with_the_newest_events_below(termi
     text = terminal.taken()
     assert text.startswith(live.LEAVE)
     lines = text.removeprefix(live.LEAVE).splitlines()
-    assert lines[0] == "... 10 entries before: rollout history"
+    assert lines[0] == "... 10 entries before: rollout history search-1a2b3c"
     assert [line.rpartition("  ")[2] for line in lines[1:]] == [f"event {number}" for number in range(10, 30)]
     screen.close()
     assert terminal.taken() == ""
+
+
+def test_of_a_run_that_has_ended_before_nothing_is_drawn(terminal: Terminal) -> None:
+    screen = terminal.screen()
+    screen.tell(an_entry(3, "RunEnded", outcome="promoted"), "promoted")
+    screen.close()
+    assert terminal.taken() == "2026-03-01 12:00:03Z  promoted\n"
 
 
 def test_after_a_question_the_picture_comes_back(terminal: Terminal) -> None:

@@ -2,7 +2,9 @@ import io
 
 import pytest
 
+from orchestrator.cli import main
 from orchestrator.cli.output import clock, duration, has_colour, paint, printable, table, to_yaml, width
+from tests.orchestrator.cli.conftest import FakeController, a_status
 
 
 class Terminal(io.StringIO):
@@ -36,6 +38,16 @@ def test_colour_is_for_terminals_that_want_it(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.delenv("NO_COLOR")
     monkeypatch.setenv("TERM", "dumb")
     assert not has_colour(Terminal())
+
+
+def test_a_letter_that_the_terminal_lacks_is_a_question_mark(
+    controller: FakeController, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controller.statuses = [a_status(run="búho-1")]
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding="ascii"))
+    assert main(["list"]) == 0
+    assert b"b?ho-1" in written.getvalue()
 
 
 @pytest.mark.parametrize(

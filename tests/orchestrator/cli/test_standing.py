@@ -282,6 +282,28 @@ def test_all_holds_at_once_still_fit_and_the_first_is_told_whole() -> None:
     assert lines[-1].endswith(f"more lines: rollout explain {found['run']}")
 
 
+def test_of_an_approval_those_who_are_missing_and_those_who_gave_it_are_named() -> None:
+    drive = Drive(plan({**OPEN, "approval": {"all_of": ["on-call", "dba"]}}))
+    drive.advance(10)
+    drive.command("approve", Actor("olga", "operator", ("dba",)))
+    (hold,) = status_of(drive)["holds"]
+    ending = ending_of(hold, status_of(drive))
+    assert (ending.ends, ending.who) == ("on-call says yes (olga did already)", "on-call")
+
+
+def test_an_explanation_says_who_is_told_next_and_when_until_somebody_acknowledges() -> None:
+    channels = {"team": {"webhook": {"url": "http://localhost/hook"}}}
+    escalation = [{"after": "0m", "channels": ["team"]}, {"after": "15m", "channels": ["team"]}]
+    drive = Drive(
+        plan(checks=[{"name": "go", "manual": "Go?"}], notify={"channels": channels, "escalation": escalation})
+    )
+    drive.advance(60)
+    text = explaining.as_text(explained(drive))
+    assert "It escalates to team at 2023-11-14 22:28:20 UTC, unless somebody acknowledges." in text
+    drive.command("ack", reason="on it")
+    assert "bob has acknowledged it, so nobody else is told." in explaining.as_text(explained(drive))
+
+
 # --- without a hold ---------------------------------------------------------------------------------------------------
 
 
