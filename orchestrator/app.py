@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from orchestrator import failpoints
+from orchestrator import event_log, failpoints
 from orchestrator.allowance import Allowance, Trust, acting_for
 from orchestrator.errors import NotFound, Permanent, RolloutError, StoreError, Temporary, UsageError
 from orchestrator.flag_board import FlagBoard
@@ -114,6 +114,7 @@ async def build(settings: Settings) -> Controller:
         sharing = _sharing(settings, store, journal, world.clock)
         tether.until = sharing.until if sharing is not None else None
         service = Service(journal, world.flags, metered(world, meter), meter, sharing)
+        service.readers.append(event_log.write)
         await service.open()
     except BaseException:
         await outside.aclose()

@@ -160,6 +160,7 @@ class Service(Reading):
         self._crashes: dict[str, int] = {}
         self._again: dict[str, asyncio.Task[None]] = {}
         self.listeners: list[Callable[[str], None]] = []  # told the name of each run whose journal grew
+        self.readers: list[Callable[[Sequence[Recorded]], None]] = []  # told what it grew by
         board.listeners.append(self._flag_changed)
 
     # --- life -----------------------------------------------------------------------------------------------------
@@ -488,6 +489,8 @@ class Service(Reading):
         reach(Point.RUN_CREATED)
         if self.sharing is not None:
             self.sharing.note_started(started.run)
+        for reader in self.readers:
+            reader(await self.journal.read(started.run, 0, 1))
         await self._take_up(started.run)
         return started.run
 
@@ -580,6 +583,8 @@ class Service(Reading):
         self.meter.recorded(record.event for record in recorded)
         for listener in self.listeners:
             listener(run)
+        for reader in self.readers:
+            reader(recorded)
         for queue in self._followers.get(run, []):
             entries: Sequence[Recorded | None] = recorded or [None]
             for entry in entries:

@@ -25,10 +25,14 @@ from orchestrator.failpoints import Point, reach
 from orchestrator.token_port import OwnerToken
 
 if TYPE_CHECKING:
+    from structlog.typing import Processor
+
     from orchestrator.api.credentials import Credentials
     from orchestrator.api.tokens import Token
     from orchestrator.app import Controller, Settings
 
+LOG_FORMAT = "ROLLOUT_LOG_FORMAT"
+"""How a controller writes its log: ``logfmt``, or ``json`` for whatever collects that."""
 GRACE_SECONDS = 8.0  # of the ten that a controller has to end in
 MOST_LOG_BYTES = 16 * 1024 * 1024
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -198,7 +202,7 @@ def log_to(stream: TextIO) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
-            structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"]),
+            _renderer(),
         ],
         logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=False,
@@ -259,6 +263,17 @@ def unusable_state(error: OSError) -> StoreError:
     return StoreError(
         f"the state directory {state_dir()} can't be used: {reason}; mend that, or name another with ROLLOUT_STATE_DIR"
     )
+
+
+def _renderer() -> "Processor":
+    import structlog
+
+    form = os.environ.get(LOG_FORMAT, "logfmt")
+    if form == "json":
+        return structlog.processors.JSONRenderer()
+    if form != "logfmt":
+        raise UsageError(f"{LOG_FORMAT} is {form!r}; logfmt and json are known")
+    return structlog.processors.LogfmtRenderer(key_order=["timestamp", "level", "event"])
 
 
 def log_file() -> Path:
