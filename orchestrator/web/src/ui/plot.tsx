@@ -38,6 +38,8 @@ interface Drawing {
 }
 
 const HEIGHT = 180;
+/** On a logarithmic axis, which has no 0. */
+export const LOWEST = 0.01;
 const MOST_ROWS = 60;
 /** Of lines that are neither good nor bad. */
 export const COLOURS = ["--line-1", "--line-2", "--line-3", "--line-4", "--line-5"];
@@ -211,7 +213,12 @@ const worded = (value: number | null, drawing: Drawing): string => (value === nu
 function rangeOf(drawing: Drawing, least: number | null, greatest: number | null): [number, number] {
   if (drawing.range !== undefined) return [...drawing.range];
   const bounds = (drawing.bounds ?? []).map((bound) => bound.at);
-  const low = Math.min(...bounds, least ?? 0, drawing.isLogarithmic ? Infinity : 0);
+  if (drawing.isLogarithmic) {
+    const whole = (value: number, round: (power: number) => number): number => 10 ** round(Math.log10(value));
+    const low = whole(Math.max(LOWEST, Math.min(...bounds, least ?? 1)), Math.floor);
+    return [low, whole(Math.max(...bounds, greatest ?? 1, low * 10), Math.ceil)];
+  }
+  const low = Math.min(...bounds, least ?? 0, 0);
   const high = Math.max(...bounds, greatest ?? 1);
   return low === high ? [low - 1, high + 1] : [low, high + (high - low) * 0.08];
 }

@@ -1,6 +1,6 @@
 import type { Course, Criterion, Status } from "../../types";
 import { Chip } from "../../ui/chip";
-import { type Bound, COLOURS, type Line, type Mark, Plot, type Point, short } from "../../ui/plot";
+import { type Bound, COLOURS, LOWEST, type Line, type Mark, Plot, type Point, short } from "../../ui/plot";
 
 const seconds = (iso: string): number => Date.parse(iso) / 1000;
 const percent = (value: number): string => `${short(value)} %`;
@@ -72,15 +72,15 @@ function CriterionPlot({ criterion, marks }: { criterion: Criterion; marks: read
   if (trail.length < 2) return null;
   const first = seconds(trail[0]?.at ?? "");
   const near = marks.filter((mark) => mark.at >= first);
-  const pointsOf = (pick: (point: (typeof trail)[number]) => number | null | undefined): Point[] =>
-    trail.map((point): Point => [seconds(point.at), pick(point) ?? null]);
+  const pointsOf = (pick: (point: (typeof trail)[number]) => unknown): Point[] =>
+    trail.map((point): Point => [seconds(point.at), finite(pick(point))]);
   if (criterion.evidence) {
     const { fails_at, holds_at, against, excluded } = criterion.evidence;
     const bounds: Bound[] = [];
     if (typeof fails_at === "number") bounds.push({ name: `fails at ${short(fails_at)}`, at: fails_at, colour: "--bad" });
     if (typeof holds_at === "number") bounds.push({ name: `holds at ${short(holds_at)}`, at: holds_at, colour: "--warn" });
-    const clipped = (value: number | null | undefined): number | null =>
-      typeof value === "number" ? Math.min(Math.max(value, 0.01), 1e6) : null;
+    const clipped = (value: number | null | undefined): number | null | undefined =>
+      typeof value === "number" ? Math.min(Math.max(value, LOWEST), 1e6) : value;
     return (
       <Plot
         title={`Evidence of ${criterion.name} over time: against the release ${worded(against)}, that it is not worse by half ${worded(excluded)}`}
@@ -112,5 +112,8 @@ function CriterionPlot({ criterion, marks }: { criterion: Criterion; marks: read
     />
   );
 }
+
+/** What JSON has no number for comes as a word. */
+const finite = (value: unknown): number | null => (typeof value === "number" ? value : null);
 
 const worded = (value: number | null | undefined): string => (typeof value === "number" ? short(value) : "not known");

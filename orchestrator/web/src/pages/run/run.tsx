@@ -48,15 +48,15 @@ export function RunPage({ name }: { name: string }) {
         </div>
       }
     >
-      <About about={status.about} />
       <Glance status={status} marks={course?.marks ?? []} />
-      <Escalations notifications={status.notifications} offers={possible.filter(isAck)} ask={setAsked} />
-      <WaitingItems waiting={status.waiting} offers={answers} ask={setAsked} />
       <Commands offers={first} ask={setAsked} />
       <div role="status">
         {accepted !== null && <p class="banner good">{sentence(`${accepted.command} was accepted`)}</p>}
       </div>
+      <Escalations notifications={status.notifications} offers={possible.filter(isAck)} ask={setAsked} />
+      <WaitingItems waiting={status.waiting} offers={answers} ask={setAsked} />
       <More offers={others} refused={offers?.commands ?? []} ask={setAsked} />
+      <About about={status.about} />
       <Stages status={status} />
       {course !== null && <ExposurePlot status={status} course={course} />}
       <GateView status={status} course={course} />
@@ -139,7 +139,7 @@ function UnderWay({ rollback, isUnderWay }: { rollback: NonNullable<Status["roll
         The way back: {through} of {rollback.nodes.length}
       </h2>
       <p>
-        Asked for by {rollback.by}
+        {rollback.by === "controller" ? "Begun by itself" : `Asked for by ${rollback.by}`}
         {rollback.reason ? `: ${rollback.reason}` : ""}
       </p>
       <ol class="nodes">
