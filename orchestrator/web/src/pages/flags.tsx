@@ -36,6 +36,7 @@ interface Changed {
 type Shown = { flag: Flag; what: "change" | "history" };
 
 const FEW = 10;
+const FIRST_ROWS = 100;
 const nameOf = (flag: Flag): string => `${flag.environment}/${flag.key}`;
 const flagPath = (flag: Flag, place = "flags"): string =>
   `/api/v1/${place}/${encodeURIComponent(flag.key)}?environment=${encodeURIComponent(flag.environment)}`;
@@ -59,6 +60,7 @@ export function FlagsPage() {
 
 function Listed({ flags, show }: { flags: readonly Flag[]; show: (shown: Shown) => void }) {
   const [wanted, setWanted] = useState("");
+  const [most, setMost] = useState(FIRST_ROWS);
   const found = flags.filter((flag) => nameOf(flag).toLowerCase().includes(wanted.trim().toLowerCase()));
   return (
     <>
@@ -76,26 +78,32 @@ function Listed({ flags, show }: { flags: readonly Flag[]; show: (shown: Shown) 
       )}
       <Table
         caption="Flags"
-        rows={found}
+        rows={found.slice(0, most)}
         keyOf={nameOf}
         empty={flags.length === 0 ? "No flag yet: a run makes its own." : "No flag has this in its name."}
         columns={[
-          { name: "Flag", cell: (flag) => flag.key },
-          { name: "Environment", cell: (flag) => flag.environment },
-          { name: "Answers", cell: (flag) => <Answers flag={flag} /> },
-          { name: "Percentage", isNumber: true, cell: (flag) => `${flag.percentage} %` },
-          { name: "Moved by", cell: (flag) => <MovedBy flag={flag} /> },
+          { name: "Flag", share: 21, cell: (flag) => flag.key },
+          { name: "Environment", share: 13, cell: (flag) => flag.environment },
+          { name: "Answers", share: 13, cell: (flag) => <Answers flag={flag} /> },
+          { name: "Percentage", share: 10, isNumber: true, cell: (flag) => `${flag.percentage} %` },
+          { name: "Moved by", share: 15, cell: (flag) => <MovedBy flag={flag} /> },
           {
             name: "Changed",
+            share: 15,
             cell: (flag) => (
               <>
                 <Age at={flag.at} /> by {flag.by}
               </>
             ),
           },
-          { name: "Do", cell: (flag) => <Buttons flag={flag} show={show} /> },
+          { name: "Do", share: 13, cell: (flag) => <Buttons flag={flag} show={show} /> },
         ]}
       />
+      {found.length > most && (
+        <button type="button" onClick={() => setMost(most * 5)}>
+          Show more of the {found.length - most} that follow
+        </button>
+      )}
     </>
   );
 }

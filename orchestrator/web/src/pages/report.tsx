@@ -149,7 +149,7 @@ function Holds({ holds }: { holds: readonly Hold[] }) {
   );
 }
 
-const TIME = { name: "Time", cell: (row: { time: string }) => <Time at={row.time} /> };
+const TIME = { name: "Time", share: 18, cell: (row: { time: string }) => <Time at={row.time} /> };
 
 function Time({ at }: { at: string }) {
   return (
@@ -162,23 +162,23 @@ function Time({ at }: { at: string }) {
 function Happened({ report }: { report: Report }) {
   const evidence: Column<Decided>[] = [
     TIME,
-    { name: "Of", cell: (one) => one.of },
-    { name: "Criterion", cell: (one) => one.criterion },
-    { name: "Verdict", cell: (one) => one.verdict !== null && <Chip word={one.verdict} /> },
-    { name: "What was seen", cell: (one) => one.sentence ?? one.value },
+    { name: "Of", share: 15, cell: (one) => one.of },
+    { name: "Criterion", share: 15, cell: (one) => one.criterion },
+    { name: "Verdict", share: 14, cell: (one) => one.verdict !== null && <Chip word={one.verdict} /> },
+    { name: "What was seen", share: 38, cell: (one) => one.sentence ?? one.value },
   ];
   return (
     <>
       <Listed title="What happened" rows={report.timeline} none="Nothing yet." columns={[
         TIME,
-        { name: "What", cell: (one) => one.what },
+        { name: "What", share: 82, cell: (one) => one.what },
       ]} />
       <Listed title="The evidence of decisions" rows={report.evidence} none="No decision rested on evidence." columns={evidence} />
       <Listed title="Who did what" rows={report.people} none="Nobody had to do anything." columns={[
         TIME,
-        { name: "Who", cell: (one) => one.by },
-        { name: "What", cell: (one) => one.what },
-        { name: "Reason", cell: (one) => one.reason },
+        { name: "Who", share: 17, cell: (one) => one.by },
+        { name: "What", share: 37, cell: (one) => one.what },
+        { name: "Reason", share: 28, cell: (one) => one.reason },
       ]} />
     </>
   );
