@@ -11,8 +11,10 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import structlog
 
 from orchestrator.cli import main
+from orchestrator.cli.hosting import log_to
 
 TOKEN = "a token of the test's"
 PAGE = 3  # lines of a journal in one answer
@@ -146,7 +148,15 @@ def _handler(controller: FakeController) -> type[BaseHTTPRequestHandler]:
 
 
 @pytest.fixture
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def no_log() -> Iterator[None]:
+    """As behind a real command, what a controller in this process says is no part of what the command prints."""
+    log_to(io.StringIO())
+    yield
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_log: None) -> Path:
     """A state directory of the test's own, and no settings of the user's."""
     for name in ("ROLLOUT_SERVER", "ROLLOUT_TOKEN", "ROLLOUT_STORE"):
         monkeypatch.delenv(name, raising=False)
