@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -37,6 +37,7 @@ class Signals:
 
     def __init__(self) -> None:
         self.came: list[int] = []
+        self._is_to_stop = False
 
     def note(self, number: int, _frame: Any = None) -> None:
         self.came.append(number)
@@ -52,16 +53,27 @@ class Signals:
         self.came = [number for number in self.came if number != signal.SIGINT]
         return found
 
+    def note_stop(self, _number: int, _frame: Any = None) -> None:
+        self._is_to_stop = True
+
+    def stop_if_asked(self, before: Callable[[], None]) -> None:
+        """Ctrl-Z: *before* is done first, then the shell has the terminal until it says ``fg``."""
+        if self._is_to_stop:
+            self._is_to_stop = False
+            before()
+            os.kill(os.getpid(), signal.SIGSTOP)
+
     def pause(self, seconds: float) -> None:
         """Sleeps, but not past a signal."""
         until = time.monotonic() + seconds
-        while not self.came and (left := until - time.monotonic()) > 0:
+        while not self.came and not self._is_to_stop and (left := until - time.monotonic()) > 0:
             time.sleep(min(left, SLICE_SECONDS))
 
     @contextmanager
     def handled(self) -> Iterator[None]:
         """In the main thread, where no event loop does it."""
         kept = {number: signal.signal(number, self.note) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        kept[signal.SIGTSTP] = signal.signal(signal.SIGTSTP, self.note_stop)
         try:
             yield
         finally:
@@ -95,6 +107,7 @@ class Follower:
                 if status is not None and status["phase"] == "ended":
                     return status
                 self._signals.pause(EVERY_SECONDS / 2)
+                self._signals.stop_if_asked(self.screen.close)
                 self.screen.tick()
                 self._signals.pause(EVERY_SECONDS / 2)
         finally:

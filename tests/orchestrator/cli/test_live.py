@@ -2,6 +2,7 @@
 
 import io
 import re
+import signal
 
 import pytest
 
@@ -173,3 +174,19 @@ def test_a_follower_draws_what_may_be_done_and_asks_for_it_only_when_something_h
     assert "rollout pause search-1a2b3c" in text
     assert "ada may" in text
     assert live.LEAVE in text
+
+
+def test_ctrl_z_gives_the_terminal_to_the_shell_before_the_process_stops(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen, signals, stopped = terminal.screen(), Signals(), []
+    monkeypatch.setattr("os.kill", lambda _pid, number: stopped.append((number, terminal.taken())))
+    screen.show(a_status())
+    terminal.taken()
+    with signals.handled():
+        signal.raise_signal(signal.SIGTSTP)
+        signals.pause(60.0)
+        signals.stop_if_asked(screen.close)
+        signals.stop_if_asked(screen.close)
+    assert stopped == [(signal.SIGSTOP, live.LEAVE)]
+    assert signals.came == []
