@@ -1037,6 +1037,8 @@ REQUESTS: Final[tuple[Request, ...]] = (
     Request("TRACE", "TRACE", RUNS, 405, "TRACE is not possible at /api/v1/runs; GET or POST is."),
     Request("a method of nobody", "BREW", RUNS, 400, "Invalid HTTP request received."),
     Request("a page of no run", "GET", "/runs/nobody", 404, "there is no run nobody"),
+    Request("a way out of the pages' files", "GET", "/assets/..%2f..%2fapi%2fapp.py", 404, "There is nothing at "),
+    Request("a file beside the pages' own", "GET", "/assets/manifest.json", 404, "there is no manifest.json in this"),
     # --- queries
     Request("a limit below zero", "GET", RUNS + "?limit=-1", 422, "limit: Input should be greater than or equal to 1."),
     Request(
@@ -1044,7 +1046,7 @@ REQUESTS: Final[tuple[Request, ...]] = (
         "GET",
         RUNS + "?limit=" + "9" * 100,
         422,
-        "limit: Input should be less than or equal to 1000.",
+        "limit: Input should be less than or equal to 5000.",
     ),
     Request(
         "a limit that is no number",
