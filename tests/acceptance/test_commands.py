@@ -1,5 +1,6 @@
 """People at other terminals: every command reaches a run that somebody else started, and a refused one says why."""
 
+import getpass
 import time
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,21 @@ def test_approve_reject_and_resolve_answer_what_waits(host: Host) -> None:
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_approval_is_taken_back_while_another_is_missing(host: Host) -> None:
+    me = getpass.getuser()
+    approval = f"  approval: {{any_of: [{me}, somebody], count: 2, self_approval: true}}\n"
+    _, run = host.started(host.write("quick.yaml", QUICK + approval))
+    host.wait_for(run, hold="approval")
+    host.ok("approve", run, "--reason", "looks good")
+    (item,) = host.json("status", run)["waiting"]
+    assert [(one["name"], one["comment"]) for one in item["approvals"]] == [(me, "looks good")]
+    assert item["missing"] == [f"1 of {me}, somebody"]
+    host.ok("withdraw", run, "--reason", "not so good")
+    (item,) = host.json("status", run)["waiting"]
+    assert (item["approvals"], item["missing"]) == ([], [f"2 of {me}, somebody"])
+    assert f"{me} has approved nothing" in host.refused("withdraw", run, *REASON)
 
 
 def test_a_command_that_makes_no_sense_is_refused_with_the_reason_and_what_would_work(host: Host) -> None:

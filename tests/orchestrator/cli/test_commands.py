@@ -27,6 +27,7 @@ COMMANDS = "/api/v1/runs/search/commands"
             {"command": "approve", "reason": "", "item": "go", "not_applicable": True},
         ),
         (["reject", "search", "--reason", "no"], {"command": "reject", "reason": "no"}),
+        (["withdraw", "search", "--item", "x", "--reason", "no"], {"command": "withdraw", "item": "x", "reason": "no"}),
         (["advance", "search", "--reason", "why"], {"command": "advance", "reason": "why"}),
         (
             ["rollback", "search", "--stage", "queue", "--with-schema", "--reason", "bad"],

@@ -88,5 +88,8 @@ def test_the_command_line_writes_the_object_that_is_read_here() -> None:
 def test_who_answers_for_a_group_says_which_ones_are_his() -> None:
     body = commands.command_body("demo", {"command": "approve", "reason": "fine"}, ALICE)
     assert body["spec"]["groups"] == ["developers"]
+    taken_back = commands.command_body("demo", {"command": "withdraw", "item": "watch", "reason": "no"}, ALICE)
+    assert taken_back["spec"]["arguments"] == {"item": "watch"}
+    assert "groups" not in taken_back["spec"]
     found = commands.asked(command("c1", "approve", by="alice", groups=["developers"]))
     assert found.actor == Actor("alice", "approver", ("developers",))

@@ -102,6 +102,16 @@ def test_each_waiting_item_is_offered_with_yes_and_no_and_says_who_may_not() -> 
     assert one(drive, "approve", AUTHOR, item=item).refused is not None
 
 
+def test_who_approved_while_others_are_missing_is_offered_to_take_it_back() -> None:
+    drive = Drive({**FLAG, "stages": [{**OPEN, "approval": {"any_of": ["on-call"], "count": 2}}]})
+    drive.run_until(lambda: bool(drive.state.waiting))
+    item = next(iter(drive.state.waiting))
+    assert "withdraw" not in names(drive)
+    drive.command("approve", reason="fine")
+    assert one(drive, "withdraw", item=item).refused is None
+    assert "withdraw" not in names(drive, Actor("zoe", "operator", ("on-call",)))
+
+
 def test_a_rollback_says_what_comes_back_and_what_stays() -> None:
     drive = Drive(SCHEMA, FILES)
     drive.run_until(lambda: drive.percentage("beta") == 5)

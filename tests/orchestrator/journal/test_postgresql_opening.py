@@ -253,6 +253,7 @@ async def test_a_store_of_every_version_that_was_ever_released_is_brought_up_to_
     store = postgres_schema.store()
     await started(store)
     await store.append(batch(flags=[flag_write()]))
+    assert await store.freezes.newest() == []
     await store.close()
     assert postgres_schema.execute("SELECT version_num FROM store_version") == [(f"{schema.VERSION:04}",)]
 

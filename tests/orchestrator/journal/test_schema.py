@@ -50,6 +50,7 @@ async def test_a_store_of_every_version_that_was_ever_released_is_brought_up_to_
     store = SqliteStore(tmp_path / "store.db")
     await store.append(batch())
     assert await store.tokens.tokens() == []
+    assert await store.freezes.newest() == []
     assert store._writer.execute("SELECT value FROM meta WHERE name = 'schema_version'").get == schema.VERSION
     await store.close()
 
