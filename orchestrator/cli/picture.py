@@ -399,7 +399,7 @@ def _commands(scene: Scene) -> Part:
         for line, what in typed
         if line not in held
     ]
-    return Part(lines, least=3, head=((f"{scene.actor or 'you'} may", "bold"),))
+    return Part(lines, least=4, head=((f"{scene.actor or 'you'} may", "bold"),))
 
 
 def _each_once_first(offers: list[Json]) -> list[Json]:

@@ -227,7 +227,10 @@ def _pins(found: Json) -> Iterator[str]:
 
 
 def _flags(found: Json) -> Iterator[str]:
-    shares = [f"{printable(flag)} {value:g} %" for flag, value in sorted((found.get("percentages") or {}).items())]
+    """Those on their way first, then those that everybody has."""
+    known = found.get("percentages") or {}
+    order = sorted(known, key=lambda flag: (known[flag] in (0.0, 100.0), -known[flag], flag))
+    shares = [f"{printable(flag)} {known[flag]:g} %" for flag in order]
     if not shares:
         return
     more = f" and {len(shares) - MOST_FLAGS} more" if len(shares) > MOST_FLAGS else ""

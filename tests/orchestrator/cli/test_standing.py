@@ -304,6 +304,13 @@ def test_an_explanation_says_who_is_told_next_and_when_until_somebody_acknowledg
     assert "bob has acknowledged it, so nobody else is told." in explaining.as_text(explained(drive))
 
 
+def test_of_many_flags_those_on_their_way_come_first() -> None:
+    shares = {**{f"f{number}": 0.0 for number in range(9)}, "full": 100.0, "half": 50.0}
+    found = {**status_of(paused()), "percentages": shares}
+    (line,) = [line for line in standing.status(found).splitlines() if line.startswith("  flags")]
+    assert line == "  flags       half 50 %, full 100 %, f0 0 %, f1 0 %, f2 0 %, f3 0 % and 5 more"
+
+
 # --- without a hold ---------------------------------------------------------------------------------------------------
 
 
