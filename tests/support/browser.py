@@ -216,6 +216,11 @@ class Desk:
 
     # --- the browser --------------------------------------------------------------------------------------------------
 
+    @property
+    def browser_version(self) -> str:
+        assert self._browser is not None
+        return self._browser.version
+
     @contextlib.contextmanager
     def looking(self, who: str | None, path: str = "/", **options: Any) -> Iterator[Page]:
         """A page of somebody's, signed in unless *who* is None, in a browser of his own. *options*: of the context."""

@@ -34,6 +34,7 @@ export function Glance({ status, marks }: { status: Status; marks: Course["marks
   return (
     <section class="glance" aria-label="At a glance">
       <p class="what">{whatOf(status)}</p>
+      {status.outcome === "rolled_back" && <Exceptions texts={status.exceptions} />}
       {status.rollback !== null && (
         <p>
           <b>Why:</b> {whyBack(status.rollback, marks)}
@@ -105,15 +106,30 @@ function whyBack(rollback: NonNullable<Status["rollback"]>, marks: Course["marks
   return rollback.reason === "" ? who : `${who}: ${rollback.reason}`;
 }
 
+const MOST_EXCEPTIONS = 3;
+
+function Exceptions({ texts }: { texts: readonly string[] }) {
+  if (texts.length === 0) return null;
+  return (
+    <ul aria-label="What did not come back">
+      {texts.slice(0, MOST_EXCEPTIONS).map((text) => (
+        <li key={text}>{text}</li>
+      ))}
+      {texts.length > MOST_EXCEPTIONS && <li>and {texts.length - MOST_EXCEPTIONS} more: see below</li>}
+    </ul>
+  );
+}
+
 function whatOf(status: Status): string {
   if (status.outcome === "rolled_back" && status.exceptions.length > 0)
-    return "It was rolled back, with exceptions: see below.";
+    return "It was rolled back. This did not come back, or only in part:";
   if (status.outcome !== null) return `${OUTCOMES[status.outcome] ?? status.outcome}.`;
   const place = [status.environment, status.stage, status.step].filter(Boolean).join(" · ");
   if (status.phase !== "running") {
     const words = PHASES[status.phase] ?? status.phase;
     return status.environment === null ? `${words}.` : `${words} (${status.environment}).`;
   }
+  if (status.holds.length > 0) return `Held at ${place}: nothing goes forward.`;
   return `${place} ${LEGS[status.leg ?? ""] ?? status.leg ?? ""}.`;
 }
 
