@@ -18,7 +18,8 @@ from orchestrator.cli.output import clock, note, printable
 from orchestrator.cli.picture import LEAST_ROWS, Scene, Size, event_line, picture
 
 Json = dict[str, Any]
-ENTER, LEAVE = "\x1b[?1049h\x1b[?25l\x1b[2J", "\x1b[?25h\x1b[?1049l"
+CLEAR = "\x1b[2J"
+ENTER, LEAVE = f"\x1b[?1049h\x1b[?25l{CLEAR}", "\x1b[?25h\x1b[?1049l"
 MOST_EVENTS = 200
 MOST_KEPT = 20
 _TIME_STANDS = ("killed", "inconclusive", "share_mismatch", "no_controller")  # a pause, or a window, holds no bake
@@ -158,7 +159,7 @@ class Live:
         assert self._status is not None
         size, now = terminal_size(), time.monotonic()
         if self._shown is None or size != self._size or now - self._drawn_at > ASLEEP_SECONDS:
-            _write(ENTER)
+            _write(ENTER if self._shown is None else CLEAR)
             self._shown, self._size = [], size
         self._drawn_at = now
         rows = [painted(line, unicode=has_unicode()) for line in picture(self._scene(now), size)]

@@ -13,7 +13,7 @@ from orchestrator.cli.holding import ending_of, first_things, offered_line, titl
 from orchestrator.cli.layout import Line, cut, fitted, hanging, width_of
 from orchestrator.cli.output import duration, hours, printable, width
 from orchestrator.cli.standing import worst_first
-from orchestrator.core.chart import BARS, short
+from orchestrator.cli.trails import measured_of, trail_of
 
 Json = dict[str, Any]
 MARKS = {
@@ -28,7 +28,6 @@ COLOURS |= dict.fromkeys(("rolling_back", "rolled_back", "rollback_failed"), "re
 LEAST_ROWS = 4
 ROOMY_ROWS = 30
 MOST_HOLDS = 3
-LONGEST_TRAIL = 16
 LONGEST_BAR = 30
 
 
@@ -340,50 +339,9 @@ def _criterion(one: Json, bars: str, wide: int, is_narrow: bool) -> Line:
     colour = COLOURS.get(verdict, "")
     mark = {"pass": "✓", "fail": "✗"}.get(verdict, "?")
     said = printable(one.get("sentence") or one["name"])
-    measured = "" if is_narrow else _measured(one)
+    measured = "" if is_narrow else measured_of(one)
     trail: Line = ((bars.rjust(wide) + " ", colour),) if wide else ()
     return ((f"  {mark} ", colour), *trail, (measured, "bold"), (said, ""))
-
-
-def _measured(one: Json) -> str:
-    """The number beside the bound at which it fails."""
-    evidence, bounds, value = one.get("evidence") or {}, one.get("bounds"), one.get("value")
-    if evidence.get("fails_at"):
-        return f"{short(evidence['against'])} against it, fails at {short(evidence['fails_at'])}  "
-    if bounds and value is not None:
-        return f"{value:.4g}, fails {bounds['fails']['op']} {bounds['fails']['at']:g}  "
-    return ""
-
-
-def trail_of(criterion: Json) -> str:
-    """The newest values as bars between nothing and the bound that fails: a full one is at it or past it."""
-    evidence, points = criterion.get("evidence") or {}, list(criterion.get("trail") or ())[-LONGEST_TRAIL:]
-    if evidence.get("fails_at"):
-        from orchestrator.core.chart import spark
-
-        return spark(points, float(evidence["fails_at"]))
-    values = [point["value"] for point in points]
-    known = [float(value) for value in values if value is not None]
-    if not known:
-        return ""
-    full, empty = _scale(criterion.get("bounds"), known)
-    return "".join(" " if value is None else _bar((float(value) - empty) / (full - empty)) for value in values)
-
-
-def _scale(bounds: Json | None, known: list[float]) -> tuple[float, float]:
-    """Which value is a full bar and which an empty one."""
-    lowest, highest = min(known), max(known)
-    if bounds is None or bounds["fails"]["op"] in ("==", "!="):
-        return (highest, lowest) if highest > lowest else (lowest + 1.0, lowest)
-    at = float(bounds["fails"]["at"])
-    if bounds["fails"]["op"] in (">", ">="):
-        return (at, min(lowest, 0.0, at - abs(at))) if at or lowest < 0 else (1.0, 0.0)
-    best = max(highest, float(bounds["passes"]["at"]), at)  # the lower, the worse
-    return at, best if best > at else at + 1.0
-
-
-def _bar(share: float) -> str:
-    return BARS[min(max(int(share * len(BARS)), 0), len(BARS) - 1)]
 
 
 # --- who may do what, and what happened -------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from orchestrator.cli.live import ENTER, LEAVE
 from tests.acceptance.worlds.host import Host, host_in, is_running, reasons
 from tests.acceptance.worlds.journals import assert_sound
 from tests.support.process import Child, command, wait_until
@@ -127,6 +128,7 @@ def test_without_a_controller_reading_commands_show_that_nobody_watches(host: Ho
 @pytest.fixture
 def watched(host: Host) -> Iterator[tuple[Child, str]]:
     """A run that somebody watches at a terminal, asked with Ctrl-C what shall become of it."""
+    host.rollout.environment["TERM"] = "xterm"
     with host.start(plan(host), terminal=True) as child:
         run = host.name_from(child)
         host.wait_for(run, leg="baking")
@@ -168,6 +170,8 @@ def test_ctrl_c_and_keep_watching_changes_nothing_and_ctrl_c_asks_again(host: Ho
     child.type("\x03")
     wait_until(lambda: child.output.count("d, p, r or k?") == 2, what="the question once more")
     assert child.running
+    assert child.output.count(ENTER) == child.output.count(LEAVE) >= 1  # the picture is gone where something is asked
+    assert f"{run}  running, baking" not in child.output.rpartition(LEAVE)[2]
 
 
 # --- serve ------------------------------------------------------------------------------------------------------------

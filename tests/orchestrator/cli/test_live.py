@@ -83,7 +83,9 @@ def test_a_window_of_another_size_is_drawn_whole(terminal: Terminal, monkeypatch
     terminal.taken()
     monkeypatch.setattr(live, "terminal_size", lambda: Size(40, 10))
     screen.tick()
-    assert sorted(rows(terminal.taken())) == list(range(1, 11))
+    text = terminal.taken()
+    assert text.startswith(live.CLEAR)
+    assert sorted(rows(text)) == list(range(1, 11))
 
 
 def test_at_the_end_the_terminal_is_as_it_was_with_the_newest_events_below(terminal: Terminal) -> None:

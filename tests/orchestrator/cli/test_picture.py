@@ -6,7 +6,8 @@ import pytest
 
 from orchestrator.cli.layout import cut, fitted, hanging, painted, plain, width_of, wrapped
 from orchestrator.cli.output import width
-from orchestrator.cli.picture import Scene, Size, event_line, picture, seconds_of, trail_of
+from orchestrator.cli.picture import Scene, Size, event_line, picture, seconds_of
+from orchestrator.cli.trails import trail_of
 from tests.orchestrator.cli.conftest import a_status, an_entry
 
 Json = dict[str, Any]
