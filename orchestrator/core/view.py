@@ -13,7 +13,7 @@ from orchestrator.core.entry import approval_of
 from orchestrator.core.evidence import Evidence
 from orchestrator.core.gates import GateView
 from orchestrator.core.moment import Moment
-from orchestrator.core.phases import Leg, Phase, Reason
+from orchestrator.core.phases import Leg, Phase
 from orchestrator.core.returns import targets_to_return, what_stays
 from orchestrator.core.state import Hold, State, Waiting
 from orchestrator.core.times import iso
@@ -302,9 +302,13 @@ def _upcoming(m: Moment) -> tuple[str, float | None]:
 
 
 def _opens_at(m: Moment) -> float | None:
-    """When the window opens, where nothing else holds."""
-    window = m.closed_window() if all(key == (Reason.WINDOW, "window") for key in m.state.holds) else None
-    return window.opens_at(m.wall) if window is not None else None
+    """When a window opens and freezes are over, where nothing else holds."""
+    if m.is_held_by_more_than_time:
+        return None
+    window = m.closed_window()
+    times = [one.until for one in m.freezes()] + ([window.opens_at(m.wall)] if window is not None else [])
+    known = [at for at in times if at is not None]
+    return max(known) if known and len(known) == len(times) else None
 
 
 def _next_of_leg(m: Moment) -> tuple[str, float | None]:

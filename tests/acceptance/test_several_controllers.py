@@ -19,6 +19,7 @@ from tests.support.stores import PostgresSchema, schema_in
 pytestmark = [pytest.mark.acceptance, pytest.mark.postgres]
 TOKEN = "known-to-all-of-them"
 NAMES = ("one", "two", "three")
+FREEZE = "/api/v1/freeze"
 PLAN = """\
 apiVersion: stagedrollout.io/v1alpha1
 kind: StagedRollout
@@ -243,6 +244,17 @@ def test_a_token_made_with_one_of_them_is_known_to_all_until_it_is_revoked(three
     assert two.ask("DELETE", f"/api/v1/tokens/{made['id']}", json={"reason": "a test"}).status_code == 200
     assert two.ask("GET", "/api/v1/runs", made["secret"]).status_code == 401
     wait_until(lambda: one.ask("GET", "/api/v1/runs", made["secret"]).status_code == 401, what="the revocation")
+
+
+def test_a_freeze_set_with_one_of_them_is_known_to_all_until_another_lifts_it(three: Three) -> None:
+    one, two, last = everybody = list(three.replicas.values())
+    asked = {"environment": "staging", "reason": "not now", "until": "1h"}
+    assert one.ask("POST", FREEZE, json=asked).status_code == 200
+    wait_until(lambda: all(len(each.ask("GET", FREEZE).json()) == 1 for each in everybody), what="all to know")
+    body = {"environment": "staging", "reason": "go on"}
+    assert last.ask("DELETE", FREEZE, json=body).status_code == 200
+    wait_until(lambda: all(each.ask("GET", FREEZE).json() == [] for each in everybody), what="all to forget")
+    assert two.ask("DELETE", FREEZE, json=body).status_code == 409
 
 
 def test_who_runs_one_of_them_may_command_a_run_of_another(three: Three) -> None:

@@ -65,6 +65,14 @@ def test_the_hold_says_who_froze_what_why_and_until_when() -> None:
     assert (hold["reason"], hold["item"], hold["by"], hold["detail"]) == ("window", "freeze:production", "kim", words)
 
 
+def test_status_says_when_the_run_goes_on_if_that_is_known() -> None:
+    drive = at_five_percent()
+    freeze(drive, until=BEGIN + 86_400)
+    assert status(drive.state, drive.evidence, drive.now)["next"]["at"] == "2023-11-15T22:13:20.000Z"
+    freeze(drive, revision=2)
+    assert status(drive.state, drive.evidence, drive.now)["next"]["at"] is None
+
+
 def test_the_journal_of_a_run_says_who_froze_it_and_who_let_it_go_and_why() -> None:
     drive = at_five_percent()
     freeze(drive)
