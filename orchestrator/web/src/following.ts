@@ -1,5 +1,6 @@
 // One run, followed: how it stands, what may be asked of it, its course and its journal. The stream of its journal says
-// when to look again; beside that everything is looked at every few seconds, since evidence grows without an entry.
+// when to look again; beside that everything is looked at every few seconds, since evidence grows without an entry, and
+// some proxies let no stream through.
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { read, runPath } from "./api";
@@ -10,7 +11,8 @@ const STATUS_SECONDS = 2;
 const OFFERS_SECONDS = 5;
 const ENDED_SECONDS = 30;
 const PACE_MS = 250;
-export const PAGE_ENTRIES = 100;
+const PAGE_ENTRIES = 100;
+const MOST_ENTRIES = 500;
 
 export interface Followed {
   status: Status | null;
@@ -28,7 +30,7 @@ export function useRun(run: string): Followed {
   const status = usePolled<Status>(runPath(run), isOver ? ENDED_SECONDS : STATUS_SECONDS);
   const offers = usePolled<Offers>(runPath(run, "/commands"), isOver ? ENDED_SECONDS : OFFERS_SECONDS);
   const [course, setCourse] = useState<Course | null>(null);
-  const [streamed, setStreamed] = useState<Freshness>(fresh);
+  const [journal, setJournal] = useState<Freshness>(fresh);
   const known = useRef<Course | null>(null);
 
   const keep = (found: Course): void => {
@@ -36,29 +38,28 @@ export function useRun(run: string): Followed {
     setCourse(found);
   };
 
-  const readOn = useMemo(() => {
-    let isReading = false;
-    return async (): Promise<void> => {
-      const before = known.current;
-      if (isReading) return;
-      isReading = true;
-      try {
-        const after = before?.seq ?? 0;
-        const limit = before === null ? PAGE_ENTRIES : 500;
-        const found = await read<Course>(runPath(run, `/timeline?after=${after}&limit=${limit}`));
-        keep(before === null ? found : joined(found, before));
-      } finally {
-        isReading = false;
-      }
-    };
-  }, [run]);
+  const readOn = useMemo(
+    () =>
+      oneAtATime(async () => {
+        const after = known.current?.seq ?? 0;
+        const limit = known.current === null ? PAGE_ENTRIES : MOST_ENTRIES;
+        try {
+          const found = await read<Course>(runPath(run, `/timeline?after=${after}&limit=${limit}`));
+          keep(known.current === null ? found : joined(found, known.current));
+          setJournal(fresh());
+        } catch (error) {
+          setJournal((before) => stale(before, error));
+        }
+      }),
+    [run],
+  );
 
   const refresh = useMemo(
     () =>
       paced(() => {
         status.refresh();
         offers.refresh();
-        readOn().catch((error: unknown) => setStreamed((before) => stale(before, error)));
+        void readOn();
       }, PACE_MS),
     [run],
   );
@@ -68,20 +69,16 @@ export function useRun(run: string): Followed {
     let isGone = false;
     let again: ReturnType<typeof setTimeout> | undefined;
     const begin = async (): Promise<void> => {
-      try {
-        await readOn();
-      } catch (error) {
-        setStreamed((before) => stale(before, error));
-        again = setTimeout(() => void begin(), 2000);
+      await readOn();
+      if (isGone) return;
+      if (known.current === null) {
+        again = setTimeout(() => void begin(), STATUS_SECONDS * 1000);
         return;
       }
-      if (isGone) return;
-      end = follow(run, known.current?.seq ?? 0, {
+      end = follow(run, known.current.seq, {
         entry: refresh,
-        fresh: () => setStreamed(fresh()),
-        stale: (error) => setStreamed((before) => stale(before, error)),
+        broken: refresh, // whether what is shown is old is known when it was asked for
         ended: () => {
-          setStreamed(fresh());
           setOver(true);
           refresh();
         },
@@ -94,6 +91,11 @@ export function useRun(run: string): Followed {
       end();
     };
   }, [run]);
+
+  useEffect(() => {
+    const isBehind = known.current !== null && (status.value?.seq ?? 0) > known.current.seq;
+    if (isBehind) void readOn();
+  }, [status.value]);
 
   const loadEarlier = async (): Promise<void> => {
     const oldest = known.current?.entries.at(-1)?.seq;
@@ -108,7 +110,7 @@ export function useRun(run: string): Followed {
     status: status.value,
     offers: offers.value,
     course,
-    freshness: worse(status.freshness, isOver ? status.freshness : streamed),
+    freshness: [status.freshness, offers.freshness, journal].find((one) => one.why !== "") ?? status.freshness,
     refresh,
     loadEarlier,
   };
@@ -124,13 +126,31 @@ function joined(found: Course, before: Course): Course {
   };
 }
 
-const withoutDoubles = (entries: Told[]): Told[] =>
-  entries.filter((entry, index) => index === 0 || entry.seq < (entries[index - 1]?.seq ?? 0));
+/** Of entries that come the newest first. */
+function withoutDoubles(entries: Told[]): Told[] {
+  let last = Infinity;
+  return entries.filter(({ seq }) => {
+    const isNew = seq < last;
+    last = Math.min(last, seq);
+    return isNew;
+  });
+}
 
-const worse = (one: Freshness, other: Freshness): Freshness => {
-  if (one.why === "") return other.why === "" ? one : other;
-  return other.why !== "" && other.since < one.since ? other : one;
-};
+/** Who asks while it is under way has it done once more, afterwards. */
+function oneAtATime(act: () => Promise<void>): () => Promise<void> {
+  let isUnderWay = false;
+  let isWanted = false;
+  return async () => {
+    isWanted = true;
+    if (isUnderWay) return;
+    isUnderWay = true;
+    while (isWanted) {
+      isWanted = false;
+      await act();
+    }
+    isUnderWay = false;
+  };
+}
 
 /** At once, and then at most every *ms*. */
 function paced(act: () => void, ms: number): () => void {

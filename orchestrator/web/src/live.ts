@@ -27,7 +27,7 @@ const LONGEST_PAUSE_MS = 10_000;
 export function follow(
   run: string,
   after: number,
-  told: { entry: (entry: Entry) => void; ended: () => void; fresh: () => void; stale: (error: unknown) => void },
+  told: { entry: (entry: Entry) => void; ended: () => void; broken: (error: unknown) => void },
 ): () => void {
   const ending = new AbortController();
   void (async () => {
@@ -37,7 +37,6 @@ export function follow(
       try {
         const isOver = await readStream(run, last, ending.signal, (entry) => {
           pause = FIRST_PAUSE_MS;
-          told.fresh();
           if (entry === null) return;
           last = entry.seq;
           told.entry(entry);
@@ -46,7 +45,7 @@ export function follow(
         throw new TypeError("The stream ended.");
       } catch (error) {
         if (ending.signal.aborted) return;
-        told.stale(error);
+        told.broken(error);
         if (error instanceof Refusal && error.isSignedOut) return;
       }
       await paused(pause, ending.signal);

@@ -7,8 +7,9 @@ const percent = (value: number): string => `${short(value)} %`;
 
 /** How the percentages came to be what they are. */
 export function ExposurePlot({ status, course }: { status: Status; course: Course }) {
-  const shown = course.exposure.filter((flag) => flag.environment === status.environment);
-  const first = seconds(shown[0]?.points[0]?.[0] ?? "");
+  const here = course.exposure.filter((flag) => flag.environment === status.environment);
+  const shown = [...here].sort((one, other) => lastOf(other).localeCompare(lastOf(one))).slice(0, MOST_LINES);
+  const first = Math.min(...shown.map((flag) => seconds(flag.points[0]?.[0] ?? "")));
   const until = status.ended === null ? Date.now() / 1000 : afterwards(first, seconds(status.ended));
   const lines = shown.map((flag, index): Line => {
     const points = flag.points.map(([at, percentage]): Point => [seconds(at), percentage]);
@@ -27,9 +28,15 @@ export function ExposurePlot({ status, course }: { status: Status; course: Cours
         range={[0, 105]}
         format={percent}
       />
+      {here.length > shown.length && (
+        <p class="quiet">The {shown.length} flags that changed last, of {here.length}.</p>
+      )}
     </section>
   );
 }
+
+const MOST_LINES = COLOURS.length;
+const lastOf = (flag: Course["exposure"][number]): string => flag.points.at(-1)?.[0] ?? "";
 
 /** A little later than the end, so that a last change is seen. */
 const afterwards = (first: number, ended: number): number => ended + Math.max(1, (ended - first) * 0.03);

@@ -1,6 +1,7 @@
 import { useNow } from "../../live";
 import type { Course, Hold, Progress, Status } from "../../types";
 import { Age, Clock, duration, utc } from "../../ui/time";
+import { Percentages } from "./percentages";
 
 const LEGS: Record<string, string> = {
   entering: "asks whether this step may begin",
@@ -30,7 +31,6 @@ const REASONS: Record<string, string> = {
 
 /** What is happening, why, and what comes next: readable in five seconds. */
 export function Glance({ status, marks }: { status: Status; marks: Course["marks"] }) {
-  const flags = Object.entries(status.percentages).sort(([one], [other]) => one.localeCompare(other));
   return (
     <section class="glance" aria-label="At a glance">
       <p class="what">{whatOf(status)}</p>
@@ -72,15 +72,7 @@ export function Glance({ status, marks }: { status: Status; marks: Course["marks
         </p>
       )}
       {status.progress !== null && <Bar progress={status.progress} />}
-      {flags.length > 0 && (
-        <ul class="exposure" aria-label="Percentages now">
-          {flags.map(([flag, percentage]) => (
-            <li key={flag}>
-              <b>{percentage} %</b> <span>{flag}</span>
-            </li>
-          ))}
-        </ul>
-      )}
+      <Percentages percentages={status.percentages} />
       <p class="quiet">
         {status.author !== null && <>by {status.author}, </>}
         started <Age at={status.started} />
