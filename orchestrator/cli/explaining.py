@@ -15,6 +15,7 @@ from orchestrator.cli.layout import hanging, wrapped
 from orchestrator.cli.output import clock, duration, paint, painted_word, printable, show
 from orchestrator.cli.sources import HOW_TO_START, Source, StoreSource, open_source
 from orchestrator.cli.standing import worst_first
+from orchestrator.errors import RolloutError
 
 Json = dict[str, Any]
 WIDEST = 100
@@ -37,12 +38,10 @@ def explain(arguments: Namespace) -> int:
 
 
 def _offers(source: Source, run: str) -> Json | None:
-    """None of a controller that does not know the question yet."""
-    from orchestrator.errors import NotFound
-
+    """None of an older controller, which does not know the question."""
     try:
         found: Json = source.offers(run)  # type: ignore[attr-defined]
-    except NotFound:
+    except RolloutError:
         return None
     return found
 

@@ -11,6 +11,7 @@ from orchestrator.cli.picture import colour_of
 
 Json = dict[str, Any]
 LEAST_COLUMNS = 24  # for sentences; without these, they stand below
+LONGEST_TYPE = len("PointOfNoReturnPassed")  # for those who don't know yet what is to come
 _TIME, _SEQ = len("2026-03-01 12:00:05"), 5
 
 
@@ -22,7 +23,7 @@ def history(found: list[Json]) -> str:
     return "\n".join([paint(head, "dim"), *rows(found, kinds)])
 
 
-def rows(found: Iterable[Json], kinds: int = 16) -> Iterator[str]:
+def rows(found: Iterable[Json], kinds: int = LONGEST_TYPE) -> Iterator[str]:
     """*found*: entries with their ``sentence``; *kinds*: columns for their types."""
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
     for entry in found:

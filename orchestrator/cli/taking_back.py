@@ -5,6 +5,7 @@ from typing import Any
 
 from orchestrator.cli.client import Client
 from orchestrator.cli.output import clock, duration, printable
+from orchestrator.errors import RolloutError
 
 Json = dict[str, Any]
 
@@ -14,7 +15,10 @@ def told(client: Client, run: str, *, with_schema: bool) -> list[str] | None:
     status = client.status(run)
     if status["phase"] != "ended":
         return None
-    offers = client.offers(str(status["run"]))["commands"]
+    try:
+        offers = client.offers(str(status["run"]))["commands"]
+    except RolloutError:  # an older controller does not know the question
+        return None
     offer = next((one for one in offers if _is_meant(one, with_schema)), None)
     if offer is None or offer["refused"] is not None:
         return None

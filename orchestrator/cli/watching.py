@@ -21,7 +21,7 @@ from orchestrator.cli.reading import exit_code
 from orchestrator.cli.settings import find_controller
 from orchestrator.cli.sources import Source, StoreSource
 from orchestrator.core.telling import Teller
-from orchestrator.errors import NotFound, RolloutError
+from orchestrator.errors import RolloutError
 
 EVERY_SECONDS = 0.4
 PATIENCE_SECONDS = 600.0
@@ -149,7 +149,9 @@ class Follower:
         self._offered = (status.get("seq"), now)
         try:
             return self.source.offers(self.run)
-        except NotFound:  # an older controller
+        except (NoController, Unauthorized):
+            raise
+        except RolloutError:  # an older controller does not know the question
             return None
 
     def _tell(self, status: Json, entries: list[Json]) -> None:

@@ -110,6 +110,7 @@ def test_without_a_controller_reading_commands_show_that_nobody_watches(host: Ho
     assert hold["reason"] == "no_controller"
     assert "rollout serve" in hold["detail"]
     assert "no_controller" in host.ok("status", run).output
+    assert "Nobody can command it now: no controller runs" in host.ok("explain", run).output
     assert status["percentages"] == {"patient": 50.0}
     assert host.json("flag", "get", "patient")["percentage"] == 50
     assert host.json("history", run)[0]["type"] == "RunStarted"

@@ -182,6 +182,17 @@ def test_history_has_a_sentence_for_each_entry_that_has_one(cli: Cli, controller
     assert out.splitlines()[2].split(maxsplit=4)[3:] == ["Paused", "paused (by ada: lunch)"]
 
 
+@pytest.mark.parametrize("answer", ((404, {"error": "NotFound"}), (405, {"detail": "Method Not Allowed"})))
+def test_an_older_controller_is_explained_without_what_may_be_done(
+    cli: Cli, controller: FakeController, answer: tuple[int, Json]
+) -> None:
+    controller.answers["GET", "/api/v1/runs/search-1a2b3c/commands"] = answer
+    said = cli("explain", "search")
+    assert (said.code, said.err) == (0, "")
+    assert "Step 25% of stage queue bakes: 1m of 10m have passed" in said.out
+    assert "may now" not in said.out
+
+
 def test_history_follows_to_the_end_without_missing_anything(cli: Cli, controller: FakeController) -> None:
     controller.statuses = [a_status(), a_status(), a_status(phase="ended", outcome="promoted")]
     controller.entries.append(an_entry(2, "RunEnded", outcome="promoted"))

@@ -311,6 +311,41 @@ def test_of_many_flags_those_on_their_way_come_first() -> None:
     assert line == "  flags       half 50 %, full 100 %, f0 0 %, f1 0 %, f2 0 %, f3 0 % and 5 more"
 
 
+def watched() -> Drive:
+    drive = Drive(plan(watch="10m"))
+    drive.run_until(lambda: drive.state.phase == "watching")
+    drive.advance(60)
+    return drive
+
+
+def ended(command: str) -> Drive:
+    drive = watched()
+    if command:
+        drive.command(command, reason="because")
+    drive.run_until(lambda: drive.state.ended)
+    return drive
+
+
+@pytest.mark.parametrize(
+    ("made", "first", "why", "line"),
+    (
+        (watched, "watching, production", "the watch goes on: ", "  next        end of the watch (about "),
+        (lambda: ended(""), "promoted", "The run went all the way", "rollback change-1 --reason TEXT takes it back"),
+        (lambda: ended("rollback"), "rolled_back", "was rolled back by bob: because", "  because     because by bob"),
+        (lambda: ended("stop"), "stopped", "by bob (because)", "  next        nothing by itself"),
+    ),
+)
+def test_every_phase_and_end_says_why_and_what_is_next(
+    made: Callable[[], Drive], first: str, why: str, line: str
+) -> None:
+    drive = made()
+    lines = standing.status(status_of(drive)).splitlines()
+    assert len(lines) <= standing.MOST_LINES
+    assert lines[0] == f"change-1  {first}"
+    assert any(line in one for one in lines)
+    assert why in "\n".join(explained(drive)["because"])
+
+
 # --- without a hold ---------------------------------------------------------------------------------------------------
 
 
