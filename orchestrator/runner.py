@@ -35,6 +35,7 @@ from orchestrator.core.outcomes import outcome_events, was_changed_elsewhere
 from orchestrator.core.questions import questions
 from orchestrator.core.state import Outstanding, State
 from orchestrator.core.timing import accumulate
+from orchestrator.core.triggers import awaited_targets
 from orchestrator.core.view import summary
 from orchestrator.core.wanted import scopes
 from orchestrator.errors import Conflict, Fenced, Permanent, RolloutError, StoreError, Temporary
@@ -428,6 +429,7 @@ class Runner:
     def _start_effects(self) -> None:
         now = self.time.now()
         is_frozen = bool(Moment(self.state, self.evidence, now).freezes())
+        in_the_way = awaited_targets(self.state) if is_frozen else frozenset()
         for entry in list(self.state.outstanding.values()):
             effect = entry.effect
             task = self._tasks.running.get(effect.id)
@@ -439,7 +441,7 @@ class Runner:
             retry = self.evidence.retries.get(effect.id)
             if task is not None or entry.unknown or (retry is not None and retry.due_at > now):
                 continue
-            if is_frozen and is_forward(effect):
+            if is_frozen and is_forward(effect) and effect.target not in in_the_way:
                 continue  # asked for before the freeze: what is under way goes on, and no further try begins
             resumed = effect.id not in self._asked_for or effect.id in self._uncertain
             self._tasks.start(effect.id, self._perform(effect, resumed))

@@ -109,6 +109,12 @@ def walks(state: State) -> list[tuple[str, tuple[Act, ...], str]]:
     return found
 
 
+def awaited_targets(state: State) -> frozenset[str]:
+    """What the next act of a trigger that fired is to change: it begins when nothing else is under way there."""
+    acts = (acts[state.walk(key).done] for key, acts, _ in walks(state))
+    return frozenset(act.target.id for act in acts if act.target is not None)
+
+
 def act_rule(m: Moment) -> list[Event]:
     """The next act of every trigger that fired; not held by pause, hold or gate."""
     if not m.state.forward and m.state.phase is not Phase.ROLLING_BACK:

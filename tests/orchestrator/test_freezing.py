@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.adapters.flag_store import FlagPerformer
 from orchestrator.core.commands import Actor, Command
 from orchestrator.core.effect import Effect, EffectState, Outcome
 from orchestrator.core.freeze import EVERYWHERE, Freeze, Lift
@@ -113,6 +114,36 @@ async def test_no_further_try_of_an_effect_begins_while_a_freeze_stands(
     await service.unfreeze(None, "go on", ANN)
     await until(lambda: len(tries) > before)
     await service.command(run, Command.model_validate({"command": "rollback", "reason": "enough"}), ANN)
+
+
+async def test_what_a_trigger_is_to_change_is_not_kept_from_it_by_an_effect_that_a_freeze_holds_back(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_away = True
+    real = FlagPerformer.perform
+
+    async def at_times_away(performer: FlagPerformer, effect: Effect, scene: Scene, resumed: bool) -> Outcome:
+        if is_away:
+            return Outcome(state=EffectState.TEMPORARY, detail="not now", retry_after_seconds=0.05)
+        return await real(performer, effect, scene, resumed)
+
+    monkeypatch.setattr(FlagPerformer, "perform", at_times_away)
+    service = await house.move_in()
+    trigger = {"name": "off", "by_hand": True, "actions": [{"disable": "beta"}], "then": "continue"}
+    run, _ = await service.start(submission(triggers=[trigger]), ANN)
+    await until(lambda: "EffectFailed" in [one.event.type_name for one in house.store._runs[run].events])
+    await service.freeze(ASKED, BOB)
+    is_away = False
+    await asyncio.sleep(0.3)
+    assert await service.flags() == []
+    await service.command(run, Command.model_validate({"command": "fire", "trigger": "off", "reason": "red"}), ANN)
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while True:
+            found = await service.flags()
+            if found and found[0]["state"] == "disabled":
+                break
+            await asyncio.sleep(0.01)
+    assert await service.freezes() != []
 
 
 async def test_an_operator_freezes_and_only_an_approver_unfreezes(house: House) -> None:
