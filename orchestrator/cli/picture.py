@@ -303,6 +303,9 @@ def _progress_line(progress: Json, scene: Scene, size: Size) -> Line:
     of = float(progress["of_seconds"])
     passed = min(float(progress["passed_seconds"]) + scene.passed, of)
     left = f"{duration(of - passed)} to go" if passed < of else "full"
+    least = progress.get("least_seconds")
+    if least is not None and passed < least < of:  # a test may have seen enough before the bake is full
+        left += f", earliest in {duration(least - passed)}"
     bar = max(min(size.columns - len(what) - 32, LONGEST_BAR), 4)
     return _bar_line(what, passed / of if of else 1.0, f"{duration(passed)} of {duration(of)}, {left}", len(what), bar)
 

@@ -115,6 +115,21 @@ def test_the_time_that_is_left_counts_down_between_two_looks() -> None:
     assert "10m of 10m, full" in said(999.0)
 
 
+def test_a_bake_that_may_end_on_evidence_says_when_at_the_earliest() -> None:
+    bake = {"what": "bake", "passed_seconds": 60.0, "of_seconds": 600.0, "least_seconds": 120.0}
+    assert "9m to go, earliest in 1m" in "\n".join(texts(a_status(progress=bake), Size(100, 24)))
+    assert "earliest" not in "\n".join(texts(a_status(progress=bake), Size(100, 24), passed=60.0))
+
+
+def test_what_an_object_of_a_cluster_tells_is_drawn_too() -> None:
+    from orchestrator.cli.cluster import shown
+    from tests.orchestrator.cli.test_cluster import METADATA, STATUS
+
+    said = "\n".join(texts(shown({"metadata": METADATA, "status": STATUS}), Size(80, 24)))
+    assert "HOLDS paused for " in said
+    assert "rollout resume search-1a2b3c --reason TEXT --context NAME" in said
+
+
 def test_a_trail_is_drawn_against_the_bound_at_which_it_fails() -> None:
     def trail(op: str, at: float, passes: float, *values: float | None) -> str:
         bounds = {"passes": {"op": "<" if op == ">" else ">", "at": passes}, "fails": {"op": op, "at": at}}

@@ -272,6 +272,14 @@ def test_every_reason_of_the_core_is_known_and_no_other_one_is_an_error() -> Non
     assert (found.who, found.commands) == ("", ())
 
 
+@pytest.mark.parametrize(("item", "words"), (("freeze:*", []), ("freeze:staging", ["--environment", "staging"])))
+def test_a_freeze_is_ended_by_unfreezing_where_it_is(item: str, words: list[str]) -> None:
+    ending = ending_of({"reason": "window", "item": item}, {"run": "x"})
+    (line,) = ending.commands
+    assert shlex.split(line) == ["rollout", "unfreeze", *words, "--reason", "TEXT"]
+    make_parser("unfreeze").parse_args(shlex.split(line)[1:])
+
+
 def test_all_holds_at_once_still_fit_and_the_first_is_told_whole() -> None:
     found = status_of(inconclusive())
     held = [{"reason": str(reason), "item": "x", "since": None, "by": "x", "detail": "d"} for reason in Reason]
