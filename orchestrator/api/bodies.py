@@ -306,6 +306,9 @@ class RunStatus(Answered):
     next: dict[str, Any] | None = None
     waiting: list[dict[str, Any]] | None = None
     exceptions: list[str] | None = None
+    frozen: Annotated[
+        list[dict[str, Any]] | None, Field(description="Freezes that stand over environments of the plan.")
+    ] = None
     started: str | None
     ended: str | None
     controller: Annotated[
