@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from orchestrator.allowance import Allowance
-from orchestrator.core.commands import Actor
+from orchestrator.core.commands import Actor, Command
+from orchestrator.errors import Refused
 from orchestrator.service import Service, Submission
 from stages.problems import InvalidPlan
 from tests.orchestrator.house import ANN, OPEN, House, eventually, submission
@@ -54,6 +55,21 @@ async def test_who_may_not_answer_is_told_why_or_is_offered_nothing(house: House
     assert "dba" in for_kim["answers"][0]["refused"]
     (for_eve,) = await service.approvals(EVE)
     assert for_eve["answers"] == []
+
+
+async def test_who_answers_after_somebody_else_is_told_what_that_one_said(house: House) -> None:
+    service = await house.move_in()
+    run, _ = await service.start(asks("change"), ANN)
+    (asked,) = await asked_of(service, KIM, 1)
+    yes, no = (Command.model_validate({**_sent(one), "reason": "seen"}) for one in asked["answers"])
+    await service.command(run, yes, KIM)
+    with pytest.raises(Refused, match=r"approval:plan was approved already, by kim"):
+        await service.command(run, no, Actor("lou", "approver", ("sre",)))
+
+
+def _sent(offer: dict[str, Any]) -> dict[str, Any]:
+    """The offer as it is sent, without what is said of it."""
+    return {name: value for name, value in offer.items() if name in Command.model_fields}
 
 
 async def test_a_run_that_ended_still_asks_whether_it_was_a_success(house: House) -> None:
