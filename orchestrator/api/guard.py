@@ -75,7 +75,7 @@ class Guard:
         if refusal is not None:
             await refusal(scope, receive, answer.send)
             return
-        answer.let_in(scope["state"]["identity"])
+        answer.let_in(scope["state"]["identity"], scope["state"]["session"])
         try:
             await self._app(scope, _Counted(receive, body_limit(scope["path"])).receive, answer.send)
         except ClientDisconnect:
@@ -92,7 +92,7 @@ class Guard:
             allowed = EVENTS_PREFLIGHT_HEADERS if path == EVENTS else PREFLIGHT_HEADERS
             return Response(status_code=204, headers=allowed)
         try:
-            identity, form = await self._admit(scope, headers)
+            identity, session = await self._admit(scope, headers)
             if identity is not None and _takes_turns(scope):
                 self._context.credentials.take_turn(identity)
             _refuse_length(headers.get("content-length", ""), body_limit(path))
@@ -102,7 +102,8 @@ class Guard:
         state["identity"] = identity
         state["actor"] = identity.actor if identity is not None else None
         state["environment"] = identity.environment if identity is not None else None
-        state["form"] = form
+        state["session"] = session
+        state["form"] = form_token(session) if session is not None else None
         return None
 
     def _refused(self, failure: Failure, scope: Scope, headers: Headers) -> Response:
@@ -118,8 +119,8 @@ class Guard:
         return form_for(scope, path, failure, is_first=is_first, provider=self._context.credentials.provider_name)
 
     async def _admit(self, scope: Scope, headers: Headers) -> tuple[Identity | None, str | None]:
-        """Who asks, and the form token of the session if it is in one. A token that is sent must be right, whatever
-        cookie or ticket comes with it."""
+        """Who asks, and the secret of the session if it is in one. A token that is sent must be right, whatever cookie
+        or ticket comes with it."""
         sends_none = "authorization" not in headers and "x-api-key" not in headers
         if sends_none and takes_session(scope["path"]):
             secret = cookie_of(SESSION, headers, scope["scheme"])
@@ -127,7 +128,7 @@ class Guard:
             if identity is not None and secret is not None:
                 if not is_page(scope["path"]):  # the forms of pages are looked at where they are read
                     check_request(scope["method"], secret, headers)
-                return identity, form_token(secret)
+                return identity, secret
         if sends_none and change_streams(scope).admits(scope):
             return None, None
         return await admit(self._context, scope["path"], headers, peer_of(scope)), None
@@ -166,13 +167,15 @@ class Over(OSError, ClientDisconnect):
 
 
 class _Answer:
-    """Adds to the head of an answer what it does not say itself, and ends a stream whose token no longer holds."""
+    """Adds to the head of an answer what it does not say itself, and ends a stream whose token or session no longer
+    holds."""
 
-    __slots__ = ("_context", "_headers", "_identity", "_looked_at", "_send", "started")
+    __slots__ = ("_context", "_headers", "_identity", "_looked_at", "_send", "_session", "started")
 
     def __init__(self, scope: Scope, send: Send, context: ApiContext) -> None:
         self._context = context
         self._identity: Identity | None = None
+        self._session: str | None = None
         self._looked_at = context.monotonic()
         self._headers = SECURITY_HEADERS | CORS_HEADERS if scope["path"].startswith(OFREP) else SECURITY_HEADERS
         if scope.get("scheme") == "https" and not context.listen_is_loopback:
@@ -180,8 +183,9 @@ class _Answer:
         self._send = send
         self.started = False
 
-    def let_in(self, identity: Identity | None) -> None:
+    def let_in(self, identity: Identity | None, session: str | None) -> None:
         self._identity = identity
+        self._session = session
 
     async def send(self, message: Message) -> None:
         if self._identity is not None and self.started:
@@ -198,7 +202,14 @@ class _Answer:
         if now - self._looked_at < FRESH_SECONDS:
             return
         self._looked_at = now
-        if not await self._context.credentials.holds(identity):
-            log.warning("stream ended", by=identity.actor.name, why="its token no longer holds")
+        if not await self._still_holds(identity):
+            what = "token" if self._session is None else "session"
+            log.warning("stream ended", by=identity.actor.name, why=f"its {what} no longer holds")
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})
             raise Over
+
+    async def _still_holds(self, identity: Identity) -> bool:
+        """A session ends with its token, and before when somebody signs out of it."""
+        if self._session is None:
+            return await self._context.credentials.holds(identity)
+        return await Sessions(self._context.credentials).still_holds(self._session)

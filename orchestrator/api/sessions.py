@@ -20,7 +20,7 @@ from starlette.responses import Response
 
 from orchestrator.api.credentials import Credentials, Identity
 from orchestrator.core.commands import Actor
-from orchestrator.errors import Forbidden, NotFound
+from orchestrator.errors import Forbidden, NotFound, RolloutError
 from orchestrator.token_port import Session
 
 LONGEST_SECONDS: Final = 12 * 3600.0
@@ -67,6 +67,13 @@ class Sessions:
             return None
         identity = _read(found.identity)
         return identity if await self._credentials.holds(identity) else None
+
+    async def still_holds(self, secret: str) -> bool:
+        """Not while that can't be told."""
+        try:
+            return await self.identify(secret) is not None
+        except RolloutError:
+            return False
 
     async def end(self, secret: str | None) -> None:
         if self._credentials.issued is not None and secret:

@@ -160,7 +160,7 @@ class FakeService:
     async def approvals(self, actor: Actor) -> Entries:
         return []
 
-    async def foresee(self, submission: Submission) -> list[Finding]:
+    async def foresee(self, submission: Submission) -> Sequence[Finding]:
         self.submissions.append(submission)
         return self.lint_findings
 

@@ -1,13 +1,23 @@
 """What the cookie of a session may ask of the API, and what a change must bring beside it."""
 
-from typing import Any
+import asyncio
+from typing import Any, cast
+from urllib.parse import urlencode
 
+import httpx
 import pytest
 
+from orchestrator.api.app import create_app
 from orchestrator.api.auth import takes_session
-from tests.orchestrator.api.browser import Browser
-from tests.orchestrator.api.fake_service import SECRETS, FakeService
+from orchestrator.api.context import Timing
+from orchestrator.api.credentials import Credentials
+from orchestrator.api.server import bind, serving, url_of
+from orchestrator.journal.memory_tokens import MemoryTokens
+from orchestrator.service import Service
+from tests.orchestrator.api.browser import Browser, fields_of
+from tests.orchestrator.api.fake_service import SECRETS, TOKENS, FakeService
 from tests.orchestrator.api.matrix import MATRIX
+from tests.support.process import DEADLINE_SECONDS
 
 ASKED = tuple((method, path, body) for method, _, path, body, _ in MATRIX if takes_session(path))
 READING = tuple(path for method, path, _ in ASKED if method == "GET")
@@ -114,3 +124,26 @@ async def test_a_refused_change_is_written_down(browser: Browser) -> None:
     await browser.credentials[0].close()
     [note] = await browser.storage.notes()
     assert (note.detail["path"], note.detail["status"]) == ("/feature-flags/disable-all", 403)
+
+
+async def test_a_stream_of_a_session_ends_when_somebody_signs_out(
+    service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.api.guard.FRESH_SECONDS", 0.0)
+    credentials = Credentials(TOKENS, MemoryTokens())
+    timing, bound = Timing(heartbeat_seconds=0.02), bind("127.0.0.1", 0)
+    app = create_app(cast(Service, service), credentials, listen_is_loopback=True, timing=timing)
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    async with serving(app, bound), httpx.AsyncClient(base_url=url_of(bound), trust_env=False, timeout=20) as client:
+        fields = fields_of((await client.get("/sign-in")).text)
+        await client.post("/sign-in", content=urlencode({**fields, "token": SECRETS["viewer"]}), headers=form)
+        csrf = (await client.get("/api/v1/me")).json()["csrf"]
+        events = "/api/v1/runs/search/events"
+        async with client.stream("GET", events, headers={"Accept": "text/event-stream"}) as stream:
+            received = stream.aiter_bytes()
+            assert await anext(received)
+            await client.post("/sign-out", content=urlencode({"form": csrf}), headers=form)
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                async for _ in received:  # to its end, which is a clean one
+                    pass
+    await credentials.close()

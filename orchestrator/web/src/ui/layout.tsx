@@ -65,12 +65,14 @@ export function Staleness({ freshness }: { freshness: Freshness }) {
         <p class="banner warn">
           {freshness.isSignedOut ? (
             <>
-              Your session is over: <a href={signInPage()}>sign in again</a>. What you see is{" "}
+              Your session is over: <a href={signInPage()}>sign in again</a>.
             </>
           ) : (
-            <>{freshness.why} Trying again. What you see is </>
-          )}
-          {duration((now - freshness.since) / 1000)} old.
+            <>{freshness.why} Trying again.</>
+          )}{" "}
+          <span role="timer" aria-live="off">
+            What you see is {duration((now - freshness.since) / 1000)} old.
+          </span>
         </p>
       )}
     </div>
