@@ -22,6 +22,7 @@ export const stale = (before: Freshness, error: unknown): Freshness => ({
 const SILENCE_MS = 40_000; // the server sends a heartbeat every 15 s
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 10_000;
+const PAUSE_PER_ANSWER = 5;
 
 /** The journal of a run behind *after*, as it grows. Comes back by itself until it is told to end. */
 export function follow(
@@ -113,7 +114,10 @@ export interface Polled<T> {
   refresh: () => void;
 }
 
-/** What a path answers, asked again every *seconds* while the page is looked at. What was known stays when it fails. */
+/**
+ * What a path answers, asked again every *seconds* while the page is looked at; less often where answers take long, as
+ * long lists do on a slow line. What was known stays when it fails.
+ */
 export function usePolled<T>(path: string, seconds: number): Polled<T> {
   const [value, setValue] = useState<T | null>(null);
   const [freshness, setFreshness] = useState<Freshness>(fresh);
@@ -131,6 +135,7 @@ export function usePolled<T>(path: string, seconds: number): Polled<T> {
       }
       clearTimeout(timer);
       isAsking = true;
+      const began = performance.now();
       let isOver = false;
       do {
         isWanted = false;
@@ -146,7 +151,8 @@ export function usePolled<T>(path: string, seconds: number): Polled<T> {
         }
       } while (isWanted && !isOver);
       isAsking = false;
-      if (!isOver && !document.hidden) timer = setTimeout(() => void once(), seconds * 1000);
+      const pause = Math.max(seconds * 1000, Math.min(PAUSE_PER_ANSWER * (performance.now() - began), LONGEST_PAUSE_MS));
+      if (!isOver && !document.hidden) timer = setTimeout(() => void once(), pause);
     };
     const seen = (): void => {
       if (!document.hidden) void once();
