@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.browser.plans import baking, plan, rise
@@ -86,30 +87,34 @@ def test_html_in_names_and_reasons_is_text(desk: Desk) -> None:
             assert "owned" not in page.title()
 
 
-def renamed(route: Route) -> None:
-    """What the controller says, with names of 250 characters."""
+def renamed(route: Route, name_now: str) -> None:
+    """What the controller says, with names that no plan of today may have."""
     answer = route.fetch()
     found = answer.json()
     for one in found if isinstance(found, list) else [found]:
         for name in ("run", "plan", "stage", "step", "environment", "owner", "author", "text", "item", "key", "by"):
             if isinstance(one.get(name), str):
-                one[name] = LONGEST
-        one["holds"] = [{"reason": "manual", "item": LONGEST, "since": None, "by": LONGEST, "detail": LONGEST}]
-        one["percentages"] = {LONGEST: 5}
+                one[name] = name_now
+        one["holds"] = [{"reason": "manual", "item": name_now, "since": None, "by": name_now, "detail": name_now}]
+        one["percentages"] = {name_now: 5}
     route.fulfill(response=answer, body=json.dumps(found))
 
 
-def test_names_of_250_characters_are_all_there_and_nothing_is_pushed_out_of_a_phone(desk: Desk) -> None:
-    run = desk.start(baking("long"))
+@pytest.mark.parametrize("name", (LONGEST, f"{HTML} plan"), ids=("of 250 characters", "of HTML"))
+def test_strange_names_of_plans_runs_and_flags_are_all_there_and_push_nothing_out_of_a_phone(
+    desk: Desk, name: str
+) -> None:
+    run = desk.start(baking(f"strange-{len(name)}"))
     desk.wait_for(run, leg="baking")
     with desk.looking("olga", "/check", size=PHONE) as page:
-        page.route("**/api/v1/runs?*", renamed)
-        page.route(f"**/api/v1/runs/{run}", renamed)
-        page.route("**/api/v1/flags", renamed)
+        for asked in ("runs?*", f"runs/{run}", "flags"):
+            page.route(f"**/api/v1/{asked}", lambda route: renamed(route, name))
         for path in ("/", f"/runs/{run}", "/flags"):
             page.goto(f"{desk.url}{path}")
-            expect(page.get_by_text(LONGEST).first).to_be_visible()
+            expect(page.get_by_text(name).first).to_be_visible()
             assert page.evaluate("document.documentElement.scrollWidth") <= PHONE[0], path
+            assert page.locator("img, main script").count() == 0
+            assert page.title() != "owned"
 
 
 def test_without_a_script_a_page_says_how_a_run_stands_and_takes_it_back(desk: Desk) -> None:
