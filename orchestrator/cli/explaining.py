@@ -71,7 +71,8 @@ def place_of(status: Json) -> str:
 
 
 def _command(offer: Json, run: str) -> Json:
-    return {"line": offered_line(offer, run), "what": offer["what"], "refused": offer["refused"]}
+    known = {name: offer[name] for name in ("command", "what", "refused")}
+    return {"line": offered_line(offer, run), **known}
 
 
 # --- holds ------------------------------------------------------------------------------------------------------------
@@ -212,8 +213,23 @@ def _going_back(status: Json, history: list[Json]) -> Iterator[str]:
     yield from _group("Back", [_node(one) for one in nodes if one.get("result") in ("done", "as_it_was")])
     yield from _group("Not as it was", [_node(one) for one in nodes if one.get("result") not in _OK])
     if status["phase"] != "ended":
-        yield from _group("Left to do", [_node(one) for one in nodes if one.get("result") is None])
+        waits = _waits(nodes, history)
+        left = [_node(one) + waits.get(str(one["id"]), "") for one in nodes if one.get("result") is None]
+        yield from _group("Left to do", left)
     yield from _group("Stays", [str(one) for one in under_way.get("left") or ()])
+
+
+def _waits(nodes: list[Json], history: list[Json]) -> dict[str, str]:
+    """What each node that is left waits for: the order was written down when the way back began."""
+    is_open = {str(one["id"]) for one in nodes if one.get("result") is None}
+    planned = [
+        node
+        for entry in history
+        if entry["type"] in ("RollbackStarted", "NodesAdded")
+        for node in entry["data"].get("nodes") or ()
+    ]
+    found = {str(node["id"]): [one for one in node.get("after") or () if one in is_open] for node in planned}
+    return {name: f", which waits for {', '.join(before)}" for name, before in found.items() if before}
 
 
 _OK = (None, "done", "as_it_was")
@@ -335,3 +351,7 @@ def _command_lines(found: Json, columns: int) -> Iterator[str]:
     for one in allowed:
         yield f"  {one['line']}"
         yield from hanging("      ", printable(one["what"]), columns)
+    refused = dict.fromkeys(f"{one['command']}: {one['refused']}" for one in found["commands"] if one["refused"])
+    if refused:
+        yield "Not now:"
+        yield from (line for one in refused for line in hanging("  ", printable(one), columns))

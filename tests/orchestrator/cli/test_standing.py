@@ -386,6 +386,24 @@ def test_on_the_way_back_it_says_what_is_back_and_what_is_left() -> None:
     assert any(APP in one for one in said[left:])
 
 
+def test_on_the_way_back_it_says_what_waits_for_what() -> None:
+    second = {**DEPLOY, "name": "more", "steps": [{**UNDONE, "target": "more"}]}
+    drive = until_5(Drive(plan(DEPLOY, second, {**OPEN, "settle": "5m"}, rollback={"after": [{"wait": "1s"}]})))
+    drive.command("rollback", reason="errors")
+    drive.advance(30)
+    said = explained(drive)["because"]
+    waiting = [one for one in said[said.index("Left to do:") :] if "which waits for settle:" in one]
+    assert any(one.startswith(f"- undo {APP}, ") for one in waiting), said
+
+
+def test_what_is_refused_now_is_there_with_why() -> None:
+    drive = until_5(Drive(plan(GATED)))
+    text = explaining.as_text(explained(drive))
+    allowed, refused = text.split("Not now:\n")
+    assert "  rollout pause change-1" in allowed
+    assert "  resume: change-1 is not paused; nothing holds it, so it goes on by itself" in refused
+
+
 def test_an_ended_run_says_why_and_by_whom() -> None:
     drive = until_5(Drive(plan()))
     drive.command("stop", reason="wrong day")
