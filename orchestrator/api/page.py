@@ -29,8 +29,9 @@ Run = Mapping[str, Any]
 
 @router.get("/")
 async def show_page(request: Request) -> HTMLResponse:
-    ended = await context_of(request).service.list(False, MOST_RUNS)
-    return page(request, "Staged rollouts", _runs([*await _active(request), *ended]))
+    service = context_of(request).service
+    active, ended = await service.list(True, MOST_RUNS), await service.list(False, MOST_RUNS)
+    return page(request, "Staged rollouts", _runs([*active, *ended]))
 
 
 @router.get(PAGES + "{run}")
@@ -56,7 +57,9 @@ async def show_report(request: Request, run: str) -> Response:
 
 @router.get(APPROVALS)
 async def show_approvals(request: Request) -> HTMLResponse:
-    waiting = [(run, item) for run in await _active(request) for item in run.get("waiting") or ()]
+    service = context_of(request).service
+    active = [await service.status(one["run"]) for one in await service.list(True, MOST_RUNS)]
+    waiting = [(run, item) for run in active for item in run.get("waiting") or ()]
     rows = [
         (_link(run), _cell(item["item"]), _cell(item["text"]), _cell(", ".join(item["by"])), _cell(item["until"]))
         for run, item in waiting
@@ -79,11 +82,6 @@ async def show_flags(request: Request) -> HTMLResponse:
 async def show_check(request: Request) -> HTMLResponse:
     words = "<p>A plan is checked here by a script, or by <code>rollout validate plan.yaml</code>.</p>"
     return page(request, "Check a plan", words, refreshes=False)
-
-
-async def _active(request: Request) -> list[Run]:
-    service = context_of(request).service
-    return [await service.status(one["run"]) for one in await service.list(True, MOST_RUNS)]
 
 
 # --- runs -------------------------------------------------------------------------------------------------------------
