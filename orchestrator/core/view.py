@@ -197,12 +197,17 @@ def pins(state: State) -> list[Json]:
 
 
 def stages(state: State) -> list[Json]:
+    """What had begun when the run turned back, or was stopped, is ``cut``: it is not still to do."""
+    is_over = state.ended or state.rollback is not None
+    left = {key for target in state.targets.values() for key in target.touches} if is_over else set()
     found = []
     for environment in state.program.environments:
         for stage in environment.stages:
             how = state.stages.get((environment.name, stage.name), "todo")
             if how == "todo" and state.stage is stage:
                 how = "current"
+            elif how == "todo" and f"{environment.name}/{stage.name}" in left:
+                how = "cut"
             steps = [step.name for step in stage.steps]
             found.append(
                 {"environment": environment.name, "name": stage.name, "kind": stage.kind, "steps": steps, "state": how}

@@ -4,6 +4,7 @@ from typing import Any
 
 from orchestrator.core.effect import EffectState, Outcome
 from orchestrator.core.times import iso
+from orchestrator.core.view import stages
 from tests.orchestrator.core.drive import BEGIN, Drive
 
 GATE = {"every": "10s", "criteria": [{"name": "errors", "query": "errors", "pass": "< 5%", "fail": "> 10%"}]}
@@ -38,3 +39,14 @@ def test_a_closed_window_says_when_it_opens_unless_something_else_holds_too() ->
     assert iso(BEGIN) < drive.where()["next"]["at"] == "2023-11-14T23:00:00.000Z"
     drive.command("pause", reason="look")
     assert drive.where()["next"]["at"] is None
+
+
+def test_a_stage_that_had_begun_when_the_run_turned_back_was_cut_and_is_not_still_to_do() -> None:
+    first, then = {**STAGE, "percentages": [5], "bake": "0s"}, {**STAGE, "name": "more", "percentages": [50]}
+    never = {**STAGE, "name": "all", "percentages": [100]}
+    drive = Drive({**FLAG, "stages": [first, then, never]})
+    drive.run_until(lambda: (drive.where()["stage"], drive.where()["leg"]) == ("more", "baking"))
+    assert [one["state"] for one in stages(drive.state)] == ["done", "current", "todo"]
+    drive.command("rollback", reason="look")
+    drive.run_until(lambda: drive.state.outcome == "rolled_back")
+    assert [one["state"] for one in stages(drive.state)] == ["done", "cut", "todo"]
