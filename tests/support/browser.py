@@ -225,9 +225,8 @@ class Desk:
     def looking(self, who: str | None, path: str = "/", **options: Any) -> Iterator[Page]:
         """A page of somebody's, signed in unless *who* is None, in a browser of his own. *options*: of the context."""
         with self.context(who, **options) as context:
-            page = self.opened(context)
+            page, before = self.opened(context), len(self.faults)
             page.goto(f"{self.url}{path}")
-            before = len(self.faults)
             yield page
             assert self.faults[before:] == []
 
