@@ -17,7 +17,7 @@ times  = $(if $(filter command environment,$(word 1,$(origin N))),$(N),$(1))# N 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup page demo cluster test lint types bench rehearse simulate mutants kill-migrations failpoints kill failover power-cuts takeover month hostile fuzz audit manifests format lock
+.PHONY: help setup page demo cluster test lint types bench rehearse simulate mutants kill-migrations failpoints kill failover power-cuts takeover month hostile fuzz audit manifests reference wheel wheel-check format lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -99,6 +99,17 @@ audit: $(STAMP) ## write docs/sbom.cdx.json, and ask what is known against the l
 
 manifests: $(STAMP) ## make the custom resource definitions in manifests/base from the models again
 	@$(BIN)/python -m orchestrator.crd manifests/base
+
+reference: $(STAMP) ## make docs/reference from the models again
+	@$(BIN)/python -m tests.docs
+
+wheel: $(STAMP) ## build what is installed elsewhere, the package and the flags alone, into dist/
+	@$(PAGE) >/dev/null $(UNLESS)
+	@$(BIN)/python -m tests.wheel --build-only
+
+wheel-check: $(STAMP) ## build the wheels, install each into an empty environment, and run what is installed
+	@$(PAGE) >/dev/null $(UNLESS)
+	@$(BIN)/python -m tests.wheel
 
 format: $(STAMP) ## format the code and apply the safe fixes of the linter
 	@$(BIN)/ruff check --fix-only $(CODE)

@@ -8,6 +8,7 @@ from typing import Any
 
 from stages.actions import KINDS
 from stages.plan import StagedRollout
+from stages.schema_fields import MORE_FIELDS
 from stages.schema_words import FIELDS
 from stages.shapes import field_names
 from stages.values import Part
@@ -25,8 +26,9 @@ _ROLLBACK = {"const": "rollback", "description": "Short for then: rollback."}
 _FIXED = ("apiVersion", "kind", "op")
 
 
-def json_schema() -> dict[str, Any]:
-    """A new copy each time; ``$id`` is left to whoever publishes it."""
+def json_schema(*, brief: bool = False) -> dict[str, Any]:
+    """A new copy each time; ``$id`` is left to whoever publishes it. *brief*: what explains itself is not described,
+    for where there is little room."""
     schema = StagedRollout.model_json_schema(by_alias=True)
     definitions: dict[str, Any] = schema["$defs"]
     definitions["Bound"] = dict(_BOUND)
@@ -34,7 +36,7 @@ def json_schema() -> dict[str, Any]:
     definitions["Trigger"]["properties"]["action"] = dict(_ROLLBACK)
     _write_times(definitions["Hours"])
     _write_undos(definitions)
-    for name, text in FIELDS.items():
+    for name, text in (FIELDS if brief else FIELDS | MORE_FIELDS).items():
         model, field = name.split(".")
         _describe(schema, definitions, model, field, text)
     finished = _finish(schema)
@@ -75,7 +77,7 @@ def _family(name: str) -> list[type[Part]]:
 
 def described_fields() -> list[tuple[str, bool]]:
     """Every described field, and whether the models have it."""
-    return [(name, name.split(".")[1] in field_names(_family(name.split(".")[0])[0])) for name in FIELDS]
+    return [(name, name.split(".")[1] in field_names(_family(name.split(".")[0])[0])) for name in FIELDS | MORE_FIELDS]
 
 
 def _finish(node: Any, name: str = "") -> Any:

@@ -361,7 +361,8 @@ def _add_reading(commands: Commands) -> None:
     _with_server(verified)
     _with_output(verified)
     made["history"].add_argument("--follow", action="store_true", help="go on until the run has ended")
-    made["report"].add_argument("--format", choices=("md", "html", "json"), default="md", help="how to write it (md)")
+    formats = ("md", "html", "json", "junit")
+    made["report"].add_argument("--format", choices=formats, default="md", help="how to write it (md)")
 
 
 def _acting(commands: Commands, name: str, what: str, *, required: bool = False, details: str = "") -> Parser:

@@ -118,9 +118,14 @@ def report(arguments: Namespace) -> int:
 
     source = open_source(arguments.server)
     found = source.status(arguments.run)
-    made = build(found, source.history(str(found["run"])))
+    past = source.history(str(found["run"]))
+    made = build(found, past)
     if arguments.format == "json":
         print(json.dumps(made, indent=2, ensure_ascii=False))
+    elif arguments.format == "junit":
+        from orchestrator.cli.junit import to_junit
+
+        print(to_junit(made, past), end="")
     else:
         print({"md": to_markdown, "html": to_html}[arguments.format](made), end="")
     return 0

@@ -43,7 +43,7 @@ def definitions() -> dict[str, Json]:
 
 
 def rollouts() -> Json:
-    plan = json_schema()
+    plan = json_schema(brief=True)
     name = Metadata.model_json_schema()["properties"]["name"]
     spec = structural({"$ref": "#/$defs/PlanSpec", "$defs": plan["$defs"]})
     properties = {

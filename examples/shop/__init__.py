@@ -1,0 +1,1 @@
+"""A small shop with two new features, for docs/tutorial.md."""

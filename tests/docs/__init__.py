@@ -1,0 +1,1 @@
+"""What the docs show is tried: every block of every page."""
