@@ -35,6 +35,7 @@ ELSEWHERE = {
     "sed": "the tutorial's, which tests/docs/test_tutorial.py types",
     "sha256sum": "not ours",
     "source": "of the shell",
+    "tail": "of the shell",
     "sqlite3": "not ours; tests/docs/test_operations.py makes such a backup",
     "sudo": "needs root",
 }
@@ -50,6 +51,7 @@ NOT_HERE = (  # understood, and not carried out here
     (r"--server https?://", "another machine's controller"),
     (r"^serve ?", "here a controller runs already, and a second one is refused"),
     (r"--public-key ", "a message that was signed; tests/orchestrator/test_signing.py makes one"),
+    (r"^watch ", "goes on until a run has ended; tests/docs/test_tutorial.py watches some"),
     (r"examples/", "asks a database, or is compared as a whole below"),
     (r"^flag .*queueBasedProcessing", "the demonstration's; tests/acceptance/test_demo.py runs it"),
 )
@@ -157,7 +159,9 @@ def test_what_can_be_carried_out_works(desk: Rollout, page: str) -> None:
 
 def _carry_out(desk: Rollout, block: Block, words: list[str], into: re.Match[str] | None) -> None:
     next_year = str(datetime.now(UTC).year + 1)
-    words = [re.sub(r"^20\d\d(?=-)", next_year, "batch-embeddings" if word == "RUN" else word) for word in words]
+    words = [
+        re.sub(r"^20\d\d(?=-)", next_year, "batch-embeddings" if word in ("RUN", "$run") else word) for word in words
+    ]
     if words == ["start", "plan.yaml"]:  # it shows the run for as long as that lasts
         desk.start(*words).wait_for("batch")
         return
