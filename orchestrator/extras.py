@@ -11,7 +11,7 @@ def missing_for(channels: Mapping[str, Channel]) -> Iterator[tuple[str, str]]:
     if find_spec("apprise") is not None:
         return
     for name, channel in channels.items():
-        if channel.webhook is None:
+        if channel.needs_apprise:
             remedy = "pip install 'staged-rollout[notify]' brings it; or use webhook"
             words = f"{channel.service} needs the extra `notify`, which is not installed at the controller: {remedy}"
             yield f"spec.notify.channels.{name}", words

@@ -66,6 +66,14 @@ class Webhook(Part):
     secret: Secret | None = None
 
 
+class Grafana(Part):
+    """Annotations on its graphs. *url*: its base address; *tags* go beside ``staged-rollout`` and the run's name."""
+
+    url: TextOrSecret
+    token: Secret
+    tags: tuple[Annotated[str, Field(min_length=1, max_length=100)], ...] = Field(default=(), max_length=20)
+
+
 class Slack(Part):
     """An incoming webhook's *url*; or a bot's *token*, and the *channel* that it writes to."""
 
@@ -141,6 +149,7 @@ class Channel(Part):
     """Where news goes: exactly one service."""
 
     webhook: Webhook | None = None
+    grafana: Grafana | None = None
     slack: Slack | None = None
     teams: Teams | None = None
     email: Email | None = None
@@ -159,10 +168,14 @@ class Channel(Part):
         return next(iter(self.model_fields_set))
 
     @property
+    def needs_apprise(self) -> bool:
+        return self.webhook is None and self.grafana is None
+
+    @property
     def host(self) -> str | None:
         """Which host it calls, as far as the plan tells; what is in a secret tells it only when it is called."""
         match self:
-            case Channel(webhook=Webhook(url=str() as url)):
+            case Channel(webhook=Webhook(url=str() as url)) | Channel(grafana=Grafana(url=str() as url)):
                 return _host(url)
             case Channel(slack=Slack(token=SecretRef())):
                 return "slack.com"
