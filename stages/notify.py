@@ -40,11 +40,11 @@ class EscalationStep(Part):
         return value
 
 
-NewsWord = Literal["started", "stage", "rollback_started", "promoted", "rolled_back", "stopped", "rollback_failed"]
+NewsWord = Literal["started", "step", "stage", "rollback_started", "promoted", "rolled_back", "stopped", "rollback_failed"]
 
 
 class News(Part):
-    """*stages*: which ones ``stage`` is about (all, if none is named); *message*: what is said first."""
+    """*stages*: which ones ``step`` and ``stage`` are about (all, if none is named); *message*: what is said first."""
 
     when: tuple[NewsWord, ...] = Field(min_length=1)
     channels: tuple[str, ...] = Field(min_length=1)
@@ -53,8 +53,8 @@ class News(Part):
 
     @model_validator(mode="after")
     def _stages_of_stage(self) -> Self:
-        if self.stages and "stage" not in self.when:
-            raise ValueError("stages says which stages are told of; it needs `stage` in when")
+        if self.stages and not {"step", "stage"} & set(self.when):
+            raise ValueError("stages says which stages are told of; it needs `step` or `stage` in when")
         return self
 
 

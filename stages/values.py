@@ -147,7 +147,14 @@ Share = Annotated[
         parse_share, json_schema_input_type=float | Annotated[str, Field(pattern=r"^\s*[0-9]+(\.[0-9]+)?\s*%\s*$")]
     ),
 ]
-Name = Annotated[str, Field(min_length=1, max_length=120)]
+LONGEST_NAME = 120
+Name = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME)]
+
+
+def named(what: str, end: str) -> str:
+    """A name made of *what* somebody wrote, which may be long, and of *end*: *what* is cut where it must be."""
+    room = LONGEST_NAME - len(end)
+    return (what if len(what) <= room else f"{what[: room - 1]}…") + end
 
 
 def parse_age(text: str) -> tuple[str, float]:

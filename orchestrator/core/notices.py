@@ -10,8 +10,9 @@ from orchestrator.core.alarms import alarms, channels_for, runbook, told_at, tri
 from orchestrator.core.effect import Notice, NoticeSeverity
 from orchestrator.core.events import Event, NoticeRequested
 from orchestrator.core.moment import Moment
-from orchestrator.core.phases import Phase
+from orchestrator.core.phases import Leg, Phase
 from orchestrator.core.state import State
+from orchestrator.core.view import percentages
 from stages.notify import News
 
 PAGERS = ("pagerduty", "opsgenie")  # each message there is something to do
@@ -44,6 +45,7 @@ def _news(state: State) -> Iterator[Notice]:
         happened[state.outcome] = f"ended {state.outcome.replace('_', ' ')}"
     for (environment, stage), how in state.stages.items():
         happened[f"stage:{environment}/{stage}"] = f"stage {stage} in {environment} is {how}"
+    happened |= _step_reached(state)
     for entry in state.program.notify.news:
         for key, words in happened.items():
             if _is_wanted(entry, key):
@@ -51,9 +53,24 @@ def _news(state: State) -> Iterator[Notice]:
                 yield from _to(state, entry.channels, _About(f"news:{key}", NoticeSeverity.NEWS, words, text=text))
 
 
+def _step_reached(state: State) -> dict[str, str]:
+    """The step whose change has been made; it stands there for at least one look."""
+    if state.phase is not Phase.RUNNING or state.leg not in (Leg.SETTLING, Leg.BAKING):
+        return {}
+    stage, step, environment = state.stage, state.step, state.cursor.environment
+    if stage is None or step is None:
+        return {}
+    shares = ", ".join(f"{flag} {share:g} %" for flag, share in percentages(state).items() if share)
+    words = f"{stage.name} in {environment} is at {step.name}" + (f" ({shares})" if shares else "")
+    return {f"step:{environment}/{stage.name}#{state.cursor.step + 1}": words}
+
+
 def _is_wanted(entry: News, key: str) -> bool:
     kind, _, place = key.partition(":")
-    return kind in entry.when and (kind != "stage" or not entry.stages or place.partition("/")[2] in entry.stages)
+    if kind not in entry.when or not entry.stages:
+        return kind in entry.when
+    stage = place.partition("/")[2]
+    return kind not in ("step", "stage") or (stage.rpartition("#")[0] if kind == "step" else stage) in entry.stages
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from stages.flag_spec import FlagChange, FlagSpec, declared_change, merge_change
 from stages.kinds.base import DEFAULT_BAKE, AnyBake, Context, Names, Stage, for_environment, names, to_bake
 from stages.scaling import Bounds
 from stages.step import Act, Bake, Drain, Guard, Scaling, StageProgram, Step
-from stages.values import Bound, Duration, Json, Part, Percentage
+from stages.values import Bound, Duration, Json, Part, Percentage, named
 from stages.windows import Window
 
 
@@ -77,7 +77,9 @@ class ExposureStage(Stage):
     def _step(self, context: Context, written: tuple[ExposureStep, ...], index: int) -> Step:
         step = written[index]
         item = f"step:{self.name}/{index + 1}"
-        action = FlagAction(flag=self.flag, name=f"{self.flag} to {step.percentage:g} %", percentage=step.percentage)
+        action = FlagAction(
+            flag=self.flag, name=named(self.flag, f" to {step.percentage:g} %"), percentage=step.percentage
+        )
         raised = self._change_up_to(context.flags.get(self.flag, FlagSpec()), written[: index + 1])
         return Step(
             name=f"{step.percentage:g}%",

@@ -10,7 +10,7 @@ from stages.actions.workload import VersionAction
 from stages.cluster import LONGEST_COPIED_NAME, MADE_SUFFIX, Deployment
 from stages.kinds.base import DEFAULT_BAKE, Context, Stage, names, to_bake
 from stages.step import Act, Bake, Guard, Step
-from stages.values import Percentage
+from stages.values import Percentage, named
 
 
 class VersionStage(Stage):
@@ -43,7 +43,7 @@ class VersionStage(Stage):
     def _step(self, context: Context, levels: tuple[float, ...], index: int) -> Step:
         level, site = levels[index], self.site(context)
         action = VersionAction(
-            name=f"{self.image} on {level:g} %",
+            name=named(self.image, f" on {level:g} %"),
             workload=self.workload,
             canary=self.canary,
             container=self.container,

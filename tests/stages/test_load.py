@@ -339,6 +339,23 @@ def test_scheduled_checks_are_no_plan_and_say_what_they_are_for() -> None:
     )
 
 
+def test_flags_and_images_of_any_length_give_steps_a_name_that_fits() -> None:
+    image = f"registry.example/{'team/' * 20}api@sha256:{'0' * 64}"
+    flag = "f" * 200
+    stages = (
+        f"    - {{name: open, kind: batch, flag: {flag}, percentages: [5, 100]}}\n"
+        f'    - {{name: roll, kind: version, workload: deployment/api, image: "{image}", percentages: [100]}}\n'
+    )
+    text = (
+        "apiVersion: stagedrollout.io/v1alpha1\nkind: StagedRollout\nmetadata: {name: long}\nspec:\n"
+        f"  flags: {{{flag}: {{}}}}\n  kubernetes: {{namespace: shop}}\n  stages:\n{stages}"
+    )
+    first, second = load(text).to_program().environments[0].stages
+    labels = [step.acts[0].label for step in (*first.steps, *second.steps)]
+    assert [len(label) for label in labels] == [120, 120, 120]
+    assert [label.partition("…")[2] for label in labels] == [" to 5 %", " to 100 %", " on 100 %"]
+
+
 def test_a_number_written_where_a_text_is_meant_is_the_text_that_was_written() -> None:
     text = with_lines("commands: {vars: {PORT: 8080, VERSION: 1.10, DEBUG: true, TIME: 16:00, MODE: off}}")
     variables = load(text).documents[0][1].spec.commands.vars
