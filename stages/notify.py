@@ -40,7 +40,9 @@ class EscalationStep(Part):
         return value
 
 
-NewsWord = Literal["started", "step", "stage", "rollback_started", "promoted", "rolled_back", "stopped", "rollback_failed"]
+NewsWord = Literal[
+    "started", "step", "stage", "rollback_started", "promoted", "rolled_back", "stopped", "rollback_failed"
+]
 
 
 class News(Part):

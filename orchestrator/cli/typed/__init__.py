@@ -1,0 +1,1 @@
+"""What can be typed, and the help that says so: a module for each group of commands."""
