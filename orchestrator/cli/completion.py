@@ -12,6 +12,7 @@ import shlex
 import signal
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -81,15 +82,22 @@ def script(arguments: Namespace) -> int:
 def answer(words: Sequence[str]) -> int:
     """*words*: the shell, and what was typed: for bash the line, else its words without the first; the last one is
     what is being completed. Prints what it could be, a line each."""
-    signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
-    signal.setitimer(signal.ITIMER_REAL, MOST_SECONDS)
-    try:
-        lines = list(_answer(*words))
-    except (RolloutError, OSError, ValueError, KeyError, TypeError, SystemExit):
-        lines = []
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    with in_time():
+        try:
+            lines = list(_answer(*words))
+        except (RolloutError, OSError, ValueError, KeyError, TypeError, SystemExit):
+            lines = []
     print("".join(f"{line}\n" for line in lines), end="")
     return 0
+
+
+@contextmanager
+def in_time() -> Iterator[None]:
+    """Who is late says nothing: the process ends, whatever it waits for."""
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(0))
+    signal.setitimer(signal.ITIMER_REAL, MOST_SECONDS)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _answer(shell: str = "", *typed: str) -> Iterator[str]:

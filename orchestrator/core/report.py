@@ -173,7 +173,7 @@ def _sections(report: Json) -> Iterator[tuple[str, Row, list[Row], str]]:
     ]
     yield "Who did what", ("time (UTC)", "who", "what", "reason"), people, "nobody had to do anything"
     left: list[Row] = [(str(one),) for one in report["exceptions"]]
-    yield "What did not come back, or was cut", ("what",), left, "nothing"
+    yield "What is not as it was, or was cut", ("what",), left, "nothing"
     waiting: list[Row] = [(str(one["item"]), str(one["text"]), ", ".join(one["by"])) for one in report["waiting"]]
     if waiting:
         yield "What waits for a person", ("item", "what", "for"), waiting, ""

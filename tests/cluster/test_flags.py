@@ -218,6 +218,10 @@ async def test_a_missing_permission_is_named_with_the_role_that_grants_it(
 def grant(site: ObjectSite, name: str, verbs: str, resource: str) -> None:
     site.kubectl("create", "role", name, f"--verb={verbs}", f"--resource={resource}", "--resource-name=flags")
     site.kubectl("create", "rolebinding", name, f"--role={name}", "--user=controller")
+    asked = ("--namespace", site.namespace, "auth", "can-i", verbs.rpartition(",")[2], f"{resource}/flags")
+    wait_until(
+        lambda: site.cluster.try_kubectl(*asked, user="controller").code == 0, what="the API server to hear of the role"
+    )
 
 
 async def refusal(site: ObjectSite, place: FlagdSystem | None = None) -> str:

@@ -95,11 +95,11 @@ def review(control_plane: Cluster, cluster_namespace: str) -> Review:
 async def test_a_plan_that_fits_the_cluster_has_no_findings_and_changes_nothing(review: Review) -> None:
     review.manifest(config(most="5"), workload("workers", "shop:1"))
     review.job()
-    before = review.kubectl("get", "all,configmaps", "--output", "name")
+    before = review.kubectl("get", "deployments,replicasets,jobs,services,configmaps", "--output", "name")
 
     assert await review.of(SCALE, IMAGE, "{restart: deployment/api, undo: none}", APPLY, JOB) == []
 
-    assert review.kubectl("get", "all,configmaps", "--output", "name") == before
+    assert review.kubectl("get", "deployments,replicasets,jobs,services,configmaps", "--output", "name") == before
 
 
 # --- where it is ------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,15 @@ from tests.support.process import wait_until
 
 BIN = Path(sys.executable).parent
 ITEM: Json = {"item": "plan/somebody says go", "kind": "manual", "text": "Go?", "by": [], "until": None}
+
+
+REALLY_IN_TIME = completion.in_time
+
+
+@pytest.fixture(autouse=True)
+def as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that would end is the one of the tests."""
+    monkeypatch.setattr(completion, "in_time", nullcontext)
 
 
 def words(cli: Cli, *typed: str) -> list[str]:
@@ -118,6 +128,7 @@ def test_whoever_does_not_answer_in_time_gives_nothing(
 
     monkeypatch.setattr(completion.os, "_exit", late)  # type: ignore[attr-defined]
     monkeypatch.setitem(completion._NAMES, "run", hang)
+    monkeypatch.setattr(completion, "in_time", REALLY_IN_TIME)
     before = signal.getsignal(signal.SIGALRM)
     with pytest.raises(Late):
         completion.answer(["fish", "status", ""])

@@ -74,7 +74,7 @@ function Whole({ report }: { report: Report }) {
         </button>
       </p>
       <Facts report={report} />
-      <Section title="What did not come back, or was cut" none="Nothing.">
+      <Section title="What is not as it was, or was cut" none="Nothing.">
         {report.exceptions.length > 0 && (
           <ul>
             {report.exceptions.map((text) => (

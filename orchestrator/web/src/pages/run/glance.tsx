@@ -103,7 +103,7 @@ const MOST_EXCEPTIONS = 3;
 function Exceptions({ texts }: { texts: readonly string[] }) {
   if (texts.length === 0) return null;
   return (
-    <ul aria-label="What did not come back">
+    <ul aria-label="What is not as it was before">
       {texts.slice(0, MOST_EXCEPTIONS).map((text) => (
         <li key={text}>{text}</li>
       ))}
@@ -114,7 +114,7 @@ function Exceptions({ texts }: { texts: readonly string[] }) {
 
 function whatOf(status: Status): string {
   if (status.outcome === "rolled_back" && status.exceptions.length > 0)
-    return "It was rolled back. This did not come back, or only in part:";
+    return "It was rolled back. Not as it was before:";
   if (status.outcome !== null) return `${OUTCOMES[status.outcome] ?? status.outcome}.`;
   const place = [status.environment, status.stage, status.step].filter(Boolean).join(" · ");
   if (status.phase !== "running") {
@@ -135,7 +135,7 @@ function HoldLine({ hold }: { hold: Hold }) {
       </b>
       {hold.detail ? `: ${hold.detail}` : ""}{" "}
       <small>
-        since <Age at={hold.since} suffix="" />
+        for <Age at={hold.since} suffix="" />
         {hold.by && hold.by !== "controller" ? `, by ${hold.by}` : ""}
       </small>
     </li>

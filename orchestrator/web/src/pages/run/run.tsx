@@ -169,7 +169,7 @@ function Rest({ status }: { status: Status }) {
     <>
       {status.exceptions.length > 0 && (
         <section aria-labelledby="exceptions">
-          <h2 id="exceptions">What did not come back, or was cut</h2>
+          <h2 id="exceptions">What is not as it was, or was cut</h2>
           <ul>
             {status.exceptions.map((text) => (
               <li key={text}>{text}</li>

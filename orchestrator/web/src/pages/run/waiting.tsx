@@ -45,7 +45,7 @@ export function Escalations(props: {
     <section aria-label="Messages">
       {escalations.map((one) => (
         <p key={`${one.what} ${one.since ?? ""}`} class={`banner ${one.acknowledged_by === null ? "bad" : "warn"}`}>
-          <b>Escalates:</b> {one.what}, since <Age at={one.since} suffix="" />.{" "}
+          <b>Escalates:</b> {one.what}, for <Age at={one.since} suffix="" />.{" "}
           {one.acknowledged_by !== null && <>Acknowledged by {one.acknowledged_by}.</>}
           {one.acknowledged_by === null && one.next !== null && (
             <>
@@ -57,7 +57,7 @@ export function Escalations(props: {
       {escalations.length > 0 && <Commands offers={props.offers} ask={props.ask} />}
       {failing.map((one) => (
         <p key={one.channel} class="banner bad">
-          <b>{one.channel} is not told</b>, since <Age at={one.since} suffix="" />: {one.detail}
+          <b>{one.channel} is not told</b>, for <Age at={one.since} suffix="" />: {one.detail}
         </p>
       ))}
     </section>
