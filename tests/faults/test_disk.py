@@ -14,7 +14,7 @@ from orchestrator.journal import chain
 from tests.faults.lives import Json, Reply
 from tests.faults.world import World, submission, world_in
 from tests.support.disk import NoSmallDisk, small_disk_at
-from tests.support.process import wait_until
+from tests.support.process import DEADLINE_SECONDS, wait_until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
 REASON = {"reason": "because of the test"}
@@ -81,7 +81,8 @@ def status(world: World, run: str) -> Json:
 
 
 def command(world: World, run: str, name: str) -> Reply:
-    reply = world.lives[0].ask("POST", f"/api/v1/runs/{run}/commands", {"command": name, **REASON})
+    path, body = f"/api/v1/runs/{run}/commands", {"command": name, **REASON}
+    reply = world.lives[0].ask("POST", path, body, timeout_seconds=DEADLINE_SECONDS)  # behind what waits to be written
     assert reply is not None
     return reply
 
