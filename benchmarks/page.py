@@ -23,6 +23,7 @@ from typing import Any
 from playwright.sync_api import Page
 
 from orchestrator.api.assets import FOLDER
+from orchestrator.api.credentials import REQUESTS_PER_SECOND
 from tests.browser.plans import baking
 from tests.support.browser import Desk, provided_chromium
 
@@ -122,6 +123,7 @@ def _lengthen(desk: Desk, run: str, entries: int) -> None:
         for _ in range(50):
             desk.command(run, "pause")
             desk.command(run, "resume")
+            time.sleep(2 / REQUESTS_PER_SECOND)
 
 
 def _openings(desk: Desk, run: str, count: int) -> list[float]:
