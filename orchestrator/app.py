@@ -39,11 +39,10 @@ if TYPE_CHECKING:
     from orchestrator.backtest import Progress, Result
     from orchestrator.cluster_port import Objects
     from orchestrator.journal import ReadingStore, Store
-    from orchestrator.rounds import Person
+    from orchestrator.rounds import Checklist, Person
     from orchestrator.rounds import Result as RoundResult
     from orchestrator.signing import Signer
     from orchestrator.survey import Finding
-    from stages.checks import Check
     from stages.load import LoadedPlan
     from stages.plan import StagedRollout
     from stages.problems import Problem
@@ -447,28 +446,8 @@ async def survey_plan(settings: Settings, plan: "LoadedPlan", directory: str) ->
         await store.close()
 
 
-@dataclass(frozen=True, slots=True)
-class Questions:
-    """Checks that are asked together, in the place of one environment."""
-
-    name: str
-    environment: str
-    checks: "tuple[Check, ...]"
-
-
-def questions_of(plan: "LoadedPlan") -> tuple[Questions, ...]:
-    """A plan's own checks and those of its environments: what is asked before anything is touched."""
-    found = []
-    for name, document in plan.documents:
-        section = next((one for one in document.spec.environments if one.name == name), None)
-        checks = (*document.spec.checks, *(section.checks if section is not None else ()))
-        meant = tuple(one for one in checks if not one.environments or name in one.environments)
-        found.append(Questions(name, name, meant))
-    return tuple(found)
-
-
-async def ask_questions(
-    settings: Settings, plan: "LoadedPlan", directory: str, asked: Sequence[Questions], person: "Person | None"
+async def ask_checklists(
+    settings: Settings, plan: "LoadedPlan", directory: str, asked: "Sequence[Checklist]", person: "Person | None"
 ) -> "list[RoundResult]":
     """Each after the other, without a controller and beside one: nothing is changed."""
     from orchestrator.journal.memory import MemoryStore

@@ -8,11 +8,32 @@ from typing import Any
 from orchestrator.core.times import iso
 from orchestrator.ports import Asker, CheckAnswer, Clock, Scene
 from stages.checks import Check, Standing
+from stages.load import LoadedPlan
 
 MOST_AT_ONCE = 4
 MOST_TRIES = 1000
 Person = Callable[[Check], CheckAnswer]
 """Asks whoever is there what no machine can tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checklist:
+    """Checks that are asked together, in the place of one environment."""
+
+    name: str
+    environment: str
+    checks: tuple[Check, ...]
+
+
+def checklists_of(plan: LoadedPlan) -> tuple[Checklist, ...]:
+    """A plan's own checks and those of its environments: what is asked before anything is touched."""
+    found = []
+    for name, document in plan.documents:
+        section = next((one for one in document.spec.environments if one.name == name), None)
+        checks = (*document.spec.checks, *(section.checks if section is not None else ()))
+        meant = tuple(one for one in checks if not one.environments or name in one.environments)
+        found.append(Checklist(name, name, meant))
+    return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -312,7 +312,8 @@ class Scheduling:
                 return error
             except Temporary as error:
                 failure = error
-                await self._world.clock.sleep(max(2.0**number, error.retry_after_seconds or 0.0))
+                if number < TRIES - 1:
+                    await self._world.clock.sleep(max(2.0**number, error.retry_after_seconds or 0.0))
             else:
                 return None
         return failure

@@ -22,6 +22,7 @@ from stages.plan import StagedRollout
 from stages.problems import InvalidPlan, Mark, Path, Problem, problem
 from stages.review import Finding, View, review, review_together, warnings
 from stages.review.view import make_view
+from stages.schedule import KIND
 from stages.sentences import complaints, text_paths
 from stages.settings import apply_settings
 from stages.step import Program
@@ -161,7 +162,7 @@ def to_raw(document: StagedRollout) -> Json:
 
 
 def is_schedule(document: Document) -> bool:
-    return isinstance(document.data, dict) and document.data.get("kind") == "ScheduledChecks"
+    return isinstance(document.data, dict) and document.data.get("kind") == KIND
 
 
 def drop_extensions(data: Any) -> None:

@@ -14,8 +14,8 @@ from orchestrator.cli.settings import state_dir, store_url
 from orchestrator.errors import UsageError
 
 if TYPE_CHECKING:
-    from orchestrator.app import Questions
     from orchestrator.ports import CheckAnswer
+    from orchestrator.rounds import Checklist
     from stages.checks import Check
     from stages.load import LoadedPlan
     from stages.load_schedule import LoadedSchedule
@@ -27,15 +27,15 @@ def check(arguments: Namespace) -> int:
     """0: everything that is required is as it should be. 1: something is not, or could not be asked. 2: not valid."""
     import asyncio
 
-    from orchestrator.app import Settings, ask_questions
+    from orchestrator.app import Settings, ask_checklists
 
-    asked = _questions(arguments.file, arguments.settings)
+    asked = _checklists(arguments.file, arguments.settings)
     chosen = _chosen(asked.rounds, arguments.rounds, arguments.file)
     warn(asked.plan)
     directory = str(Path(arguments.file).absolute().parent)
     person = _Person() if ask.on_terminal() else None
     settings = Settings(store_url(), state_dir())
-    results = asyncio.run(ask_questions(settings, asked.plan, directory, chosen, person))
+    results = asyncio.run(ask_checklists(settings, asked.plan, directory, chosen, person))
     found = [one.to_json() for one in results]
     show(found, arguments.output, _as_text)
     return 0 if all(one["standing"] == "yes" for one in found) else 1
@@ -44,19 +44,19 @@ def check(arguments: Namespace) -> int:
 @dataclass(frozen=True, slots=True)
 class _Asked:
     plan: "LoadedPlan"
-    rounds: tuple["Questions", ...]
+    rounds: tuple["Checklist", ...]
 
 
-def _questions(file: str, settings: list[str]) -> _Asked:
+def _checklists(file: str, settings: list[str]) -> _Asked:
     """The rounds of scheduled checks; of a plan its own checks, a round for each environment."""
-    from orchestrator.app import Questions, questions_of
+    from orchestrator.rounds import Checklist, checklists_of
 
     schedule = load_if_schedule(file, settings)
     if schedule is None:
         plan = load(file, settings)
-        return _Asked(plan, questions_of(plan))
+        return _Asked(plan, checklists_of(plan))
     rounds = tuple(
-        Questions(one.name, schedule.plan.documents[0][0], one.checks) for one in schedule.document.spec.rounds
+        Checklist(one.name, schedule.plan.documents[0][0], one.checks) for one in schedule.document.spec.rounds
     )
     return _Asked(schedule.plan, rounds)
 
@@ -76,7 +76,7 @@ def load_if_schedule(file: str, settings: list[str]) -> "LoadedSchedule | None":
         raise refused(error) from None
 
 
-def _chosen(rounds: tuple["Questions", ...], names: list[str], file: str) -> tuple["Questions", ...]:
+def _chosen(rounds: tuple["Checklist", ...], names: list[str], file: str) -> tuple["Checklist", ...]:
     if not any(one.checks for one in rounds):
         raise UsageError(f"{file} has no checks of its own; those of stages and steps are asked in a run")
     known = [one.name for one in rounds]
