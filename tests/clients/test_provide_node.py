@@ -3,12 +3,12 @@
 import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support.process import ROOT
+from tests.support.providing import provided
 
 PROVIDER = ROOT / ".ci" / "provide" / "node"
 NPM = """#!/bin/sh
@@ -58,14 +58,7 @@ class Machine:
         return self.put((folder or self.path) / "node", f"#!/bin/sh\necho {version}\n")
 
     def provide(self, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, self.provider, *arguments],
-            env=self.environment | environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return provided(self.provider, *arguments, environment=self.environment | environment)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.process import ROOT
+from tests.support.providing import provided
 
 PROVIDER = ROOT / ".ci" / "provide" / "chromium"
 CHROMIUM = "#!/bin/sh\necho 'Chromium {}.0.1 built on Debian'\n"
@@ -44,14 +45,7 @@ class Machine:
         self.put("sudo", '#!/bin/sh\nshift\nexec "$@"\n')
 
     def provide(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, PROVIDER, *arguments],
-            env=self.environment | environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return provided(PROVIDER, *arguments, environment=self.environment | environment)
 
 
 @pytest.fixture

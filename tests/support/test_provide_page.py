@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.process import ROOT
+from tests.support.providing import provided
 
 PROVIDE = ROOT / ".ci" / "provide"
 NPM = "#!/bin/sh\n/bin/mkdir -p node_modules/typescript/bin\n"
@@ -51,14 +52,7 @@ class Machine:
         (self.path / name).chmod(0o755)
 
     def provide(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, self.script, *arguments],
-            env=self.environment | environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return provided(self.script, *arguments, environment=self.environment | environment)
 
     @property
     def builds(self) -> int:

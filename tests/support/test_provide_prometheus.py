@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.process import ROOT, Child, wait_until
+from tests.support.providing import provided
 
 PROVIDER = ROOT / ".ci" / "provide" / "prometheus"
 
@@ -30,14 +31,7 @@ class Machine:
         return binary
 
     def provide(self, *sources: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, PROVIDER, "--source", *sources],
-            env=self.environment | environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return provided(PROVIDER, "--source", *sources, environment=self.environment | environment)
 
 
 @pytest.fixture
