@@ -1,6 +1,7 @@
 import type { ComponentChildren } from "preact";
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { useId, useState } from "preact/hooks";
 import { newKey, sentenceOf } from "../api";
+import { useModal } from "./modal";
 
 /** Asks whether somebody means it, and why. The browser's own dialog: it keeps the focus inside, and Escape closes it. */
 export function ReasonDialog(props: {
@@ -16,20 +17,12 @@ export function ReasonDialog(props: {
   onConfirm: (reason: string, key: string) => Promise<void>;
   onClose: () => void;
 }) {
-  const dialog = useRef<HTMLDialogElement>(null);
+  const dialog = useModal();
   const [reason, setReason] = useState("");
   const [key] = useState(newKey);
   const [isUnderWay, setUnderWay] = useState(false);
   const [refusal, setRefusal] = useState("");
   const id = useId();
-
-  useEffect(() => {
-    const before = document.activeElement;
-    dialog.current?.showModal();
-    return () => {
-      if (before instanceof HTMLElement && before.isConnected) before.focus();
-    };
-  }, []);
 
   const confirm = async (event: Event): Promise<void> => {
     event.preventDefault();
