@@ -17,7 +17,7 @@ times  = $(if $(filter command environment,$(word 1,$(origin N))),$(N),$(1))# N 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup page demo cluster test lint types bench rehearse simulate mutants kill-migrations failpoints kill failover power-cuts takeover month hostile fuzz audit manifests reference wheel wheel-check format lock
+.PHONY: help setup page demo cluster test lint types bench rehearse seeds simulate mutants kill-migrations failpoints kill failover power-cuts takeover month hostile fuzz audit manifests reference wheel wheel-check format lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ bench: $(STAMP) ## run every benchmark, ours and the peers' alternately
 
 rehearse: $(STAMP) ## rehearse every example, a plan with everything in it and 40 drawn ones, in every scenario
 	@$(PYTEST) -n 2 tests/rehearse/whole.py $(ARGS)
+
+seeds: $(STAMP) ## walk the plans of five teams through their worlds, forward, back, under every trigger and kill -9 (TEAM=name for one)
+	@$(BIN)/python -m tests.teams $(TEAM) $(ARGS)
 
 simulate: $(STAMP) ## run SEEDS=n simulated rollouts, beginning with seed FROM=m
 	@$(BIN)/python -m tests.simulation --seeds $(SEEDS) --from $(FROM) $(ARGS)

@@ -288,7 +288,7 @@ def broken_promises(drive: Drive) -> list[str]:
     records = world.records(drive.run)
     found = [] if status["outcome"] == change.outcome else [f"outcome: {status['outcome']}"]
     found += change.complaints(world.counting, _flag(drive, change.flag), unsure=drive.impatient)
-    found += _of_the_journal(records)
+    found += broken_in(records)
     found += _of_commands(drive, [record.event for record in records])
     known = _flag(drive, "known")
     if known is not None and {name: known[name] for name in KNOWN} != KNOWN:
@@ -312,7 +312,8 @@ def _flag(drive: Drive, key: str) -> Json | None:
     return found[0].body if found[0].status == 200 else None
 
 
-def _of_the_journal(records: list[Recorded]) -> list[str]:
+def broken_in(records: list[Recorded]) -> list[str]:
+    """What is not so in a journal that may have been written by several lives of a controller."""
     found = []
     if [record.seq for record in records] != list(range(1, len(records) + 1)):
         found.append("the journal has gaps")
