@@ -45,7 +45,7 @@ from orchestrator.outbox import Outbox, Parcel
 from orchestrator.ports import UNWANTED, Answer, Batch, Ending, Journal, Recorded, Scene, World, scene_of
 from orchestrator.run_time import RunTime
 from stages.checks import Source, Standing
-from stages.criteria.base import Judgement, Measurement, MeasurementState, Verdict
+from stages.criteria.base import Judgement, Measurement, MeasurementState, Verdict, Wanted
 from stages.criteria.judging import judge, wanted
 
 log = structlog.get_logger()
@@ -534,7 +534,8 @@ class Runner:
                 return lambda evidence: ev.note_seen(evidence, ask.target, noted)
             case SuccessAsk():
                 at = ask.at - self.time.ahead_seconds
-                measured = await self.world.measurer.measure(_source_of(ask), scene, at)
+                asked = Wanted(history=(ask.window,) if ask.window is not None else ()).moved(round(at - ask.at))
+                measured = await self.world.measurer.measure(_source_of(ask), scene, at, asked)
                 return lambda evidence: ev.note_measured(evidence, ask.key, measured)
 
     def _could_not(self, ask: Ask, error: RolloutError) -> Callable[[ev.Evidence], ev.Evidence]:

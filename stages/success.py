@@ -5,7 +5,28 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from stages.checks import HttpRequest
+from stages.statistics.window_mean import Mean
 from stages.values import Bound, Duration, Name, Part, TextOrSecret, Words
+
+
+class Level(Part):
+    """What a value was over a window: its mean, with the standard error of that and its degrees of freedom (0 of both
+    where they can't be told), and the interval in which it lies 19 times of 20."""
+
+    value: float
+    error: float = 0.0
+    freedom: float = 0.0
+    low: float | None = None
+    high: float | None = None
+
+    @classmethod
+    def of(cls, mean: Mean) -> Self:
+        low, high = mean.interval or (None, None)
+        return cls(value=mean.value, error=mean.error, freedom=mean.freedom, low=low, high=high)
+
+    @property
+    def mean(self) -> Mean:
+        return Mean(self.value, self.error, self.freedom)
 
 
 class SuccessCriterion(Part):

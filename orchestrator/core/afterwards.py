@@ -1,11 +1,18 @@
-"""After the end: success judged when its window is full, and whether anything is left to do for a run."""
+"""Success: what was before, measured when it begins; judged when its window is full, which may be after the end."""
 
-from orchestrator.core.events import Event, SuccessJudged, WaitingOpened
+from orchestrator.core.events import Event, SuccessBaseline, SuccessJudged, WaitingOpened
 from orchestrator.core.moment import Moment
 from orchestrator.core.state import State
+from orchestrator.core.telling import level_words
 from stages.checks import Standing
-from stages.criteria.base import Measurement, MeasurementState
-from stages.success import SuccessCriterion
+from stages.criteria.base import History, MeasurementState
+from stages.promql import lookback_seconds
+from stages.statistics.window_mean import Interval, gain_between
+from stages.success import Level, SuccessCriterion
+
+GIVE_UP_SECONDS = 3600.0
+MOST_VALUES = 480  # of a window: enough for its mean, little for a server
+LEAST_STEP_SECONDS = 1.0
 
 
 def success_due_at(state: State, criterion: SuccessCriterion) -> float | None:
@@ -38,17 +45,40 @@ def measure_key(criterion: SuccessCriterion, which: str) -> str:
     return f"success:{criterion.name}/{which}"
 
 
+def window_of(criterion: SuccessCriterion, at: float) -> History | None:
+    """What the criterion's query was all through the window that ends at *at*: from where on the whole range that the
+    query looks back on lies within. None of one that looks back on the whole window by itself, or asks no Prometheus.
+    """
+    if criterion.query is None or criterion.window is None:
+        return None
+    length = criterion.window - lookback_seconds(criterion.query)
+    if length < 2 * LEAST_STEP_SECONDS:
+        return None
+    return History("value", criterion.query, at - length, at, max(length / MOST_VALUES, LEAST_STEP_SECONDS))
+
+
 def wanted_measurements(m: Moment) -> list[tuple[str, SuccessCriterion, float]]:
-    """Key, criterion and time of each measurement that is due and not there yet."""
+    """Key, criterion and time of each measurement that is due and not there yet.
+
+    What was before is asked for as soon as the first effect is: who asks at the end finds that a server has forgotten
+    it, or, of what has no past (SQL, a command), what is now.
+    """
     found: list[tuple[str, SuccessCriterion, float]] = []
-    for criterion in open_success(m.state):
-        due = success_due_at(m.state, criterion)
-        if due is None or m.now < due or criterion.manual is not None:
-            continue
-        if criterion.improves is not None and m.state.first_effect_at is not None:
-            found.append((measure_key(criterion, "before"), criterion, m.state.first_effect_at))
-        found.append((measure_key(criterion, "after"), criterion, due if criterion.window else m.now))
+    state = m.state
+    for criterion in state.program.success if state.rollback is None else ():
+        lacks = criterion.improves is not None and criterion.name not in state.baselines
+        if lacks and state.first_effect_at is not None and (not state.ended or _is_due(m, criterion)):
+            found.append((measure_key(criterion, "before"), criterion, state.first_effect_at))
+    for criterion in open_success(state) if state.ended else ():
+        if _is_due(m, criterion) and criterion.manual is None:
+            due = success_due_at(state, criterion) or m.now
+            found.append((measure_key(criterion, "after"), criterion, due if criterion.window else m.now))
     return [entry for entry in found if _wants(m, entry[0])]
+
+
+def _is_due(m: Moment, criterion: SuccessCriterion) -> bool:
+    due = success_due_at(m.state, criterion)
+    return due is not None and m.now >= due and criterion.name not in m.state.success
 
 
 def _wants(m: Moment, key: str) -> bool:
@@ -56,11 +86,21 @@ def _wants(m: Moment, key: str) -> bool:
     return known is None or (known.state is not MeasurementState.OK and m.now - known.at >= 60.0)
 
 
+def baselines(m: Moment) -> list[Event]:
+    """What was measured of the time before, while it is not written down."""
+    return [
+        SuccessBaseline(name=criterion.name, level=level)
+        for criterion in m.state.program.success
+        if criterion.improves is not None
+        and criterion.name not in m.state.baselines
+        and (level := _level(m, criterion, "before")) is not None
+    ]
+
+
 def events(m: Moment) -> list[Event]:
     found: list[Event] = []
     for criterion in open_success(m.state):
-        due = success_due_at(m.state, criterion)
-        if due is None or m.now < due:
+        if not _is_due(m, criterion):
             continue
         found += _judge_manual(m, criterion) if criterion.manual is not None else _judge(m, criterion)
     return found
@@ -78,40 +118,53 @@ def _judge_manual(m: Moment, criterion: SuccessCriterion) -> list[Event]:
     return [SuccessJudged(name=criterion.name, standing=standing, detail=waiting.note, by=waiting.by)]
 
 
-def _number(measurement: Measurement | None) -> float | None:
-    if measurement is None or measurement.state is not MeasurementState.OK or not measurement.series:
-        return None
-    return measurement.series[0].value
-
-
-GIVE_UP_SECONDS = 3600.0
-
-
 def _judge(m: Moment, criterion: SuccessCriterion) -> list[Event]:
-    after = m.evidence.measured.get(measure_key(criterion, "after"))
-    before = m.evidence.measured.get(measure_key(criterion, "before"))
-    value = _number(after)
-    due = success_due_at(m.state, criterion) or m.now
-    if value is None or (criterion.improves is not None and _number(before) is None):
-        if after is None or m.now - due < GIVE_UP_SECONDS:
-            return []
-        failed = before if _number(before) is None and value is not None and before is not None else after
-        detail = f"{criterion.name} could not be measured: {failed.detail or failed.state}"
+    if criterion.improves is not None and m.state.first_effect_at is None:
+        detail = f"{criterion.name}: nothing was changed, so there is no before and after"
         return [SuccessJudged(name=criterion.name, standing=Standing.UNKNOWN, detail=detail)]
-    if criterion.is_ is not None:
-        holds = criterion.is_.holds(value)
-        detail = f"{criterion.name} is {value:g}, {criterion.is_} was wanted"
-    else:
-        holds, detail = _improved(criterion, _number(before) or 0.0, value)
+    after, before = _level(m, criterion, "after"), m.state.baselines.get(criterion.name)
+    if after is None or (criterion.improves is not None and before is None):
+        return _given_up(m, criterion, "after" if after is None else "before")
+    if before is None or criterion.improves is None:
+        assert criterion.is_ is not None, "validated with the plan"
+        detail = f"{criterion.name} is {level_words(after)}, {criterion.is_} was wanted"
+        return [_judged(criterion, criterion.is_.holds(after.value), detail, after)]
+    holds, detail, gain = _improved(criterion, before, after)
+    return [_judged(criterion, holds, detail, after).model_copy(update={"before": before, "gain": gain})]
+
+
+def _level(m: Moment, criterion: SuccessCriterion, which: str) -> Level | None:
+    asked = m.evidence.measured.get(measure_key(criterion, which))
+    return asked.level if asked is not None else None
+
+
+def _given_up(m: Moment, criterion: SuccessCriterion, which: str) -> list[Event]:
+    """Once it could not be measured for so long that nobody waits for it any more."""
+    asked = m.evidence.measured.get(measure_key(criterion, which))
+    due = success_due_at(m.state, criterion) or m.now
+    if asked is None or m.now - due < GIVE_UP_SECONDS:
+        return []
+    detail = f"{criterion.name} could not be measured: {asked.detail or asked.state}"
+    return [SuccessJudged(name=criterion.name, standing=Standing.UNKNOWN, detail=detail)]
+
+
+def _judged(criterion: SuccessCriterion, holds: bool, detail: str, after: Level) -> SuccessJudged:
     standing = Standing.YES if holds else Standing.NO
-    return [SuccessJudged(name=criterion.name, standing=standing, detail=detail, value=value)]
+    return SuccessJudged(name=criterion.name, standing=standing, detail=detail, value=after.value, after=after)
 
 
-def _improved(criterion: SuccessCriterion, before: float, after: float) -> tuple[bool, str]:
-    """By what share *after* is better than *before*."""
+def _improved(criterion: SuccessCriterion, before: Level, after: Level) -> tuple[bool, str, Interval | None]:
+    """By what share *after* is better than *before*, and whether that is enough."""
     assert criterion.improves is not None
-    if before == 0.0:
-        return False, f"{criterion.name} went from 0 to {after:g}; a share of nothing can't be told"
-    gain = (before - after if criterion.better == "lower" else after - before) / abs(before)
-    words = f"{criterion.name} went from {before:g} to {after:g}, better by {gain:.1%}; {criterion.improves} was wanted"
-    return criterion.improves.holds(gain), words
+    is_lower = criterion.better == "lower"
+    words = f"{criterion.name} went from {level_words(before)} to {level_words(after)}"
+    if before.value == 0.0:
+        return False, f"{words}; a share of nothing can't be told", None
+    gain = (before.value - after.value if is_lower else after.value - before.value) / abs(before.value)
+    holds = criterion.improves.holds(gain)
+    within = gain_between(before.mean, after.mean, lower_is_better=is_lower)
+    words += f", better by {gain:.1%}" + (f" ({within[0]:.1%} to {within[1]:.1%})" if within else "")
+    words += f"; {criterion.improves} was wanted"
+    if within is not None and any(criterion.improves.holds(end) != holds for end in within):
+        words += ", and the difference to that may be chance"
+    return holds, words, within

@@ -18,7 +18,7 @@ from orchestrator.core.walk import current_act
 from orchestrator.core.wanted import scopes, unseen_flags, walks_under_way
 from stages.checks import Check
 from stages.criteria import AnyCriterion
-from stages.criteria.base import Criterion, Memory, Setting, memory_after_gap
+from stages.criteria.base import Criterion, History, Memory, Setting, memory_after_gap
 from stages.effects import WATCHED, Observation, ObserveFlag, TargetKind
 from stages.scaling import LOOK_SECONDS
 from stages.step import Act
@@ -63,10 +63,13 @@ class ObserveAsk:
 
 @dataclass(frozen=True, slots=True)
 class SuccessAsk:
+    """*window* is None where one number is all there is."""
+
     key: str
     criterion: SuccessCriterion
     at: float
     environment: str
+    window: History | None
 
 
 Ask = MeasureAsk | CheckAsk | ObserveAsk | SuccessAsk
@@ -75,11 +78,18 @@ Ask = MeasureAsk | CheckAsk | ObserveAsk | SuccessAsk
 def asks(m: Moment) -> list[Ask]:
     """Everything that is due now."""
     if m.state.ended:
-        here = m.state.cursor.environment
-        return [SuccessAsk(key, criterion, at, here) for key, criterion, at in afterwards.wanted_measurements(m)]
+        return _success(m)
     if m.state.stop_requested is not None:
         return []
-    return [*_looks(m), *_checks(m), *_observations(m)]
+    return [*_looks(m), *_checks(m), *_observations(m), *_success(m)]
+
+
+def _success(m: Moment) -> list[Ask]:
+    last = m.state.program.environments[-1].name
+    return [
+        SuccessAsk(key, criterion, at, last, afterwards.window_of(criterion, at))
+        for key, criterion, at in afterwards.wanted_measurements(m)
+    ]
 
 
 def next_at(m: Moment) -> float | None:

@@ -1,4 +1,5 @@
-"""How the evidence of a test grew against its bounds, drawn: as SVG for pages and reports, as a line for terminals.
+"""How the evidence of a test grew against its bounds, drawn: as SVG for pages and reports, as a line for terminals; and
+what was measured before a change and after it.
 
 The axis is logarithmic, as evidence is: 1 is none, ``fails_at`` rolls back. Evidence against the release is the line
 that must stay low, evidence that it is not worse by half the one that may rise.
@@ -15,6 +16,7 @@ Json = Mapping[str, Any]
 
 WIDTH, HEIGHT = 640, 200
 LEFT, RIGHT, TOP, BOTTOM = 66, 150, 10, 24  # room for words around the plot
+ROW = 26
 LOWEST = 0.01
 AGAINST, EXCLUDED = "#c0392b", "#2a78c2"
 BARS = "▁▂▃▄▅▆▇█"
@@ -98,6 +100,37 @@ def _line(frame: _Frame, points: Sequence[tuple[float, float | None]], colour: s
 
 def _clipped(evidence: float, highest: float) -> float:
     return min(max(evidence, LOWEST), highest)
+
+
+def levels_svg(name: str, before: Json, after: Json) -> str:
+    """Two means of ``{value, low, high}``, one below the other, each with the interval in which it lies 19 times of 20.
+    Empty if one of these is not known."""
+    known = [one.get(end) for one in (before, after) for end in ("low", "high")]
+    ends = [float(end) for end in known if end is not None]
+    if len(ends) < len(known):
+        return ""
+    lowest, highest = min(ends), max(ends)
+    span = (highest - lowest) or abs(highest) or 1.0
+    height = TOP + 2 * ROW + BOTTOM
+
+    def x(value: float) -> float:
+        return LEFT + (value - lowest) / span * (WIDTH - LEFT - RIGHT)
+
+    rows = []
+    for number, (words, level, colour) in enumerate((("before", before, "#888888"), ("after", after, EXCLUDED))):
+        y = TOP + (number + 0.5) * ROW
+        rows.append(
+            f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{words}</text><line x1="{x(level["low"]):.1f}" '
+            f'x2="{x(level["high"]):.1f}" y1="{y:.1f}" y2="{y:.1f}" stroke="{colour}" stroke-width="3"/><circle '
+            f'cx="{x(level["value"]):.1f}" cy="{y:.1f}" r="5" fill="{colour}"/>'
+            f'<text x="{WIDTH - RIGHT + 12}" y="{y + 4:.1f}">{level["value"]:.3g}</text>'
+        )
+    return (
+        f'<svg role="img" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" font-size="11" '
+        f'font-family="system-ui, sans-serif" fill="currentColor"><title>{escape(name)}: before and after</title>'
+        f'{"".join(rows)}<text x="{LEFT}" y="{height - 8}">{lowest:.3g}</text>'
+        f'<text x="{WIDTH - RIGHT}" y="{height - 8}" text-anchor="end">{highest:.3g}</text></svg>'
+    )
 
 
 def short(value: Any) -> str:

@@ -9,6 +9,7 @@ A ladder of rules; the first that has something to say wins, and is asked again 
     triggers       those that breached, their actions, their questions
     the gate       the one last reached failed
     deadlines      an approval's or a hold's time is over
+    success        what was before, as soon as it is measured
     cuts           a pinned flag ends its stage
     holds          why nothing moves forward is written down, or that it is over
     scaling        workers follow their load, whatever holds
@@ -81,7 +82,7 @@ def _with_id(event: EffectRequested, effect_id: str) -> EffectRequested:
 
 
 def _ended(m: Moment) -> list[Event]:
-    return [*afterwards.events(m), *notices.events(m)] if m.state.ended else []
+    return afterwards.baselines(m) or [*afterwards.events(m), *notices.events(m)] if m.state.ended else []
 
 
 def _stopping(m: Moment) -> list[Event]:
@@ -256,6 +257,10 @@ def _scaling(m: Moment) -> list[Event]:
     return [] if is_over(m) else scaling.rule(m)
 
 
+def _success(m: Moment) -> list[Event]:
+    return [] if is_over(m) or m.state.rollback is not None else afterwards.baselines(m)
+
+
 def _observe_flags(m: Moment) -> list[Event]:
     """The run's first act in an environment: every flag of the plan is looked at, before anything is changed."""
     if is_over(m):
@@ -309,6 +314,7 @@ _LADDER: tuple[Callable[[Moment], list[Event]], ...] = (
     _triggers,
     _gate,
     _deadlines,
+    _success,
     _observe_flags,
     _cuts,
     _holds,

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from orchestrator.core.effect import Effect, EffectState, Notice
 from stages.checks import Standing
 from stages.effects import Operation, TargetKind
+from stages.success import Level
 from stages.values import Json, Part
 
 CONTROLLER = "controller"
@@ -417,12 +418,25 @@ class StopRequested(Event):
     type: Literal["StopRequested"] = "StopRequested"
 
 
+class SuccessBaseline(Event):
+    """What a success criterion measured in the window before the first effect, while it could be measured still."""
+
+    type: Literal["SuccessBaseline"] = "SuccessBaseline"
+    name: str
+    level: Level
+
+
 class SuccessJudged(Event):
+    """*gain*: by what share *after* is better than *before*, lowest and highest, 19 times of 20."""
+
     type: Literal["SuccessJudged"] = "SuccessJudged"
     name: str
     standing: Standing
     detail: str
     value: float | None = None
+    before: Level | None = None
+    after: Level | None = None
+    gain: tuple[float, float] | None = None
 
 
 class NoticeRequested(Event):
@@ -453,7 +467,8 @@ AnyEvent = Annotated[
         ActRefused, StageEnded, PointOfNoReturnPassed, BackupOutdated, GateFailed, OnFailPaused, TriggerFired,
         TriggerRearmed, PinDecided, DriftFound, DriftGone, KillSwitched, Paused, Resumed, StepReentered, Advanced,
         TargetResolved, Acknowledged, RollbackStarted, NodesAdded, NodeStarted, NodeFinished, RollbackFinished,
-        EnvironmentPassed, RunEnded, StopRequested, SuccessJudged, NoticeRequested, ChannelFailing, NoticeDelivered,
+        EnvironmentPassed, RunEnded, StopRequested, SuccessBaseline, SuccessJudged, NoticeRequested, ChannelFailing,
+        NoticeDelivered,
     ],
     Field(discriminator="type"),
 ]  # fmt: skip

@@ -17,6 +17,8 @@ from orchestrator.core.freeze import Freeze
 from orchestrator.core.state import drop, put
 from stages.checks import Standing
 from stages.criteria.base import Judgement, Measurement, MeasurementState, Memory, Verdict
+from stages.statistics.window_mean import mean_of
+from stages.success import Level
 from stages.values import Json
 
 NEARLY = 0.9  # looks are not spaced to the millisecond
@@ -109,6 +111,16 @@ class Jump:
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """What a value was, over a window or at one time; without a *level* it could not be told, and *detail* says why."""
+
+    state: MeasurementState
+    at: float
+    detail: str = ""
+    level: Level | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     looks: Mapping[str, Look] = field(default_factory=dict)
     bake: Progress = Progress()
@@ -120,7 +132,7 @@ class Evidence:
     freezes: tuple[Freeze, ...] = ()  # the newest of each place over the plan's environments, those that are over too
     ahead_seconds: float = 0.0  # of the wall clock, which was set back: windows go by that
     jumps: tuple[Jump, ...] = ()
-    measured: Mapping[str, Measurement] = field(default_factory=dict)  # values without a verdict: success criteria
+    measured: Mapping[str, Measured] = field(default_factory=dict)  # values without a verdict: success criteria
 
 
 def note_look(evidence: Evidence, key: str, measurement: Measurement, judgement: Judgement) -> Evidence:
@@ -183,7 +195,17 @@ def note_seen(evidence: Evidence, target: str, seen: SeenAt) -> Evidence:
 
 
 def note_measured(evidence: Evidence, key: str, measurement: Measurement) -> Evidence:
-    return replace(evidence, measured=put(evidence.measured, key, measurement))
+    measured = Measured(measurement.state, measurement.at, measurement.detail, _level(measurement))
+    return replace(evidence, measured=put(evidence.measured, key, measured))
+
+
+def _level(measurement: Measurement) -> Level | None:
+    """The mean over the window where it was asked for, else the one number."""
+    if measurement.state is not MeasurementState.OK:
+        return None
+    if measurement.past:
+        return Level.of(mean_of([one.at for one in measurement.past], [one.value for one in measurement.past]))
+    return Level(value=measurement.series[0].value) if measurement.series else None
 
 
 def note_retry(evidence: Evidence, effect: str, due_at: float) -> Evidence:

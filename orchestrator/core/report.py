@@ -11,8 +11,8 @@ from datetime import datetime
 from html import escape
 from typing import Any
 
-from orchestrator.core.chart import evidence_svg, short
-from orchestrator.core.telling import CONTROLLER, Teller
+from orchestrator.core.chart import evidence_svg, levels_svg, short
+from orchestrator.core.telling import CONTROLLER, Teller, words_of
 
 Json = Mapping[str, Any]
 Row = tuple[str, ...]
@@ -109,7 +109,7 @@ def _people(status: Json, history: Iterable[Json]) -> Iterator[dict[str, Any]]:
 
 def _success(entry: Json) -> dict[str, Any]:
     data = entry.get("data") or {}
-    names = ("name", "standing", "detail", "value")
+    names = ("name", "standing", "detail", "value", "before", "after", "gain")
     return {"time": entry["time"], **{name: data.get(name) for name in names}}
 
 
@@ -178,9 +178,21 @@ def _sections(report: Json) -> Iterator[tuple[str, Row, list[Row], str]]:
     if waiting:
         yield "What waits for a person", ("item", "what", "for"), waiting, ""
     judged: list[Row] = [
-        (_time(one["time"]), str(one["name"]), str(one["standing"]), one["detail"] or "") for one in report["success"]
+        (
+            _time(one["time"]),
+            str(one["name"]),
+            _level(one["before"]),
+            _level(one["after"]) or _number(one["value"]),
+            str(one["standing"]),
+            one["detail"] or "",
+        )
+        for one in report["success"]
     ]
-    yield "Success", ("time (UTC)", "criterion", "reached", "detail"), judged, "nothing was judged"
+    yield "Success", ("time (UTC)", "criterion", "before", "after", "reached", "detail"), judged, "nothing was judged"
+
+
+def _level(level: Any) -> str:
+    return words_of(level.get("value"), level.get("low"), level.get("high")) if isinstance(level, Mapping) else ""
 
 
 def _test(evidence: Any) -> str:
@@ -267,7 +279,13 @@ def _charts(report: Json) -> str:
         if svg:
             words = f"{_time(one['time'])}: {one['of']}, {one['criterion']}: {one['verdict']}"
             drawn.append(f"<figure>{svg}<figcaption>{escape(words)}</figcaption></figure>")
-    return f"<h2>How the evidence grew</h2>\n{''.join(drawn)}\n" if drawn else ""
+    levels = [
+        f"<figure>{svg}<figcaption>{escape(str(one['detail']))}</figcaption></figure>"
+        for one in report["success"]
+        if (svg := levels_svg(str(one["name"]), one["before"] or {}, one["after"] or {}))
+    ]
+    grown = f"<h2>How the evidence grew</h2>\n{''.join(drawn)}\n" if drawn else ""
+    return grown + (f"<h2>Before and after</h2>\n{''.join(levels)}\n" if levels else "")
 
 
 def _html_section(title: str, heads: Row, rows: Sequence[Row], none: str) -> str:

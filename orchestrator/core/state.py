@@ -16,6 +16,7 @@ from orchestrator.core.phases import Leg, Phase, Place, Reason
 from stages.checks import Standing
 from stages.effects import Operation, TargetKind
 from stages.step import EnvironmentProgram, Program, StageProgram, Step
+from stages.success import Level
 from stages.values import Json
 
 PERSON = "person"  # the source of a pin that somebody's own edit of a flag is
@@ -317,6 +318,7 @@ class State:
     failing_channels: Mapping[str, FailingChannel] = field(default_factory=dict)
     acknowledged_at: float | None = None
     acknowledged_by: str = ""
+    baselines: Mapping[str, Level] = field(default_factory=dict)  # success criterion -> what it was before
     success: Mapping[str, Json] = field(default_factory=dict)
 
     @property

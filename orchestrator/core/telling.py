@@ -7,6 +7,8 @@ report tell the same, beside a controller or far from it. Entries that only mach
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+from stages.success import Level
+
 Json = Mapping[str, Any]
 Told = Callable[[Json, str], str | None]
 CONTROLLER: Final = "controller"
@@ -19,6 +21,17 @@ _ENDED = {
     "stopped": "stopped: the world stays as it is",
     "rollback_failed": "rollback failed: something was given up as it is",
 }
+
+
+def level_words(level: Level) -> str:
+    return words_of(level.value, level.low, level.high)
+
+
+def words_of(value: Any, low: Any, high: Any) -> str:
+    """``0.42 (0.4 to 0.44)``: a mean, and within which it lies 19 times of 20 where that is known."""
+    if not isinstance(value, int | float):
+        return "-"
+    return f"{value:g}" if low is None or high is None else f"{value:.3g} ({low:.3g} to {high:.3g})"
 
 
 class Teller:
@@ -253,6 +266,11 @@ def _killed(data: Json, _reason: str) -> str:
     return f"kill switch of {data.get('environment')} {'thrown' if data.get('on') else 'lifted'}"
 
 
+def _baseline(data: Json, _reason: str) -> str:
+    level = data.get("level") or {}
+    return f"success {data.get('name')}: {words_of(level.get('value'), level.get('low'), level.get('high'))} before"
+
+
 def _judged(data: Json, _reason: str) -> str:
     return f"success {data.get('name')}: {data.get('standing')}, {data.get('detail')}"
 
@@ -304,6 +322,7 @@ _TELLING: dict[str, Told] = {
     "EnvironmentPassed": _words("{environment} passed its watch"),
     "RunEnded": _ended,
     "StopRequested": _words("stop asked for"),
+    "SuccessBaseline": _baseline,
     "SuccessJudged": _judged,
     "NoticeDelivered": _delivered,
 }

@@ -84,6 +84,10 @@ def _stop_requested(state: State, event: ev.StopRequested, at: float) -> State:
     return state.with_changes(stop_requested=event.by, outstanding=voided)
 
 
+def _success_baseline(state: State, event: ev.SuccessBaseline, at: float) -> State:
+    return state.with_changes(baselines=put(state.baselines, event.name, event.level))
+
+
 def _success_judged(state: State, event: ev.SuccessJudged, at: float) -> State:
     entry = {"standing": event.standing, "detail": event.detail, "value": event.value, "at": at}
     return state.with_changes(success=put(state.success, event.name, entry))
@@ -127,6 +131,7 @@ HANDLERS: dict[type[ev.Event], Handler] = {
     ev.EnvironmentPassed: _environment_passed,
     ev.RunEnded: _run_ended,
     ev.StopRequested: _stop_requested,
+    ev.SuccessBaseline: _success_baseline,
     ev.SuccessJudged: _success_judged,
     ev.NoticeRequested: _notice_requested,
     ev.ChannelFailing: _channel_failing,
