@@ -99,7 +99,8 @@ class Team(Generic[W]):
     by somebody who may. *stays*: patterns of what a rollback does not bring back, by the stage
     (``environment/stage``) from which on that is so; each must be named by the run. *looks*: what became of an effect
     that nobody knows the end of, by pattern of its target. *changes*: what may differ after a rollback (patterns of
-    names of `standing`), with the reason; a new table that is kept, say.
+    names of `standing`), with the reason; a new table that is kept, say. *renew*: before each walk, what the one before
+    left by design is put back by hand.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Team(Generic[W]):
     stays: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     changes: Mapping[str, str] = field(default_factory=dict)
     looks: Mapping[str, Callable[[W], bool]] = field(default_factory=dict)
+    renew: Callable[[W], object] = lambda world: None
     plan: str = "plan.yaml"
     schedule: str | None = None  # a file of scheduled checks, whose rounds are asked once the plan is promoted
 

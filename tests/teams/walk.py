@@ -123,6 +123,7 @@ class Walker(Generic[W]):
     @contextmanager
     def _as_before(self, about: str) -> Iterator[None]:
         """What stands in the end is what stood before, but for what the team says."""
+        self.team.renew(self.world)
         began, before = time.monotonic(), self.standing()
         yield
         after = self.standing()
