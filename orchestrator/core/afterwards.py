@@ -1,5 +1,7 @@
 """Success: what was before, measured when it begins; judged when its window is full, which may be after the end."""
 
+from typing import Literal
+
 from orchestrator.core.events import Event, SuccessBaseline, SuccessJudged, WaitingOpened
 from orchestrator.core.moment import Moment
 from orchestrator.core.state import State
@@ -13,6 +15,22 @@ from stages.success import Level, SuccessCriterion
 GIVE_UP_SECONDS = 3600.0
 MOST_VALUES = 480  # of a window: enough for its mean, little for a server
 LEAST_STEP_SECONDS = 1.0
+
+
+def follow_ups(m: Moment, when: Literal["promoted", "rolled_back"]) -> list[Event]:
+    """What people have to do now that the run has ended so."""
+    return [
+        WaitingOpened(
+            item=f"follow_up:{entry.name}",
+            kind="follow_up",
+            text=entry.manual,
+            who=entry.by,
+            until=m.now + entry.due if entry.due is not None else None,
+            blocking=False,
+        )
+        for entry in m.state.program.follow_up
+        if entry.when == when
+    ]
 
 
 def success_due_at(state: State, criterion: SuccessCriterion) -> float | None:

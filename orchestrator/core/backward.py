@@ -6,6 +6,7 @@ back-off for ever and blocks only what waits for it; ``resolve`` frees it.
 
 from collections.abc import Callable
 
+from orchestrator.core import afterwards
 from orchestrator.core.events import (
     DriftFound,
     Event,
@@ -418,7 +419,8 @@ def finish(m: Moment, *, acting: bool) -> list[Event]:
         return [NodesAdded(nodes=late)]
     given_up = any(node.result == "given_up" for node in rollback.nodes.values())
     outcome = "rollback_failed" if given_up else "rolled_back"
-    return [RunEnded.model_validate({"type": "RunEnded", "outcome": outcome, "exceptions": exceptions(m.state)})]
+    ended = RunEnded.model_validate({"type": "RunEnded", "outcome": outcome, "exceptions": exceptions(m.state)})
+    return [ended, *afterwards.follow_ups(m, "rolled_back")]
 
 
 def _finish_partial(m: Moment, rollback: Rollback) -> list[Event]:

@@ -3,8 +3,8 @@
 What holds its end: gates and checks of its phases, a sign-off, pins that nobody has decided.
 """
 
-from orchestrator.core import forward, gates, rollback
-from orchestrator.core.events import EnvironmentPassed, Event, LegEntered, OnFailPaused, RunEnded, WaitingOpened
+from orchestrator.core import afterwards, forward, gates, rollback
+from orchestrator.core.events import EnvironmentPassed, Event, LegEntered, OnFailPaused, RunEnded
 from orchestrator.core.gates import GateView
 from orchestrator.core.moment import Moment
 from orchestrator.core.phases import Leg, Phase, Reason
@@ -111,18 +111,7 @@ def _onwards(m: Moment) -> list[Event]:
     following = names.index(m.state.cursor.environment) + 1
     if following < len(names):
         return [LegEntered(phase=Phase.RUNNING, leg=Leg.ENTERING, environment=names[following])]
-    opened = [
-        WaitingOpened(
-            item=f"follow_up:{entry.name}",
-            kind="follow_up",
-            text=entry.manual,
-            who=entry.by,
-            until=m.now + entry.due if entry.due is not None else None,
-            blocking=False,
-        )
-        for entry in m.state.program.follow_up
-        if entry.when == "promoted"
-    ]
+    opened = afterwards.follow_ups(m, "promoted")
     return [RunEnded(outcome="promoted", exceptions=promoted_exceptions(m.state)), *opened]
 
 

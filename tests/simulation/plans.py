@@ -55,6 +55,12 @@ class Drawn:
         return Submission(self.name, digest, documents, self.files, "/plan", supersede)
 
 
+FOLLOW_UP: list[Spec] = [
+    {"name": "tidy", "manual": "Tidy up", "by": [OPS], "due": "1h"},
+    {"name": "look back", "manual": "Find out why", "by": [OPS], "due": "2h", "when": "rolled_back"},
+]
+
+
 class _Drawing:
     def __init__(self, seed: int) -> None:
         self.random = Random(f"plan/{seed}")
@@ -360,7 +366,7 @@ def draw(seed: int) -> Drawn:
     spec |= d.optional(0.5, "triggers", lambda: [d.trigger() for _ in range(d.random.randint(1, 3))])
     spec |= d.optional(0.15, "sign_off", d.approval)
     spec |= d.optional(0.2, "success", d.success)
-    spec |= d.optional(0.1, "follow_up", lambda: [{"name": "tidy", "manual": "Tidy up", "by": [OPS], "due": "1h"}])
+    spec |= d.optional(0.1, "follow_up", lambda: FOLLOW_UP)
     arms = _compared(seed, spec, d.bad_release)
     if len(environments) > 1:
         spec["environments"] = [

@@ -133,3 +133,18 @@ def test_where_nothing_was_changed_there_is_no_before_and_after() -> None:
     drive.command("approve", reason="it is")
     told = judged(drive)
     assert (told.standing, told.detail) == ("unknown", "waited: nothing was changed, so there is no before and after")
+
+
+@pytest.mark.parametrize(("ends", "asked"), (("promoted", "tidy"), ("rolled_back", "look back")))
+def test_each_end_asks_for_what_is_to_be_done_after_it(ends: str, asked: str) -> None:
+    follow_up = [
+        {"name": "tidy", "manual": "Tidy up", "by": ["ops"], "due": "7d"},
+        {"name": "look back", "manual": "Find out why", "by": ["ops"], "due": "2d", "when": "rolled_back"},
+    ]
+    drive = Drive({**exposure(), "follow_up": follow_up})
+    drive.run_until(lambda: drive.percentage("beta") >= 50)
+    if ends == "rolled_back":
+        drive.command("rollback", reason="enough")
+    drive.run_until(lambda: drive.state.ended)
+    assert drive.state.outcome == ends
+    assert [item.item for item in drive.state.waiting.values() if item.open] == [f"follow_up:{asked}"]
