@@ -11,8 +11,9 @@ from datetime import datetime
 from html import escape
 from typing import Any
 
+from orchestrator.core import rollback_log
 from orchestrator.core.chart import evidence_svg, levels_svg, short
-from orchestrator.core.telling import CONTROLLER, Teller, words_of
+from orchestrator.core.telling import CONTROLLER, Teller, time_words, words_of
 
 Json = Mapping[str, Any]
 Row = tuple[str, ...]
@@ -54,6 +55,7 @@ def build(status: Json, history: Sequence[Json]) -> dict[str, Any]:
         "evidence": [one for entry in history for one in _evidence(entry)],
         "people": list(_people(status, history)),
         "exceptions": list(status.get("exceptions") or ()),
+        "rollback_log": rollback_log.build(status, history),
         "success": [_success(entry) for entry in history if entry["type"] == "SuccessJudged"],
         "chain": {"entries": last.get("seq", 0), "head": last.get("hash")},
     }
@@ -118,12 +120,12 @@ def _success(entry: Json) -> dict[str, Any]:
 
 def _facts(report: Json) -> list[Row]:
     outcome = report["outcome"]
-    ended = "not yet" if outcome is None else f"{_time(report['ended'])}, after {_span(report['seconds'])}"
+    ended = "not yet" if outcome is None else f"{time_words(report['ended'])}, after {_span(report['seconds'])}"
     facts = [
         ("outcome", _OUTCOMES.get(str(outcome), f"none yet: the run is {report['phase']}")),
         ("plan", str(report["plan"])),
         ("digest", str(report["digest"])),
-        ("started", f"{_time(report['started'])} by {report['author'] or '-'}"),
+        ("started", f"{time_words(report['started'])} by {report['author'] or '-'}"),
         ("reason", report["reason"] or ""),
         ("ended", ended),
         ("supersedes", report["supersedes"] or ""),
@@ -149,14 +151,15 @@ def _sections(report: Json) -> Iterator[tuple[str, Row, list[Row], str]]:
     yield "What was planned", ("environment", "stage", "kind", "steps", "now"), stages, "no stages"
     if report["outcome"] is None:
         holds: list[Row] = [
-            (str(one["reason"]), _time(one["since"]), str(one["by"]), str(one["detail"])) for one in report["holds"]
+            (str(one["reason"]), time_words(one["since"]), str(one["by"]), str(one["detail"]))
+            for one in report["holds"]
         ]
         yield "Why nothing moves", ("hold", "since", "by", "detail"), holds, "nothing holds"
-    happened: list[Row] = [(_time(one["time"]), str(one["what"])) for one in report["timeline"]]
+    happened: list[Row] = [(time_words(one["time"]), str(one["what"])) for one in report["timeline"]]
     yield "What happened", ("time (UTC)", "what"), happened, "nothing yet"
     evidence: list[Row] = [
         (
-            _time(one["time"]),
+            time_words(one["time"]),
             one["of"],
             one["criterion"] or "",
             one["verdict"] or "",
@@ -169,9 +172,11 @@ def _sections(report: Json) -> Iterator[tuple[str, Row, list[Row], str]]:
     heads = ("time (UTC)", "of", "criterion", "verdict", "value", "evidence against", "sentence")
     yield "The evidence of decisions", heads, evidence, "no decision rested on evidence"
     people: list[Row] = [
-        (_time(one["time"]), str(one["by"]), str(one["what"]), one["reason"] or "") for one in report["people"]
+        (time_words(one["time"]), str(one["by"]), str(one["what"]), one["reason"] or "") for one in report["people"]
     ]
     yield "Who did what", ("time (UTC)", "who", "what", "reason"), people, "nobody had to do anything"
+    if report["rollback_log"] is not None:
+        yield "Rollback log", ("", "entry"), rollback_log.rows(report["rollback_log"]), ""
     left: list[Row] = [(str(one),) for one in report["exceptions"]]
     yield "What is not as it was, or was cut", ("what",), left, "nothing"
     waiting: list[Row] = [(str(one["item"]), str(one["text"]), ", ".join(one["by"])) for one in report["waiting"]]
@@ -179,7 +184,7 @@ def _sections(report: Json) -> Iterator[tuple[str, Row, list[Row], str]]:
         yield "What waits for a person", ("item", "what", "for"), waiting, ""
     judged: list[Row] = [
         (
-            _time(one["time"]),
+            time_words(one["time"]),
             str(one["name"]),
             _level(one["before"]),
             _level(one["after"]) or _number(one["value"]),
@@ -209,11 +214,6 @@ def _chain(report: Json) -> str:
         f"The journal has {chain['entries']} entries; the hash of the last one, which stands for all of them, is"
         f" {head}."
     )
-
-
-def _time(text: Any) -> str:
-    """``2026-03-01 12:00:05`` of an ISO time in UTC."""
-    return str(text or "-").replace("T", " ").partition(".")[0].removesuffix("Z")
 
 
 def _span(seconds: Any) -> str:
@@ -277,7 +277,7 @@ def _charts(report: Json) -> str:
     for one in report["evidence"]:
         svg = evidence_svg(str(one["criterion"]), one["trail"], one["evidence"] or {})
         if svg:
-            words = f"{_time(one['time'])}: {one['of']}, {one['criterion']}: {one['verdict']}"
+            words = f"{time_words(one['time'])}: {one['of']}, {one['criterion']}: {one['verdict']}"
             drawn.append(f"<figure>{svg}<figcaption>{escape(words)}</figcaption></figure>")
     levels = [
         f"<figure>{svg}<figcaption>{escape(str(one['detail']))}</figcaption></figure>"

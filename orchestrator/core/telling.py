@@ -23,6 +23,11 @@ _ENDED = {
 }
 
 
+def time_words(text: Any) -> str:
+    """``2026-03-01 12:00:05`` of an ISO time in UTC."""
+    return str(text or "-").replace("T", " ").partition(".")[0].removesuffix("Z")
+
+
 def level_words(level: Level) -> str:
     return words_of(level.value, level.low, level.high)
 
