@@ -80,7 +80,6 @@ class Walker(Generic[W]):
             with self._taking(about) as run:
                 self._tend(run, self._killing(run, kills, seed, self._is_settled), "its end")
                 self._has_ended(run, "promoted")
-                self.evidence.take_report(about, self.control.report(run))
                 standing = self.standing()
                 self._rounds()
             self._reversed(run, about)
@@ -117,6 +116,7 @@ class Walker(Generic[W]):
             error.add_note(f"{about}: {run}\n{self.control.rollout('explain', run).output}")
             raise
         self.evidence.take_journal(about, self.control.history(run))
+        self.evidence.take_report(about, self.control.report(run))
         if broken := self.control.broken(run):
             raise Amiss(f"{about}: {broken}")
 
