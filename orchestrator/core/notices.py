@@ -26,7 +26,8 @@ def events(m: Moment) -> list[Event]:
     state = m.state
     wanted = [*_news(state), *_triggers(state), *_alarms(m), *_within(m), *_acknowledged(state), *_failing(state)]
     wanted += _over(state)
-    return [NoticeRequested(notice=notice) for notice in wanted]
+    once = {notice.key: notice for notice in reversed(wanted)}  # a channel of a severity may be one of a step, too
+    return [NoticeRequested(notice=notice) for notice in reversed(once.values())]
 
 
 def due_times(m: Moment) -> Iterator[float]:

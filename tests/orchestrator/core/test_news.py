@@ -35,3 +35,15 @@ def test_steps_and_stages_are_told_of_the_stages_that_a_plan_names() -> None:
         "wider in production is at 50% (beta 50 %, gamma 50 %)",
         "stage wider in production is done",
     ]
+
+
+def test_a_channel_of_a_severity_and_of_the_first_step_is_told_of_an_alarm_once() -> None:
+    check = {"name": "ready", "manual": "Is everybody ready?"}
+    notify = {"severity": {"low": ["graphs"]}, "escalation": [{"after": "0m", "channels": ["graphs"]}]}
+    drive = Drive(
+        {"checks": [check], "flags": {"beta": {}}, "stages": [OPEN], "notify": {"channels": CHANNELS, **notify}}
+    )
+    drive.run_until(lambda: bool(drive.state.waiting))
+    drive.settle()
+    notices = [one.notice.key for one in drive.events if isinstance(one, NoticeRequested)]
+    assert len(notices) == len(set(notices)) == 1
