@@ -53,6 +53,7 @@ class Freezing:
         self._clock = clock
         self._known: dict[str, Freeze] = {}  # by place
         self._told = ""
+        self._has_news = False  # something was learned, also by the way, that the watch has told nobody of
         self._looked_at: float | None = None  # by the monotonic clock
 
     # --- what is known --------------------------------------------------------------------------------------------
@@ -69,13 +70,13 @@ class Freezing:
         """What is known of *environments*, and of all."""
         return tuple(freeze for freeze in self.known() if freeze.environment in (EVERYWHERE, *environments))
 
-    async def look(self) -> bool:
-        """Whether there was something new. Raises StoreError."""
+    async def look(self) -> None:
+        """Raises StoreError."""
         if self._storage is None:
-            return False
-        news = [self._learn(freeze) for freeze in await self._storage.newest()]
+            return
+        for freeze in await self._storage.newest():
+            self._learn(freeze)
         self._looked_at = self._clock.monotonic()
-        return any(news)
 
     async def refresh(self) -> None:
         """Before a run is taken up: this controller may have been frozen itself, and have heard nothing for long."""
@@ -90,9 +91,10 @@ class Freezing:
             await self._clock.sleep(LOOK_SECONDS)
             try:
                 async with asyncio.timeout(ANSWER_SECONDS):
-                    is_new = await self.look()
+                    await self.look()
                 self._tell("")
-                if is_new:
+                if self._has_news:
+                    self._has_news = False
                     changed()
             except TimeoutError:
                 self._tell("the store does not answer")
@@ -101,12 +103,11 @@ class Freezing:
             except Exception:  # a bug here must not make this controller deaf in silence
                 log.exception("freezes.crashed")
 
-    def _learn(self, freeze: Freeze) -> bool:
+    def _learn(self, freeze: Freeze) -> None:
         known = self._known.get(freeze.environment)
-        if known is not None and known.revision >= freeze.revision:
-            return False
-        self._known[freeze.environment] = freeze
-        return True
+        if known is None or known.revision < freeze.revision:
+            self._known[freeze.environment] = freeze
+            self._has_news = True
 
     def _tell(self, words: str) -> None:
         if words and words != self._told:

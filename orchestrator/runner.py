@@ -118,6 +118,7 @@ class Runner:
         self._head = records[-1].hash  # of the newest event
         self.evidence = ev.from_text(evidence)
         self.time = RunTime(world.clock, max(self.state.at, ev.newest_at(self.evidence) or 0.0))
+        self.evidence = ev.note_life(self.evidence, self.time.now(), self.time.ahead_seconds)
         self.listeners: list[Callable[[Sequence[Recorded]], None]] = []
         self.may_act: Callable[[], bool] = lambda: True  # asked before anything is done in the world
         self._inbox: asyncio.Queue[_Performed | _Noted | _Delivered | _Commanded] = asyncio.Queue()

@@ -131,6 +131,7 @@ class Evidence:
     killed: frozenset[str] = frozenset()
     freezes: tuple[Freeze, ...] = ()  # the newest of each place over the plan's environments, those that are over too
     ahead_seconds: float = 0.0  # of the wall clock, which was set back: windows go by that
+    unsure_until: float = 0.0  # looks up to then may be older than they say: the clock was set back between two lives
     jumps: tuple[Jump, ...] = ()
     measured: Mapping[str, Measured] = field(default_factory=dict)  # values without a verdict: success criteria
 
@@ -223,6 +224,11 @@ def note_freezes(evidence: Evidence, freezes: tuple[Freeze, ...]) -> Evidence:
 
 def note_ahead(evidence: Evidence, seconds: float) -> Evidence:
     return evidence if abs(seconds - evidence.ahead_seconds) < 1.0 else replace(evidence, ahead_seconds=seconds)
+
+
+def note_life(evidence: Evidence, now: float, ahead_seconds: float) -> Evidence:
+    """A life begins. Where the clock was set back meanwhile, nobody knows how long nobody looked."""
+    return replace(evidence, unsure_until=now) if ahead_seconds > 0.0 else evidence
 
 
 def note_jump(evidence: Evidence, jump: Jump) -> Evidence:

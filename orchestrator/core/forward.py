@@ -22,8 +22,10 @@ from orchestrator.core.phases import Leg, Phase, Reason
 from orchestrator.core.questions import Scope, all_settled, holds_of, record_answers, refusal
 from orchestrator.core.state import State
 from orchestrator.core.walk import VERIFY_AGAIN_SECONDS, current_act, is_walked, next_events, walk_holds
+from stages.actions.flag import FlagAction
 from stages.actions.passive import VerifyAction
 from stages.criteria.base import Verdict
+from stages.flag_spec import percentage_of
 from stages.step import Act, StageProgram, Step
 from stages.values import format_duration
 
@@ -240,21 +242,27 @@ def _walk(m: Moment, key: str, acts: tuple[Act, ...]) -> list[Event]:
     act = current_act(m.state, key, acts)
     if m.held and not (act is not None and isinstance(act.action, VerifyAction)):
         return []  # a verify still takes its answers in: one of them may be what holds
-    if act is not None and act.target is not None and _must_wait(m):
+    if act is not None and act.target is not None and _must_wait(m, act):
         return []
     return next_events(m, key, acts)
 
 
-def _must_wait(m: Moment) -> bool:
+def _must_wait(m: Moment, act: Act) -> bool:
     """Windows are asked again before each forward effect; exposure rises only while the gate lets it."""
     if m.closed_window() is not None:
         return True
-    return _is_gated(m.state) and not m.may_raise
+    return _is_gated(m.state, act) and not m.may_raise
 
 
-def _is_gated(state: State) -> bool:
+def _is_gated(state: State, act: Act) -> bool:
+    """Steps that raise exposure are, and actions that do, wherever they stand."""
     step = step_of(state)
-    return step.gate_from_start or (step.is_exposure and state.leg is Leg.ACTING)
+    if step.gate_from_start or (step.is_exposure and state.leg is Leg.ACTING):
+        return True
+    known = state.targets.get(act.target.id) if act.target is not None else None
+    if known is None or not isinstance(act.action, FlagAction):
+        return False
+    return percentage_of(act.action.wanted(act.site, known.value)) > percentage_of(known.value)
 
 
 def acting(m: Moment) -> list[Event]:
@@ -286,7 +294,7 @@ def acting_holds(m: Moment) -> Holds:
     found = walk_holds(m, key, acts)
     act = current_act(m.state, key, acts)
     if act is not None and act.target is not None and act.target.id not in m.state.outstanding:
-        found |= entry.window_and_gate_holds(m) if _is_gated(m.state) else _window_hold(m)
+        found |= entry.window_and_gate_holds(m) if _is_gated(m.state, act) else _window_hold(m)
     return found
 
 

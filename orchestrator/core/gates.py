@@ -165,7 +165,7 @@ def judge_gates(state: State, evidence: Evidence, names: tuple[str, ...], now: f
 def _judge_gate(state: State, evidence: Evidence, name: str, gate: Gate, now: float) -> GateView:
     since = baseline(state)
     entries = [(one, evidence.looks.get(criterion_key(state, name, one))) for one in gate.criteria]
-    views = tuple(_view(criterion, look, gate, since, now) for criterion, look in entries)
+    views = tuple(_view(criterion, look, gate, (since, evidence.unsure_until), now) for criterion, look in entries)
     views = _judged_together(state, evidence, name, views)
     counted = [(look, gate.warmup_seconds(criterion)) for criterion, look in entries if look is not None]
     return GateView(
@@ -222,8 +222,10 @@ def _failed_together(view: CriterionView, mean: float, size: int) -> CriterionVi
     return replace(view, verdict=Verdict.FAIL, sentence=words)
 
 
-def _view(criterion: Criterion, look: Look | None, gate: Gate, since: float, now: float) -> CriterionView:
-    if look is None or look.at <= since:
+def _view(criterion: Criterion, look: Look | None, gate: Gate, since: tuple[float, float], now: float) -> CriterionView:
+    """*since*: when what is in force now began, and until when looks may be older than they say."""
+    began, unsure_until = since
+    if look is None or look.at <= began:
         sentence = f"{criterion.name} has not been looked at yet"
         return CriterionView(
             criterion.name, Verdict.INCONCLUSIVE, None, sentence, None, looked=False, criterion=criterion
@@ -232,6 +234,9 @@ def _view(criterion: Criterion, look: Look | None, gate: Gate, since: float, now
     if not is_fresh(look, gate.every, now):
         looked, verdict = False, Verdict.INCONCLUSIVE
         sentence = f"{criterion.name} was last looked at {now - look.at:.0f} s ago"
+    elif look.at <= unsure_until:
+        looked, verdict = False, Verdict.INCONCLUSIVE
+        sentence = f"{criterion.name} was last looked at before the clock was set back, and nobody knows how long ago"
     return CriterionView(
         criterion.name, verdict, look.value, sentence, look.at, looked=looked, look=look, criterion=criterion
     )

@@ -7,7 +7,7 @@ from orchestrator.core.events import EffectRequested, Event
 from orchestrator.core.evidence import Evidence, SeenAt
 from orchestrator.core.freeze import Freeze
 from orchestrator.core.gates import GateView, judge_gates, reached_gates
-from orchestrator.core.phases import Phase, Reason
+from orchestrator.core.phases import Leg, Phase, Reason
 from orchestrator.core.state import State
 from stages.criteria.base import Verdict
 from stages.effects import Operation, Target, TargetKind
@@ -81,10 +81,11 @@ class Moment:
 
     @property
     def may_raise(self) -> bool:
-        """Whether the gate last reached lets exposure rise: passing now, or overridden and not failing."""
+        """Whether the gate last reached lets exposure rise: passing on what was seen since, or overridden and not
+        failing. Before a stage begins one look will do, since its step was left on all that it asks for."""
         view = self.reached_gate
         ref = self.state.gate_ref
-        if view.passing:
+        if view.passing and (view.counts or self.state.leg is Leg.PREPARING):
             return True
         return ref is not None and self.state.advanced_seq > ref.seq and view.verdict is not Verdict.FAIL
 

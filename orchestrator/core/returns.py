@@ -178,4 +178,9 @@ def what_stays(state: State, returns: list[Return], scope: str, with_schema: boo
             if target.touched and target.kind is not TargetKind.BACKUP and target.environment in passed
         ]
         found += [f"{target.title} stays: it lies behind a point of no return" for target in behind_the_wall(state)]
+        found += [
+            f"{entry.target.title} goes back only to what it was at the point of no return"
+            for entry in returns
+            if entry.target.touched and _crossed(state, entry.target) and entry.wanted != entry.target.before
+        ]
     return found

@@ -282,10 +282,24 @@ async def test_what_is_known_is_not_taken_back_by_an_older_look_or_a_store_that_
     await made.freeze(ASKED, "bob")
     frozen = await made.freeze(ASKED, "cid")
     storage._freezes[EVERYWHERE] = replace(frozen, revision=1, lifted=Lift(1.0, "ann", "an older copy"))
-    assert not await made.look()
+    await made.look()
     assert made.standing() == [frozen]
     await made.lift(None, "ann", "now it is over")
     assert (await storage.newest())[0].revision == 3
+
+
+async def test_what_a_refused_request_found_out_by_the_way_is_told_to_the_runs_too() -> None:
+    storage, clock = Away(), Clock()
+    ours, others = Freezing(storage, clock), Freezing(storage, clock)
+    await ours.freeze(ASKED, "bob")
+    told: list[list[Freeze]] = []
+    watch = asyncio.create_task(ours.watch(lambda: told.append(ours.standing())))
+    await until(lambda: len(told) == 1)
+    await others.lift(None, "ann", "it is over")
+    with pytest.raises(Refused, match="nothing is frozen"):
+        await ours.lift(None, "ann", "it is over, once more")
+    await until(lambda: told[-1] == [])
+    watch.cancel()
 
 
 async def test_who_never_gets_to_write_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 Complaints = Iterator[str]
 AFTER_THE_END = (
-    ev.SuccessJudged, ev.WaitingOpened, ev.WaitingAnswered, ev.NoticeRequested, ev.NoticeDelivered, ev.ChannelFailing,
-    ev.Acknowledged,
+    ev.SuccessBaseline, ev.SuccessJudged, ev.WaitingOpened, ev.WaitingAnswered, ev.NoticeRequested, ev.NoticeDelivered,
+    ev.ChannelFailing, ev.Acknowledged,
 )  # fmt: skip
 
 

@@ -75,19 +75,20 @@ class _People:
         """Look, answer, wait; until every run has ended and nothing is left to do for it."""
         while True:
             states = await self._states()
-            if states is not None and all(state.ended for state in states):
-                return await self._afterwards()
+            if states is not None and all(state.ended for state in states) and await self._afterwards():
+                return
             for state in states or ():
                 if not state.ended:
                     await self._attend(state)
             await asyncio.sleep(LOOK_EVERY_SECONDS)
 
-    async def _afterwards(self) -> None:
-        """What comes after the end: success is judged, notes are sent, follow-ups are answered."""
+    async def _afterwards(self) -> bool:
+        """What comes after the end: success is judged, notes are sent, follow-ups are answered. False if somebody has
+        begun another run meanwhile."""
         for _ in range(MOST_LOOKS_AFTERWARDS):
             left = [run for run in self.simulation.runs if not self.simulation.is_settled(run)]
-            if not left:
-                return
+            if not left or not self.simulation.all_ended:
+                return not left
             for state in await self._states(left) or ():
                 for item in state.waiting.values():
                     if item.open:
@@ -95,6 +96,7 @@ class _People:
                         await send(self.simulation, state.run, wish, f"afterwards-{len(self.simulation.sent)}")
             await asyncio.sleep(LOOK_EVERY_SECONDS)
         self.simulation.violations.append("a run ended long ago, and something is left to do for it")
+        return True
 
     async def _states(self, runs: Sequence[str] | None = None) -> list[State] | None:
         """Of *runs*, or of those that have not ended; None if no controller answers."""

@@ -177,6 +177,20 @@ def test_nothing_behind_a_point_of_no_return_is_undone_and_a_person_takes_it_as_
     assert drive.state.outcome == "rolled_back"
 
 
+def test_what_goes_back_only_to_a_point_of_no_return_is_named() -> None:
+    later = {"name": "later", "kind": "steps", "steps": [{"flag": "beta", "percentage": 60}]}
+    first = {"name": "first", "kind": "monitoring", "flag": "beta", "percentages": [30], "bake": "1m"}
+    wall = {**deploy("backend"), "point_of_no_return": True}
+    drive = Drive({"flags": {"beta": {}}, "stages": [first, wall, later], "watch": "10m"}, FILES)
+    drive.run_until(lambda: drive.percentage("beta") == 60)
+    drive.command("rollback", reason="enough")
+    drive.run_until(lambda: "point_of_no_return" in drive.holds())
+    drive.command("resolve", target="no_return", reason="known")
+    drive.run_until(lambda: drive.state.ended)
+    assert drive.percentage("beta") == 30
+    assert "flag beta in production goes back only to what it was at the point of no return" in drive.state.exceptions
+
+
 def test_rollback_of_a_stage_takes_it_and_all_after_it_back_and_then_is_paused() -> None:
     drive = Drive(spec(), FILES)
     drive.run_until(lambda: drive.percentage("beta") == 10)
