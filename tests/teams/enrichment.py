@@ -300,8 +300,13 @@ INCIDENTS: tuple[Incident[Enrichment], ...] = (
         "seconds_per_asset=10",
         "staging",
         "staging/watch",
-        shows=(fired("batches are very slow"), {"NoticeDelivered": {"delivered": True}}),
+        shows=(
+            fired("batches are very slow"),
+            {"NoticeDelivered": {"key": "trigger:staging/batches are very slow*@engineering"}},
+            {"GateFailed": {"gate": "enrichment", "evidence": {"criteria": {"name": "batch time", "verdict": "fail"}}}},
+        ),
         fires=("batches are very slow",),
+        ends="rolled_back",
     ),
     knob(
         "a hundred assets take too long",
