@@ -18,6 +18,7 @@ PEOPLE = 20_000
 QUICK = (
     "stages.read.bake=1s",
     "stages.read.final_bake=1s",
+    "stages.read.settle=1s",
     "watch=2s",
     "gates.database.every=1s",
     "gates.names.every=1s",
