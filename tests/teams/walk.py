@@ -42,6 +42,10 @@ class Walker(Generic[W]):
         for number, stage in enumerate(stages):
             self._back_from(stage, stages[: number + 1])
 
+    def back_from_the_last_stage(self) -> None:
+        stages = self._stages()
+        self._back_from(stages[-1], stages)
+
     def _stages(self) -> list[str]:
         """``environment/stage`` of each, in order."""
         status = self._once("a look at the stages")
