@@ -133,8 +133,8 @@ class Backend:
 
 
 class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
     backend: Backend
+    timeout = 5.0  # who connects and says nothing holds up no restart
 
     def do_GET(self) -> None:
         backend = self.backend
@@ -195,7 +195,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    daemon_threads = True
+    """Ends when whoever is being served has an answer; who is still to be taken is left to the next process."""
+
+    daemon_threads = False
 
 
 def write(file: Path, text: str) -> None:
