@@ -309,10 +309,11 @@ def _versions(simulation: "Simulation") -> Complaints:
 def _follow_ups(simulation: "Simulation", story: Story) -> Complaints:
     """Who has to do something after an end that the plan speaks of is asked to, once."""
     outcome = story.ended.outcome if story.ended is not None else None
+    end = "rolled_back" if outcome == "rollback_failed" else outcome
     asked = [one.event.item for one in story.of(ev.WaitingOpened) if isinstance(one.event, ev.WaitingOpened)]
     touched = any(story.of(ev.RollbackStarted)) or outcome == "promoted"
     for entry in story.plan.get("follow_up") or ():
-        is_due = touched and entry.get("when", "promoted") == outcome
+        is_due = touched and entry.get("when", "promoted") == end
         if asked.count(f"follow_up:{entry['name']}") != int(is_due):
             yield f"it ended {outcome}, and follow-up {entry['name']} was asked for {asked}"
 

@@ -75,7 +75,8 @@ class Incident(Generic[W]):
     The world is broken once the run has entered *at*: ``production/queue`` (a stage's first step), or
     ``production/watch``. Then *shows* must come into the journal, in any order, within *within_seconds*; then the world
     is mended. Where the plan does not end the run by itself (*ends*), it is rolled back by hand, and in any case what
-    stands has to be what stood before. *fires* names the triggers that this shows.
+    stands has to be what stood before. *fires* names the triggers that this shows. With *resumes* a person resumes the
+    run in the mended world, and these must come into the journal before it is rolled back.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Incident(Generic[W]):
     mends: Callable[[W], object]
     shows: tuple[Pattern, ...]
     fires: tuple[str, ...] = ()
+    resumes: tuple[Pattern, ...] = ()
     ends: Outcome | None = None
     sets: tuple[str, ...] = ()
     answers: Mapping[str, Answer] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from typing import Any, Generic
 from tests.support.ports import free_port
 from tests.teams.control import Control, url_at
 from tests.teams.evidence import Evidence, missing, of_journal
-from tests.teams.team import Answer, Incident, Json, Outcome, Person, Team, Tools, W
+from tests.teams.team import Answer, Incident, Json, Outcome, Pattern, Person, Team, Tools, W
 
 END_SECONDS = 240.0
 LOOK_SECONDS = 0.1
@@ -71,9 +71,13 @@ class Walker(Generic[W]):
             try:
                 if incident.by_hand is not None:
                     self.control.command(run, "fire", trigger=incident.by_hand)
-                self._shows(run, before, incident)
+                self._shows(run, before, incident, incident.shows)
             finally:
                 incident.mends(self.world)
+            if incident.resumes:
+                before = len(self.control.history(run))
+                self.control.command(run, "resume")
+                self._shows(run, before, incident, incident.resumes)
             self._rolled_back(run, by_hand=incident.ends is None, outcome=incident.ends or "rolled_back")
         self.fired.update(incident.fires)
 
@@ -157,16 +161,17 @@ class Walker(Generic[W]):
         self._stays_are_named(status["exceptions"], [f"{one['environment']}/{one['name']}" for one in status["stages"]])
         self.evidence.take_journal(f"{about}, taken back", self.control.history(name))
 
-    def _shows(self, run: str, before: int, incident: Incident[W]) -> None:
-        def is_shown() -> bool:
+    def _shows(self, run: str, before: int, incident: Incident[W], patterns: Sequence[Pattern]) -> None:
+        """All of *patterns* come into the journal behind the entry *before*."""
+
+        def lacking() -> list[Pattern]:
             shown = of_journal(incident.name, self.control.history(run)[before:])
-            return not list(missing(shown, incident.shows))
+            return list(missing(shown, patterns))
 
         try:
-            self._tend(run, is_shown, "what the plan has to do", incident.answers, incident.within_seconds)
+            self._tend(run, lambda: not lacking(), "what the plan has to do", incident.answers, incident.within_seconds)
         except Amiss as error:
-            shown = of_journal(incident.name, self.control.history(run)[before:])
-            error.add_note(f"missing: {list(missing(shown, incident.shows))}")
+            error.add_note(f"missing: {lacking()}")
             raise
 
     def _rounds(self) -> None:
