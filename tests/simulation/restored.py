@@ -122,10 +122,11 @@ def _flag_is_back(simulation: "Simulation", story: Story, target: str, before: A
     was = before if before is not None else dict(ABSENT)
     if percentage_of(stands) > percentage_of(was):
         yield f"rolled back, but {target} stands at {percentage_of(stands):g} %; it was {percentage_of(was):g} %"
+    began = min(simulation.durable_at[(run, 1)] for run in family_of(simulation, story))
     others = [
         change
         for change in _changes(simulation, target)
-        if change.run is None and change.at >= simulation.durable_at[(story.run, 1)] - 30.0
+        if change.run is None and change.at >= began - 30.0
     ]
     pinned = any(
         target in record.event.pins for record in story.of(ev.TriggerFired) if isinstance(record.event, ev.TriggerFired)
