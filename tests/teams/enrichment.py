@@ -237,6 +237,9 @@ def shows_the_type(world: Enrichment) -> None:
     world.staging.sql("ALTER TYPE migration.patterntype_moved RENAME TO patterntype")
 
 
+LONG_WATCH = "environments.staging.watch=30s"  # what goes wrong in it takes its time to show
+
+
 def knob(name: str, what: str, site: str, at: str, **more: Any) -> Incident[Enrichment]:
     """An incident by the knobs of a site: *what* is ``knob=value``."""
     key, _, value = what.partition("=")
@@ -245,7 +248,7 @@ def knob(name: str, what: str, site: str, at: str, **more: Any) -> Incident[Enri
         at=at,
         breaks=lambda world: world.sites[site].turns(**{key: json.loads(value)}),
         mends=lambda world: world.sites[site].turns(),
-        **more,
+        **{"sets": (LONG_WATCH,), **more},
     )
 
 
@@ -271,6 +274,11 @@ INCIDENTS: tuple[Incident[Enrichment], ...] = (
         breaks=hides_the_type,
         mends=shows_the_type,
         shows=({"EffectFinished": {"state": "refused", "detail": "*patterntype*"}}, {"OnFailPaused": {}}),
+        resumes=(
+            {"Resumed": {}},
+            {"EffectFinished": {"state": "done", "detail": "*to revision 096"}},
+            {"StageEnded": {"environment": "staging", "stage": "schema", "how": "done"}},
+        ),
     ),
     knob(
         "agents fail",
@@ -354,6 +362,7 @@ INCIDENTS: tuple[Incident[Enrichment], ...] = (
         "fail_share=0.04",
         "production",
         "production/watch",
+        sets=(),
         shows=({"CheckAnswered": {"name": "no errors in the log", "standing": "no"}}, {"OnFailPaused": {}}),
     ),
     Incident(

@@ -1,7 +1,9 @@
-"""The backend that stands in for a team's own: its restart, its batches."""
+"""The backend that stands in for a team's own: its restart, its batches, and its policies."""
 
 import json
+import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +12,11 @@ from threading import Event, Thread
 import httpx
 import pytest
 
-from examples.enrichment import repository
-from examples.enrichment.release import PIPELINE
+from examples.enrichment import release, repository
 from tests.support.ports import free_port
 from tests.support.process import ROOT, Child, isolated_environment, wait_until
+
+AGENT, MIGRATIONS = release.AGENTS / "licensing_agent.py", Path("alembic") / "versions"
 
 
 class Site:
@@ -67,7 +70,7 @@ def test_a_release_takes_over_and_goes_back_while_nobody_is_turned_away(site: Si
     assert set(answers) == {1, 10}
 
 
-def test_a_batch_size_that_was_set_is_kept_over_a_restart_until_it_is_the_release_s_own(site: Site) -> None:
+def test_a_batch_size_that_was_set_is_kept_over_a_restart(site: Site) -> None:
     site.http.put("/settings", json={"batch_size": 5})
     site.deploy(site.made.release)
     assert site.http.get("/settings").json() == {"batch_size": 5}
@@ -77,7 +80,7 @@ def test_a_batch_size_that_was_set_is_kept_over_a_restart_until_it_is_the_releas
 
 
 def test_a_release_that_does_not_come_up_leaves_the_old_one_where_it_is(site: Site) -> None:
-    before, pipeline = site.running, site.folder / "repository" / "backend" / PIPELINE
+    before, pipeline = site.running, site.folder / "repository" / "backend" / release.PIPELINE
     whole = pipeline.read_text()
     pipeline.write_text("this is no Python")
     try:
@@ -93,3 +96,27 @@ def test_whose_flow_it_is_has_to_be_said(site: Site) -> None:
     refused = site.http.post("/api/v1/master-flows/f/trigger-enrichment", content=json.dumps({"assets": 1}))
     assert refused.status_code == 400
     assert "X-Engagement-ID" in refused.text
+
+
+@pytest.mark.parametrize(
+    ("policy", "file", "text"),
+    (
+        ("length", "app/long.py", "\n" * 401),
+        ("secrets", "app/secret.py", 'API_KEY = "abc"\n'),
+        ("tracking", "app/past.py", "import openai\n"),
+        ("architecture", AGENT, 'PATTERN_TYPE = "licensing_analysis"\n'),
+        ("architecture", "app/own.py", "import psycopg\n"),
+        ("migrations", MIGRATIONS / "97_short.py", ""),
+        ("migrations", MIGRATIONS / "096_add_enrichment_pattern_types.py", "ADD VALUE 'X'\n"),
+    ),
+)
+def test_a_policy_that_is_broken_is_found(tmp_path: Path, policy: str, file: str | Path, text: str) -> None:
+    backend = shutil.copytree(repository.BACKEND, tmp_path / "backend")
+    assert keeps(policy, backend)
+    (backend / file).write_text(text)
+    assert not keeps(policy, backend)
+
+
+def keeps(policy: str, backend: Path) -> bool:
+    script = repository.BACKEND.parent / "scripts" / "policies.sh"
+    return subprocess.run([script, policy], cwd=backend, stdout=subprocess.DEVNULL, check=False).returncode == 0

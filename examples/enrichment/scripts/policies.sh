@@ -16,7 +16,9 @@ case "$1" in
     ! grep -rnE "psycopg|sqlalchemy" --include "*.py" app
     ;;
   migrations) # numbered by three digits; 094 and 096 may be applied twice; why 096 has no way back is said
-    ! ls alembic/versions | grep -vE "^([0-9]{3}_[a-z_]+\.py|__pycache__)$"
+    if ls alembic/versions | grep -vE "^([0-9]{3}_[a-z_]+\.py|__pycache__)$"; then
+      exit 1
+    fi
     grep -q "IF EXISTS" alembic/versions/094_*.py
     grep -q "IF NOT EXISTS" alembic/versions/096_*.py
     grep -q "raise RuntimeError" alembic/versions/096_*.py
