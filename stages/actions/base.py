@@ -1,7 +1,8 @@
 """What every action has in common, and where it stands (its *site*)."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pydantic import Field
 
@@ -13,6 +14,9 @@ from stages.values import Duration, Environments, Json, Name, Part, TextOrSecret
 
 if TYPE_CHECKING:
     from stages.flag_spec import FlagSpec
+
+BEFORE: Final = "{before}"
+FILLED: Final = ("command", "probe")  # fields of an undo's action in whose words BEFORE is filled in
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +90,19 @@ def declared_undo(action: Action, site: Site, before: Json) -> AnyOperation | No
     if isinstance(action.undo, dict):
         from stages.actions import parse_action  # the union of all actions knows this module, hence late
 
-        return parse_action(action.undo).forward(site, before)
+        return parse_action(_filled(action.undo, before)).forward(site, before)
+    return command_operation(tuple(_words(action.undo, before)), action, site)
+
+
+def _filled(undo: Mapping[str, Any], before: Json) -> dict[str, Any]:
+    """An action on the way back, with what was observed in the words of its command and of its probe."""
+    return {key: _words(value, before) if key in FILLED and isinstance(value, list) else value
+            for key, value in undo.items()}  # fmt: skip
+
+
+def _words(words: Iterable[Any], before: Json) -> list[Any]:
     text = before.get("text", "") if isinstance(before, dict) else ""
-    argv = tuple(word.replace("{before}", text) for word in action.undo)
-    return command_operation(argv, action, site)
+    return [word.replace(BEFORE, text) if isinstance(word, str) else word for word in words]
 
 
 def command_operation(

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from stages.actions import Action, CommandAction, FlagAction, HttpAction, JobAction, NotifyAction, SqlAction, WaitAction
+from stages.actions.base import BEFORE, FILLED
 from stages.actions.passive import Passive
 from stages.checks import HttpRequest
 from stages.flag_spec import FlagChange
@@ -16,7 +17,6 @@ from stages.sentences import complaints
 from stages.triggers import Trigger
 from stages.walk import Place
 
-_BEFORE = "{before}"
 _NO_TIMEOUT: dict[type[Action], str] = {
     FlagAction: "a flag is set at once; there is no timeout to give",
     SqlAction: "SQL has lock_timeout and statement_timeout instead of timeout",
@@ -72,18 +72,20 @@ def _undo(place: Place, action: Action) -> Iterator[Finding]:
 
 
 def _undo_form(action: Action, path: Path) -> Iterator[Finding]:
-    undo = action.undo
+    undo, filled = action.undo, list[str]()
     if isinstance(undo, tuple):
         if not undo or not undo[0].strip():
             yield path, "a command is expected, such as [./deploy.sh, v1]"
-        observes = isinstance(action, CommandAction) and action.observe is not None
-        if any(_BEFORE in word for word in undo) and not observes:
-            yield path, f"{_BEFORE} is what observe printed, but there is no observe"
-    if isinstance(undo, dict):
-        if any(_BEFORE in text for text in _texts(undo)):
-            yield path, f"{_BEFORE} is filled in where undo is a list of words only"
+        filled = list(undo)
+    elif isinstance(undo, dict):
+        filled = [text for key in FILLED for text in _texts(undo.get(key))]
+        if any(BEFORE in text for key, value in undo.items() if key not in FILLED for text in _texts(value)):
+            yield path, f"{BEFORE} is filled in among the words of a command and of its probe only"
         if any(word in undo for word in ("wait", "manual", "notify")):
             yield path, "an undo changes something; put what a person is asked or told into rollback"
+    observes = isinstance(action, CommandAction) and action.observe is not None
+    if any(BEFORE in word for word in filled) and not observes:
+        yield path, f"{BEFORE} is what observe printed, but there is no observe"
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -144,8 +144,12 @@ def test_parts_that_do_not_fit_together_are_told(line: str, sentence: str) -> No
         ),
         ("{command: [x], undo: [y, '{before}']}", ".undo: {before} is what observe printed, but there is no observe"),
         (
-            "{command: [x], observe: [o], undo: {command: [y, '{before}']}}",
-            ".undo: {before} is filled in where undo is a list of words only",
+            "{command: [x], undo: {command: [y], probe: [p, '{before}']}}",
+            ".undo: {before} is what observe printed, but there is no observe",
+        ),
+        (
+            "{command: [x], observe: [o], undo: {command: [y], dir: '{before}'}}",
+            ".undo: {before} is filled in among the words of a command and of its probe only",
         ),
         (
             "{command: [x], undo: {wait: 1s}}",
