@@ -1,0 +1,1 @@
+CREATE TABLE enrichment_runs (session TEXT NOT NULL, at REAL NOT NULL);

@@ -1,0 +1,3 @@
+export class MemoizationCache {
+  constructor(readonly size: number) {}
+}

@@ -1,0 +1,3 @@
+export class ParallelEnrichmentQueue {
+  readonly workers = 5
+}
