@@ -1,0 +1,74 @@
+"""Answers every instant query as a healthy Prometheus does, with one series, and notes when each was asked.
+
+    python -m benchmarks._steady_server
+
+It says its address on standard output. `GET /asked` tells what was asked since the last `GET /asked`: how often, how
+many different questions, when the last of these was asked first, and how long it took, in milliseconds and 99 times of
+100 at most, from one time that a question was asked to the next. It costs little, so that it can stand beside what is
+measured.
+"""
+
+import asyncio
+import json
+import time
+from urllib.parse import parse_qs, urlsplit
+
+ANSWER = '{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[%s,"%s"]}]}}'
+
+
+class Server:
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        self.newest: dict[str, float] = {}
+        self.gaps: list[float] = []
+        self.last_new, self.count = 0.0, 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                lines = head.decode("latin-1").split("\r\n")
+                length = next((int(line[15:]) for line in lines if line.lower().startswith("content-length:")), 0)
+                body = await reader.readexactly(length) if length else b""
+                content = self.answer(lines[0].split(" ")[1], body.decode()).encode()
+                writer.write(
+                    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(content)
+                )
+                writer.write(content)
+                await writer.drain()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    def answer(self, target: str, body: str) -> str:
+        parts = urlsplit(target)
+        if parts.path == "/asked":
+            return json.dumps(self.told())
+        form = parse_qs(body or parts.query)
+        query = form.get("query", [""])[0]
+        self.count += 1
+        now = time.time()
+        if query in self.newest:
+            self.gaps.append(now - self.newest[query])
+        else:
+            self.last_new = now
+        self.newest[query] = now
+        at = form.get("time", ["0"])[0]
+        return ANSWER % (at, at if query.startswith("timestamp(") else "0.01")
+
+    def told(self) -> dict[str, float]:
+        ordered = sorted(self.gaps)
+        p99 = ordered[min(round(0.99 * len(ordered)), len(ordered) - 1)] if ordered else 0.0
+        told = {"count": self.count, "different": len(self.newest), "last_new": self.last_new, "gap_p99_ms": p99 * 1000}
+        self.forget()
+        return told
+
+
+async def main() -> None:
+    server = await asyncio.start_server(Server().serve, "127.0.0.1", 0, backlog=512)
+    print(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
+    await server.serve_forever()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
