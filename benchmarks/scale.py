@@ -2,8 +2,8 @@
 
 Measured are the controller's processor time and memory, how many questions reach the server (of runs that ask the same
 at the same second there is one), and how late looks are: by how much the time between two of a question is more than
-15 s. From the last two numbers of runs an exponent is told: 1 is a cost that grows as the runs do; below that the cost of
-being there at all still hides it. Beside it the same number of runs that all ask something different.
+15 s. From the last two numbers of runs an exponent is told: 1 is a cost that grows as the runs do; below that the cost
+of being there at all still hides it. Beside it the same number of runs that all ask something different.
 """
 
 import math
