@@ -6,7 +6,7 @@ containers, the fields that a manifest names. Two runs may not touch one workloa
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
@@ -55,6 +55,10 @@ def _deployment(text: str) -> str:
 Workload = Annotated[str, AfterValidator(_workload), written(_WORKLOAD.pattern)]
 Scalable = Annotated[str, AfterValidator(_scalable), written(_SCALABLE.pattern)]
 Deployment = Annotated[str, AfterValidator(_deployment), written(rf"deployment/{_NAME}")]
+
+
+FIELD_MANAGER: Final = "stagedrollout.io"
+"""Whose changes of objects are ours, as API servers keep them."""
 
 
 class Kubernetes(Part):

@@ -122,6 +122,13 @@ class Window(Part):
             return False
         return not self.allow or any(hours.contains(moment) for hours in self.allow)
 
+    def why_denied(self, now: float) -> str | None:
+        """The reason that the plan gives for what is denied at that moment, if it gives one."""
+        zone = ZoneInfo(self.timezone)
+        moment = datetime.fromtimestamp(now, UTC).astimezone(zone)
+        spans = (entry for entry in self.deny if isinstance(entry, Freeze) and _denies(entry, moment, zone))
+        return next((span.reason for span in spans if span.reason), None)
+
     def opens_at(self, now: float, horizon_days: int = 35) -> float | None:
         """The next moment (seconds since the epoch) at which the window is open, or None within the horizon."""
         if self.is_open(now):

@@ -165,7 +165,8 @@ def window_and_gate_holds(m: Moment) -> dict[tuple[Reason, str], str]:
     found: dict[tuple[Reason, str], str] = {}
     window = m.closed_window()
     if window is not None:
-        found[(Reason.WINDOW, "window")] = f"outside the window ({window.timezone})"
+        why = window.why_denied(m.now)
+        found[(Reason.WINDOW, "window")] = f"outside the window ({window.timezone})" + (f": {why}" if why else "")
     view = m.reached_gate
     if (
         m.state.phase is not Phase.CHECKING

@@ -3,6 +3,7 @@
 from orchestrator.core.effect import Effect, EffectState, Outcome
 from orchestrator.core.events import EffectFailed, EffectFinished, Event
 from orchestrator.core.state import Outstanding
+from stages.cluster import FIELD_MANAGER
 from stages.effects import WATCHED, TargetKind, repeatable
 
 
@@ -53,9 +54,14 @@ def _finished(effect: Effect, state: str, outcome: Outcome) -> Event:
             "state": state,
             "detail": outcome.detail,
             "observed": outcome.observed,
-            "changed_by": outcome.changed_by,
+            "changed_by": _somebody_else(outcome.changed_by),
         }
     )
+
+
+def _somebody_else(changed_by: str | None) -> str | None:
+    """A write of an earlier life, or of the run before this one, may arrive late; that is nobody else's doing."""
+    return None if changed_by == FIELD_MANAGER else changed_by
 
 
 def _failed(effect: Effect, outcome: Outcome) -> Event:

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from orchestrator.adapters.flag_systems.port import Moved, Wish
-from orchestrator.adapters.kubernetes.client import FIELD_MANAGER, Clusters
+from orchestrator.adapters.kubernetes.client import Clusters
 from orchestrator.adapters.kubernetes.marks import Author
 from orchestrator.core.effect import EffectState
 from orchestrator.errors import Permanent, Temporary
-from stages.cluster import Kubernetes
+from stages.cluster import FIELD_MANAGER, Kubernetes
 from stages.flag_systems import FlagdSystem
 from tests.acceptance.worlds.host import host_in
 from tests.contract.flag_sites import (

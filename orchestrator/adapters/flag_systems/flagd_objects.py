@@ -12,12 +12,12 @@ from typing import Any
 from orchestrator.adapters.flag_systems import json_places
 from orchestrator.adapters.flag_systems.flagd import Changes, Copy, value_at
 from orchestrator.adapters.flag_systems.port import Moved
-from orchestrator.adapters.kubernetes.client import FIELD_MANAGER, MERGE_PATCH, Cluster, Clusters, Resource
+from orchestrator.adapters.kubernetes.client import MERGE_PATCH, Cluster, Clusters, Resource
 from orchestrator.adapters.kubernetes.errors import Absent, Forbidden, Stale
 from orchestrator.adapters.kubernetes.marks import Author, Path, owner_of
 from orchestrator.adapters.kubernetes.sending import answered
 from orchestrator.errors import Permanent
-from stages.cluster import Kubernetes
+from stages.cluster import FIELD_MANAGER, Kubernetes
 from stages.flag_systems import FEATURE_FLAGS
 
 CONFIG_MAPS = Resource("v1", "ConfigMap", "configmaps", namespaced=True)

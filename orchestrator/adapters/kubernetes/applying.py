@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.adapters.kubernetes.bringing import Attempt, Change, ChangedElsewhere, Unready, settle
-from orchestrator.adapters.kubernetes.client import FIELD_MANAGER, Cluster
+from orchestrator.adapters.kubernetes.client import Cluster
 from orchestrator.adapters.kubernetes.errors import Absent, Invalid, Stale
 from orchestrator.adapters.kubernetes.fields import body_back, moved_path, says
 from orchestrator.adapters.kubernetes.manifest_objects import Placed, marked, owners_in, placed_objects, value_of
@@ -32,7 +32,7 @@ from orchestrator.adapters.kubernetes.workloads import Workload
 from orchestrator.core.effect import EffectState, Outcome
 from orchestrator.errors import Permanent, Temporary
 from orchestrator.ports import Seen
-from stages.cluster import ApplyManifest, ObserveManifest
+from stages.cluster import FIELD_MANAGER, ApplyManifest, ObserveManifest
 from stages.manifests import HOLDS_MORE
 from stages.values import Json
 

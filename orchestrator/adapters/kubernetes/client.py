@@ -16,12 +16,11 @@ from urllib.parse import quote, urlencode
 
 from orchestrator.adapters.kubernetes.errors import Absent, error_of
 from orchestrator.errors import Permanent, Temporary
-from stages.cluster import Kubernetes
+from stages.cluster import FIELD_MANAGER, Kubernetes
 
 if TYPE_CHECKING:
     from orchestrator.adapters.kubernetes.session import Contexts, Heard, Session
 
-FIELD_MANAGER = "stagedrollout.io"
 CALL_SECONDS = 10.0
 WATCH_IDLE_SECONDS = 20.0
 MOST_RUNS_REMEMBERED = 10_000

@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.adapters.kubernetes.client import FIELD_MANAGER, Resource
+from orchestrator.adapters.kubernetes.client import Resource
 from orchestrator.adapters.kubernetes.job_runs import LONGEST_NAME, TTL
 from orchestrator.adapters.process import NotStartable, words_about
 from orchestrator.ports import Scene
+from stages.cluster import FIELD_MANAGER
 from stages.command_pod import CommandPod
 
 JOBS = Resource("batch/v1", "Job", "jobs", namespaced=True)

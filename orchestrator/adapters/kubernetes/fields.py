@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from orchestrator.adapters.kubernetes.client import FIELD_MANAGER
+from stages.cluster import FIELD_MANAGER
 from stages.manifests import ManifestObject
 
 Tree = Mapping[str, Any]

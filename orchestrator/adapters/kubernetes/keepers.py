@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.adapters.kubernetes.client import FIELD_MANAGER
 from orchestrator.adapters.kubernetes.fields import has_field, trees_of
 from orchestrator.adapters.kubernetes.marks import Path, item
 from orchestrator.cluster_facts import Keeper, Keeping
+from stages.cluster import FIELD_MANAGER
 
 ARGO_MANAGERS = ("argocd-controller", "argocd-application-controller")
 ARGO_NAMESPACE = "argocd"

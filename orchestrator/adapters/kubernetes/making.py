@@ -26,7 +26,7 @@ from orchestrator.adapters.kubernetes.bringing import (
     Unready,
     check_origin,
 )
-from orchestrator.adapters.kubernetes.client import FIELD_MANAGER, STRATEGIC_MERGE_PATCH, Cluster
+from orchestrator.adapters.kubernetes.client import STRATEGIC_MERGE_PATCH, Cluster
 from orchestrator.adapters.kubernetes.errors import Absent, Exists, Stale
 from orchestrator.adapters.kubernetes.marks import RUN
 from orchestrator.adapters.kubernetes.pods import pods_of
@@ -35,6 +35,7 @@ from orchestrator.adapters.kubernetes.wishes import Wish, list_of
 from orchestrator.adapters.kubernetes.workloads import RESOURCES, Workload, path_of
 from orchestrator.cluster_facts import AT_ONCE, is_at_once, is_taken
 from orchestrator.errors import Permanent, Temporary
+from stages.cluster import FIELD_MANAGER
 
 ARM = {f"{FIELD_MANAGER}/arm": "canary"}
 MADE_OF = f"{FIELD_MANAGER}/made-of"

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from orchestrator.adapters.kubernetes.client import FIELD_MANAGER
 from orchestrator.errors import Temporary
+from stages.cluster import FIELD_MANAGER
 
 EFFECT = f"{FIELD_MANAGER}/effect"
 RUN = f"{FIELD_MANAGER}/run"

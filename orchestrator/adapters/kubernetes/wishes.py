@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.adapters.kubernetes.client import FIELD_MANAGER
 from orchestrator.adapters.kubernetes.marks import RESTARTED_BY, RUN, TOTAL, Path, item, owner_of
 from orchestrator.adapters.kubernetes.workloads import Workload
 from orchestrator.errors import Permanent
 from orchestrator.ports import Seen
+from stages.cluster import FIELD_MANAGER
 from stages.values import Json
 
 _LISTS = ("containers", "initContainers")

@@ -112,6 +112,13 @@ def test_a_window_that_is_closed_holds_every_forward_effect() -> None:
     drive.run_until(lambda: drive.percentage("beta") == 5, step=30)
 
 
+def test_a_span_that_is_denied_is_told_with_its_reason() -> None:
+    span = {"from": "2023-11-14T00:00:00Z", "to": "2023-11-14T23:00:00Z", "reason": "stocktaking"}
+    drive = Drive(exposure(window={"deny": [span]}))
+    drive.settle()
+    assert [hold.detail for hold in drive.state.holds.values()] == ["outside the window (UTC): stocktaking"]
+
+
 def test_pause_stops_forward_moves_and_a_failing_gate_rolls_back_all_the_same() -> None:
     drive = Drive(exposure())
     drive.run_until(lambda: drive.percentage("beta") == 5)

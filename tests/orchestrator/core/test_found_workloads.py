@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from orchestrator.core.effect import EffectState, Outcome
-from orchestrator.core.events import EffectRequested, InheritedTarget
+from orchestrator.core.events import DriftFound, EffectRequested, InheritedTarget
 from orchestrator.core.evidence import SeenAt, note_seen
 from stages.checks import Standing
 from stages.flag_spec import ABSENT
@@ -374,3 +374,22 @@ def test_a_version_is_not_raised_while_the_gate_that_was_reached_last_is_not_pas
     assert drive.world[VERSION] == BEFORE
     drive.metrics["errors"] = 0.0
     drive.run_until(lambda: arms(drive) == ((5, "v1"), (5, "v2")), limit_seconds=60)
+
+
+def test_a_late_write_of_our_own_is_not_taken_for_somebody_elses() -> None:
+    image = {"image": "deployment/api", "container": "app", "to": "v2"}
+    plan = {"kubernetes": {"namespace": "shop"}, "stages": [{"name": "go", "kind": "steps", "steps": [image]}],
+            "watch": "10m"}  # fmt: skip
+    drive = Drive(plan)
+    (target,) = drive.state.program.environments[0].targets()
+    drive.world[target] = {"container": "app", "image": "v1"}
+    drive.run_until(lambda: drive.state.phase == "watching")
+    late = {"container": "app", "image": "v2"}
+    drive.outcomes[target] = [
+        Outcome(state=EffectState.REFUSED, detail="image was changed", observed=late, changed_by="stagedrollout.io")
+    ]
+    drive.command("rollback", reason="enough")
+    drive.run_until(lambda: drive.state.ended)
+    assert drive.state.outcome == "rolled_back"
+    assert drive.world[target] == {"container": "app", "image": "v1"}
+    assert not any(isinstance(event, DriftFound) for event in drive.events)
