@@ -10,6 +10,7 @@ import json
 import os
 import random
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -167,18 +168,19 @@ def build() -> int:
 
 
 def migrate() -> int:
-    """All that are not in the data yet, each in a transaction of its own."""
+    """All that are not in the data yet, each in a transaction of its own. Their ways back are kept beside the data."""
     with closing(_data()) as connection:
         for file in sorted(Path("src/migrations").glob("*.up.sql")):
             number = int(file.name.partition("_")[0])
             if number > connection.execute("PRAGMA user_version").fetchone()[0]:
+                shutil.copy(file.with_name(file.name.replace(".up.", ".down.")), _ways_back())
                 _carry_out(connection, file, number)
     return 0
 
 
 def unmigrate() -> int:
     with closing(_data()) as connection:
-        for file in sorted(Path("src/migrations").glob("*.down.sql"), reverse=True):
+        for file in sorted(_ways_back().glob("*.down.sql"), reverse=True):
             number = int(file.name.partition("_")[0])
             if number == connection.execute("PRAGMA user_version").fetchone()[0]:
                 _carry_out(connection, file, number - 1)
@@ -197,6 +199,12 @@ def _carry_out(connection: sqlite3.Connection, file: Path, version: int) -> None
 
 def _data() -> sqlite3.Connection:
     return sqlite3.connect(_home() / "data" / "sessions.db", timeout=10.0, isolation_level=None)
+
+
+def _ways_back() -> Path:
+    folder = _home() / "migrations"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def _home() -> Path:

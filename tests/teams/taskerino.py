@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
@@ -112,11 +113,10 @@ def alerts() -> Iterator[str]:
         server.shutdown()
 
 
-def build(checkout: Path, environment: Mapping[str, str]) -> None:
+def build(checkout: Path, environment: dict[str, str]) -> None:
     """What runs before the release."""
     for script in ("install", "build"):
-        with Child([sys.executable, "-m", npm.__name__, script], checkout, environment=environment) as child:
-            assert child.wait() == 0, child.errors
+        subprocess.run([sys.executable, "-m", npm.__name__, script], cwd=checkout, env=environment, check=True)
 
 
 @contextmanager
@@ -317,4 +317,5 @@ TEAM: Team[Taskerino] = Team(
         DATA: Answer("reject", "data are whole"),
     },
     incidents=INCIDENTS,
+    stays={"production/restart": ("restart stays: the plan declares no way back",)},
 )
