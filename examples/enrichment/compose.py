@@ -4,7 +4,7 @@
 
 The listening socket is its own. At a restart the new process takes connections before the old one is told to end, so
 that nobody is turned away. `compose.pid` in the folder is where to send the signal, `running` has the process and the
-commit that serve now, and `failed` is there when a restart came to nothing.
+commit that alone serve now, and `failed` is there when a restart came to nothing.
 """
 
 import argparse
@@ -44,7 +44,7 @@ class Compose:
         """One that does not come up leaves the old one where it is."""
         following = self._start()
         until = time.monotonic() + READY_SECONDS
-        while not self._serves(following):
+        while not self._is_ready(following):
             if following.poll() is not None or time.monotonic() > until:
                 self._end(following)
                 (self._site / "failed").write_text("output.log has what it said\n")
@@ -52,6 +52,7 @@ class Compose:
             time.sleep(0.02)
         self._end(self._serving)
         self._serving = following
+        (self._site / "ready").replace(self._site / "running")
 
     def _start(self) -> "subprocess.Popen[bytes]":
         number = self._socket.fileno()
@@ -60,8 +61,8 @@ class Compose:
         with (self._site / "output.log").open("ab") as output:
             return subprocess.Popen(words, pass_fds=(number,), stdout=output, stderr=output)
 
-    def _serves(self, process: "subprocess.Popen[bytes]") -> bool:
-        file = self._site / "running"
+    def _is_ready(self, process: "subprocess.Popen[bytes]") -> bool:
+        file = self._site / "ready"
         return file.exists() and file.read_text().startswith(f"{process.pid} ")
 
     def _end(self, process: "subprocess.Popen[bytes] | None") -> None:

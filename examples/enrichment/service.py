@@ -220,11 +220,14 @@ def serve(site: Path, name: str, listening: socket.socket) -> None:
         server.socket = listening
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         logging.getLogger("backend").info("started, at %s", backend.release.commit)
-        write(site / "running", f"{os.getpid()} {backend.release.commit}\n")
+        write(site / "ready", f"{os.getpid()} {backend.release.commit}\n")
         users = threading.Thread(target=backend.serve_users, args=(ended,), daemon=True)
         users.start()
-        ended.wait()
+        parent = os.getppid()
+        while os.getppid() == parent and not ended.wait(0.5):
+            pass  # once its parent is gone, nobody could end it
         server.shutdown()
+        ended.set()
         users.join(3.0)
 
 

@@ -120,3 +120,14 @@ def test_a_policy_that_is_broken_is_found(tmp_path: Path, policy: str, file: str
 def keeps(policy: str, backend: Path) -> bool:
     script = repository.BACKEND.parent / "scripts" / "policies.sh"
     return subprocess.run([script, policy], cwd=backend, stdout=subprocess.DEVNULL, check=False).returncode == 0
+
+
+def test_it_ends_with_who_started_it(tmp_path: Path) -> None:
+    made = Site(tmp_path)
+    with made.child:
+        wait_until(lambda: made.running, what="the backend")
+        backend = Path("/proc") / made.running.split()[0]
+        assert backend.exists()
+        made.child.send(signal.SIGKILL)
+        wait_until(lambda: not backend.exists(), what="the backend to end")
+    made.http.close()
