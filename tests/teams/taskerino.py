@@ -140,7 +140,7 @@ def world(folder: Path, tools: Tools) -> Iterator[Taskerino]:
             "PROMETHEUS_URL": prometheus.url,
             "SCRAPE_INTERVAL": "200ms",
             "RANGE": "2s",
-            "ALERT_FOR": "500ms",
+            "ALERT_FOR": "2s",
             "LOOK_EVERY": "500ms",
             "SETTLE": "500ms",
             "APP": app,
@@ -209,7 +209,7 @@ INCIDENTS: tuple[Incident[Taskerino], ...] = (
     ),
     knob(
         "most sessions are new",
-        {"fresh_share": 0.9},
+        {"fresh_share": 0.75, "price_factor": 0.35},
         sets=LONG,
         shows=(fired("cache hit rate"), failing("cache hit rate")),
         fires=("cache hit rate",),
@@ -310,6 +310,7 @@ TEAM: Team[Taskerino] = Team(
         "watch.long term.every=1s",
         *(f"success.{name}.window=2s" for name in ("cache hit rate", "cost reduction", "error rate", "memory")),
         "success.no complaints about costs.after=2s",
+        "success.no critical issue.after=1s",
     ),
     answers={
         "*load test*": Answer("not_applicable", "few users at first"),
