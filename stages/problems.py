@@ -69,10 +69,11 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
 
 def listed(words: Sequence[str], last: str = "or") -> str:
-    """``a, b or c``."""
-    if len(words) < 2:
-        return "".join(words)
-    return f"{', '.join(words[:-1])} {last} {words[-1]}"
+    """``a, b or c``; a word that would break the line, or show nothing, as it is written in code."""
+    printed = [word if word.isprintable() and word.strip() else repr(word) for word in words]
+    if len(printed) < 2:
+        return "".join(printed)
+    return f"{', '.join(printed[:-1])} {last} {printed[-1]}"
 
 
 def shown(value: Any) -> str:

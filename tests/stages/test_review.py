@@ -4,6 +4,7 @@ import pytest
 
 from stages.later import LATER
 from stages.load import to_raw
+from stages.problems import listed
 from stages.review import review
 from stages.review.view import make_view
 from tests.stages.plans import SMALL, changed, load, problems, the_problem, with_lines, with_step
@@ -315,3 +316,7 @@ def test_the_list_of_what_comes_later_names_fields_that_exist() -> None:
 def test_a_valid_plan_has_no_findings() -> None:
     environment, document = load(SMALL).documents[0]
     assert review(make_view(environment, document, to_raw(document))) == []
+
+
+def test_a_name_that_would_break_the_line_is_shown_as_it_is_written_in_code() -> None:
+    assert listed(["beta", "\n", " "], "and") == "beta, '\\n' and ' '"
