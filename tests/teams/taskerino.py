@@ -269,7 +269,7 @@ INCIDENTS: tuple[Incident[Taskerino], ...] = (
             {"CheckAnswered": {"name": "sessions load", "standing": "no"}},
             {"WaitingAnswered": {"answer": "approve", "reason": "session-7 can't be read"}},
         ),
-        answers={DATA: Answer(note="session-7 can't be read")},
+        answers={"question:*/restore": Answer(note="session-7 can't be read")},
         ends="rolled_back",
     ),
     Incident(
@@ -283,7 +283,7 @@ INCIDENTS: tuple[Incident[Taskerino], ...] = (
             {"WaitingAnswered": {"answer": "approve", "reason": "results can't be read"}},
             {"CheckAnswered": {"name": "enrichment works without caches", "standing": "yes"}},
         ),
-        answers={CACHES: Answer(note="results can't be read")},
+        answers={"question:*/plan/1": Answer(note="results can't be read")},
         ends="rolled_back",
     ),
     Incident(
