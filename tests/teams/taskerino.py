@@ -266,7 +266,7 @@ INCIDENTS: tuple[Incident[Taskerino], ...] = (
         mends=nothing,
         by_hand="critical issue",
         shows=(
-            {"CheckAnswered": {"name": "sessions load", "standing": "no"}},
+            {"NodeFinished": {"node": "question:*/restore#answer", "result": "done"}},
             {"WaitingAnswered": {"answer": "approve", "reason": "session-7 can't be read"}},
         ),
         answers={"question:*/restore": Answer(note="session-7 can't be read")},
