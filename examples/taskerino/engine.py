@@ -207,6 +207,11 @@ class Engine:
         self.metrics.jobs.labels("done").inc()
         return found
 
+    @staticmethod
+    def summary_of(session: Session) -> str:
+        """What the model says."""
+        return f"{session.screenshots} screenshots of {session.name}"
+
     def _enriched(self, session: Session) -> tuple[str, bool]:
         self.metrics.asked.inc()
         cached = self.results.get(session.key)
@@ -220,7 +225,7 @@ class Engine:
         self.metrics.processed.inc()
         self.metrics.seconds.inc(knobs.seconds)
         self._processed[session.name] = session.screenshots
-        summary = self.memo.get(session.key, lambda: f"{session.screenshots} screenshots of {session.name}")
+        summary = self.memo.get(session.key, lambda: self.summary_of(session))
         self.results.put(session.key, summary)
         return summary, False
 

@@ -100,6 +100,8 @@ class App:
             self.queue.add(partial(self._enrich, session, fails))
 
     def _enrich(self, session: Session, fails: bool = False) -> tuple[str, bool]:
+        if not self.is_optimized:
+            return self.engine.summary_of(session), False
         summary, cached = self.engine.enrich(session, fails=fails)
         if not cached:
             self._remember(session)
