@@ -40,7 +40,7 @@ def compile_plan(
         guard=Guard("plan", for_environment(spec.checks, documents[0][0]), spec.approval),
         windows=_windows(spec.window),
         environments=environments,
-        success=spec.success,
+        success=documents[-1][1].spec.success,  # what is expanded for the environment in which it is judged
         follow_up=spec.follow_up,
         notify=spec.notify,
         about=_about(spec),

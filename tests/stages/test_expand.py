@@ -1,6 +1,9 @@
+import json
+
 import pytest
 
-from tests.stages.plans import SMALL, changed, load, problems, the_problem, with_lines, with_step
+from stages.load import load_plan
+from tests.stages.plans import SMALL, any_file, changed, load, problems, the_problem, with_lines, with_step
 
 TWO = """\
   environments:
@@ -115,3 +118,20 @@ def test_the_name_of_a_plan_is_the_same_in_all_environments() -> None:
 def test_expansion_has_a_limit() -> None:
     found = problems(with_lines("links:", *(f'  - "{"${BIG}" * 20}"' for _ in range(9))), {"BIG": "x" * 10_000})
     assert any("more than 1 MiB of text once its names are expanded" in problem for problem in found)
+
+
+def test_success_is_judged_by_what_is_expanded_for_the_last_environment() -> None:
+    plan = {
+        "apiVersion": "stagedrollout.io/v1alpha1",
+        "kind": "StagedRollout",
+        "metadata": {"name": "two"},
+        "spec": {
+            "prometheus": {"url": "http://localhost:9090"},
+            "flags": {"beta": {}},
+            "environments": [{"name": name, "values": {"WHERE": name}} for name in ("staging", "production")],
+            "stages": [{"name": "open", "kind": "monitoring", "flag": "beta", "percentages": [100], "bake": "1m"}],
+            "success": [{"name": "well", "query": 'up{where="${WHERE}"}', "is": "== 1"}],
+        },
+    }
+    program = load_plan(json.dumps(plan), "p.yaml", {}, read_file=any_file).to_program(None)
+    assert program.success[0].query == 'up{where="production"}'
