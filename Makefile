@@ -61,7 +61,7 @@ bench: $(STAMP) ## run every benchmark, ours and the peers' alternately
 rehearse: $(STAMP) ## rehearse every example, a plan with everything in it and 40 drawn ones, in every scenario
 	@$(PYTEST) -n 2 tests/rehearse/whole.py $(ARGS)
 
-seeds: $(STAMP) ## walk the plans of five teams through their worlds, forward, back, under every trigger and kill -9 (TEAM=name for one)
+seeds: $(STAMP) ## walk the plans of real teams through their worlds, forward, back, under every trigger and kill -9 (TEAM=name for one)
 	@$(BIN)/python -m tests.teams $(TEAM) $(ARGS)
 
 simulate: $(STAMP) ## run SEEDS=n simulated rollouts, beginning with seed FROM=m

@@ -1,1 +1,1 @@
-"""The examples of five teams, walked: forward, back from every stage, each trigger, with a controller that dies."""
+"""The examples of real teams, walked: forward, back from every stage, each trigger, with a controller that dies."""

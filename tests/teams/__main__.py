@@ -1,8 +1,8 @@
-"""`make seeds`: five teams' plans, walked through their worlds.
+"""`make seeds`: teams' plans, walked through their worlds.
 
 python -m tests.teams                             all of them: back, incidents, forward, kills, and the tables
-python -m tests.teams giflab --only incidents     a part
-python -m tests.teams giflab --by-hand            only the world: you roll out
+python -m tests.teams taskerino --only incidents  a part
+python -m tests.teams taskerino --by-hand         only the world: you roll out
 python -m tests.teams --check --documents FOLDER  only hold tables against plans, and the checklists in FOLDER
 """
 
@@ -27,7 +27,7 @@ from tests.teams.control import Control, url_at
 from tests.teams.team import Team, Tools
 from tests.teams.walk import Walker, walker_for
 
-TEAMS = ("taskerino", "enrichment", "tool_history", "giflab", "embeddings")
+TEAMS = ("taskerino", "enrichment")
 PARTS = ("back", "incidents", "forward", "kills")
 BY_HAND = """
 Everything runs. In another terminal, in this folder:

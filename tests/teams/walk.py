@@ -42,10 +42,6 @@ class Walker(Generic[W]):
         for number, stage in enumerate(stages):
             self._back_from(stage, stages[: number + 1])
 
-    def back_from_the_last_stage(self) -> None:
-        stages = self._stages()
-        self._back_from(stages[-1], stages)
-
     def _stages(self) -> list[str]:
         """``environment/stage`` of each, in order."""
         status = self._once("a look at the stages")
@@ -78,7 +74,9 @@ class Walker(Generic[W]):
                 before = len(self.control.history(run))
                 self.control.command(run, "resume")
                 self._shows(run, before, incident, incident.resumes)
-            self._rolled_back(run, by_hand=incident.ends is None, outcome=incident.ends or "rolled_back")
+            self._rolled_back(
+                run, by_hand=incident.ends is None, outcome=incident.ends or "rolled_back", answers=incident.answers
+            )
         self.fired.update(incident.fires)
 
     def forward(self, *, kills: int = 0, seed: int = 0) -> Json:
@@ -144,10 +142,17 @@ class Walker(Generic[W]):
             raise Amiss(f"{about}: not as it was before: {differs}")
         self._told(f"{about}: everything is as it was ({time.monotonic() - began:.0f} s)")
 
-    def _rolled_back(self, run: str, *, by_hand: bool, outcome: Outcome = "rolled_back") -> Json:
+    def _rolled_back(
+        self,
+        run: str,
+        *,
+        by_hand: bool,
+        outcome: Outcome = "rolled_back",
+        answers: Mapping[str, Answer] | None = None,
+    ) -> Json:
         if by_hand:
             self.control.command(run, "rollback")
-        self._tend(run, lambda: self._is_settled(run), "the end of its way back")
+        self._tend(run, lambda: self._is_settled(run), "the end of its way back", answers)
         return self._has_ended(run, outcome)
 
     def _reversed(self, run: str, about: str) -> None:
@@ -220,7 +225,7 @@ class Walker(Generic[W]):
             if time.monotonic() > deadline:
                 raise Amiss(f"waited {seconds:g} s in vain for {what}")
             for item in status["waiting"]:
-                self._answer(run, status, item, {**(answers or {}), **self.team.answers})
+                self._answer(run, status, item, _first_of(answers or {}, self.team.answers))
             for hold in status["holds"]:
                 self._end(run, hold)
             time.sleep(LOOK_SECONDS)
@@ -307,6 +312,11 @@ class Walker(Generic[W]):
         for one in exceptions:
             if not any(_fits(one, pattern) for pattern in known):
                 raise Amiss(f"this did not come back, and the example does not say so: {one!r}")
+
+
+def _first_of(ours: Mapping[str, Answer], theirs: Mapping[str, Answer]) -> dict[str, Answer]:
+    """Both, those of *ours* first, and alone where both have one."""
+    return {**ours, **{pattern: answer for pattern, answer in theirs.items() if pattern not in ours}}
 
 
 def _fits(text: str, pattern: str) -> bool:
