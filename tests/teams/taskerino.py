@@ -244,7 +244,10 @@ INCIDENTS: tuple[Incident[Taskerino], ...] = (
         "memory leaks",
         {"ballast_megabytes": 300},
         sets=LONG,
-        shows=(fired("memory"), failing("memory")),
+        shows=(
+            fired("memory"),
+            {"OnFailPaused": {"reason": "*memory*"}},
+        ),  # by the gate or by the window's check, whichever is first
         fires=("memory",),
     ),
     knob(
