@@ -14,6 +14,7 @@ from stages.kinds.base import Backup
 from stages.kinds.migration import Migration, MigrationStage
 from stages.manifests import job_of, objects_of
 from stages.problems import Path
+from stages.success import SuccessCriterion
 from stages.walk import Place
 
 MAX_FILE_BYTES = 1 << 20
@@ -41,7 +42,7 @@ def named_files(places: Iterable[Place]) -> Iterator[tuple[str, Path]]:
             yield from _present(place.path, job=part.job)
         elif isinstance(part, CommandAction):
             yield from _commands(place.path, command=part.command, observe=part.observe, probe=part.probe)
-        elif isinstance(part, Source | Backup):
+        elif isinstance(part, Source | Backup | SuccessCriterion):
             yield from _commands(place.path, command=part.command)
         if isinstance(part, Action) and isinstance(part.undo, tuple):
             yield from _commands(place.path, undo=part.undo)

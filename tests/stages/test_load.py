@@ -322,6 +322,11 @@ def test_only_relative_paths_with_a_slash_are_files_of_the_plan() -> None:
     assert sorted(load(with_step(steps)).files) == ["./a.sh", "bin/o"]
 
 
+def test_a_command_that_judges_success_travels_along() -> None:
+    success = '  success: [{name: old requests, command: [./old-api.sh], is: "== 0"}]\n'
+    assert sorted(load(SMALL + success).files) == ["./old-api.sh"]
+
+
 def test_a_file_outside_the_folder_of_the_plan_does_not_travel() -> None:
     assert the_problem(with_step("{command: [../../etc/x], undo: none}")).endswith(
         "../../etc/x lies outside the plan's folder; files that travel with a plan lie beside it or beneath"
