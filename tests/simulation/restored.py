@@ -123,11 +123,7 @@ def _flag_is_back(simulation: "Simulation", story: Story, target: str, before: A
     if percentage_of(stands) > percentage_of(was):
         yield f"rolled back, but {target} stands at {percentage_of(stands):g} %; it was {percentage_of(was):g} %"
     began = min(simulation.durable_at[(run, 1)] for run in family_of(simulation, story))
-    others = [
-        change
-        for change in _changes(simulation, target)
-        if change.run is None and change.at >= began - 30.0
-    ]
+    others = [change for change in _changes(simulation, target) if change.run is None and change.at >= began - 30.0]
     pinned = any(
         target in record.event.pins for record in story.of(ev.TriggerFired) if isinstance(record.event, ev.TriggerFired)
     )
