@@ -245,6 +245,8 @@ class Walker(Generic[W]):
 
     def _who_may(self, status: Json, item: Json) -> Person | None:
         """Somebody whose yes is missing still; the author only where nobody else may."""
+        if item["approvals"] and not item["missing"]:
+            return None  # all that it asks for is there, and the controller is about to say so
         wanted = set(item["missing"] or item["by"])
         able = [
             one
