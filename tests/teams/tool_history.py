@@ -235,7 +235,7 @@ def fired(trigger: str) -> Pattern:
     return {"TriggerFired": {"trigger": trigger}}
 
 
-BACK: Pattern = {"RollbackStarted": {"with_schema": False}}
+BACK: Pattern = {"EffectRequested": {"effect": {"node": "undo:command:production/backend"}}}
 KEPT: Pattern = {"CheckAnswered": {"name": "the history is kept", "standing": "yes"}}
 
 INCIDENTS: tuple[Incident[World], ...] = (
