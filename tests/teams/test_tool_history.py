@@ -18,9 +18,9 @@ def work(tmp_path: Path) -> Path:
 
 
 def script(work: Path, name: str, *words: str) -> str:
-    command = [HERE / "scripts" / name, *words]
+    command: list[str | Path] = [HERE / "scripts" / name, *words]
     done = subprocess.run(command, cwd=work, env=os.environ | NOBODY, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    return str(done.stdout).strip()
 
 
 def test_the_change_has_as_many_lines_as_the_checklist_says(work: Path) -> None:
