@@ -18,7 +18,7 @@ def _told(seed: int, violations: tuple[str, ...]) -> str:
     return f"seed {seed} (python -m tests.simulation --seed {seed}): " + "; ".join(violations)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_seeds_that_failed_once_hold() -> None:
     failed = [_told(one.seed, one.violations) for one in judge_all(kept_seeds()) if one.violations]
     assert not failed, "\n".join(failed)
