@@ -1,5 +1,6 @@
 """A percentage never rises while a gate is not passing, on whatever way it would."""
 
+import copy
 from dataclasses import replace
 
 from orchestrator.core import evidence as ev
@@ -38,7 +39,7 @@ def test_an_action_that_lowers_a_flag_waits_for_nothing() -> None:
 
 
 def test_what_somebody_gives_back_to_the_plan_rises_on_what_was_seen_since() -> None:
-    plan = exposure(percentages=[50, 100])
+    plan = copy.deepcopy(exposure(percentages=[50, 100]))  # the gates are shared with other tests
     plan["gates"]["health"]["warmup"] = "2m"
     drive = Drive(plan)
     drive.run_until(lambda: drive.percentage("beta") == 50)
