@@ -6,11 +6,11 @@ small letters where the database knows capitals, one asset a batch, answers with
 
 import os
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from examples.enrichment.release import AGENTS, ENDPOINTS, PIPELINE
+from examples.git import commit, git
 
 BACKEND = Path(__file__).parent / "backend"
 VERSIONS = Path("alembic") / "versions"
@@ -32,39 +32,15 @@ def make(folder: Path) -> Repository:
     shutil.copytree(BACKEND, folder / "backend", ignore=shutil.ignore_patterns("__pycache__"))
     git(folder, "init", "--quiet", "--initial-branch", "main")
     _go_back(folder / "backend")
-    before = _commit(folder, "The backend as it runs")
+    before = commit(folder, "The backend as it runs")
     shutil.copytree(BACKEND, folder / "backend", ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
-    return Repository(folder, before, _commit(folder, "Enrich assets in batches, by six agents that work"))
+    return Repository(folder, before, commit(folder, "Enrich assets in batches, by six agents that work"))
 
 
 def clone(repository: Repository, folder: Path) -> None:
     """An environment's checkout, at what runs today."""
     git(repository.folder, "clone", "--quiet", "--no-checkout", str(repository.folder), str(folder))
     git(folder, "checkout", "--quiet", "--detach", repository.before)
-
-
-def git(folder: Path, *words: str) -> str:
-    """Under a name of its own: whoever runs the example needs no settings of git."""
-    named = {f"GIT_{who}_{what}": said for who in ("AUTHOR", "COMMITTER") for what, said in NAMES.items()}
-    done = subprocess.run(
-        ["git", "-C", str(folder), *words],  # noqa: S607 - the git of whoever runs the example
-        env={**os.environ, **named},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise RuntimeError(f"git {' '.join(words)}: {done.stderr.strip()}")
-    return done.stdout.strip()
-
-
-NAMES = {"NAME": "Enrichment", "EMAIL": "enrichment@example.org"}
-
-
-def _commit(folder: Path, subject: str) -> str:
-    git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--message", subject)
-    return git(folder, "rev-parse", "HEAD")
 
 
 def _go_back(backend: Path) -> None:

@@ -3,11 +3,10 @@
 Files that the checklist names are filled up with empty comments to the length that it gives them.
 """
 
-import shutil
-import subprocess
 from pathlib import Path
 
-GIT = shutil.which("git") or "git"
+from examples.git import commit, git
+
 HERE = Path(__file__).parent
 MARK = "\n\n# --- with the tool history ---\n"
 OLD = ("app/agents/standard_workflow.py", "app/orchestration/executor.py", "app/routing/router_node.py")
@@ -72,15 +71,3 @@ def filled(text: str, lines: int) -> str:
 
 def length(text: str) -> int:
     return text.count("\n")
-
-
-def commit(work: Path, said: str) -> None:
-    git(work, "add", "--all")
-    git(work, "-c", "user.name=team", "-c", "user.email=team@assistant.example", "commit", "--quiet", "-m", said)
-
-
-def git(folder: Path, *words: str) -> str:
-    done = subprocess.run([GIT, *words], cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise RuntimeError(f"git {' '.join(words)}: {done.stderr}")
-    return done.stdout.strip()

@@ -8,17 +8,17 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import httpx
 from psycopg.conninfo import conninfo_to_dict
 
 from examples.enrichment import repository
-from examples.enrichment.repository import Repository, git
+from examples.enrichment.repository import Repository
 from examples.enrichment.service import USERS
+from examples.git import git
+from tests.acceptance.worlds.counting import CountingServer
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
 from tests.support.process import ROOT, Child, isolated_environment, wait_until
@@ -148,26 +148,6 @@ class Enrichment:
         self.first = self.standing()
 
 
-@contextmanager
-def alerts() -> Iterator[str]:
-    """Where notifications are sent; the controller's journal says whether they arrived."""
-
-    class Taken(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            self.send_response(202)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class's name
-            """Quiet."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Taken) as server:
-        Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-
-
 def build(tools: Tools, environment: Mapping[str, str], stack: ExitStack) -> None:
     """The databases, at the revision before the release."""
     server = tools.postgres
@@ -217,7 +197,7 @@ def world(folder: Path, tools: Tools) -> Iterator[Enrichment]:
             "STAND_IN": str(ROOT),
             "BEFORE": made.before,
             "COMMIT": made.release,
-            "ALERTS_URL": stack.enter_context(alerts()),
+            "ALERTS_URL": stack.enter_context(CountingServer()).url,
             "PATH": path,
         }
         yield Enrichment(sites, made, variables)

@@ -10,15 +10,15 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import httpx
 
+from examples.git import git
 from examples.taskerino import data, npm, repository
-from examples.taskerino.repository import Repository, git
+from examples.taskerino.repository import Repository
+from tests.acceptance.worlds.counting import CountingServer
 from tests.support.ports import free_port
 from tests.support.process import ROOT, Child, isolated_environment, wait_until
 from tests.support.prometheus import Prometheus
@@ -93,26 +93,6 @@ class Taskerino:
         httpx.post(f"http://{self.app}/caches/clear", timeout=10.0, trust_env=False).raise_for_status()
 
 
-@contextmanager
-def alerts() -> Iterator[str]:
-    """Where notifications are sent; the controller's journal says whether they arrived."""
-
-    class Taken(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            self.send_response(202)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class's name
-            """Quiet."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Taken) as server:
-        Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-
-
 def build(checkout: Path, environment: dict[str, str]) -> None:
     """What runs before the release."""
     for script in ("install", "build"):
@@ -148,7 +128,7 @@ def world(folder: Path, tools: Tools) -> Iterator[Taskerino]:
             "REPOSITORY": str(made.checkout),
             "RELEASE": str(made.origin),
             "STAND_IN": str(ROOT),
-            "ALERTS_URL": stack.enter_context(alerts()),
+            "ALERTS_URL": stack.enter_context(CountingServer()).url,
             "PATH": path,
         }
         made_world = Taskerino(home, made, app, launcher, variables)

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from examples.enrichment import release, repository
+from examples.git import git
 from tests.support.ports import free_port
 from tests.support.process import ROOT, Child, isolated_environment, wait_until
 
@@ -32,7 +33,7 @@ class Site:
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=20.0)
 
     def deploy(self, commit: str) -> None:
-        repository.git(self.folder / "repository", "checkout", "--quiet", "--detach", commit)
+        git(self.folder / "repository", "checkout", "--quiet", "--detach", commit)
         self.child.send(signal.SIGHUP)
         wait_until(lambda: commit in self.running, what=f"{commit} to serve")
 

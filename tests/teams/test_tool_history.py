@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from examples.tool_history.repository import DOCUMENTS, HERE, git, make_repository
+from examples.git import git
+from examples.tool_history.repository import DOCUMENTS, HERE, make_repository
 
 NOBODY = {f"GIT_{role}_{what}": "x" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 

@@ -3,17 +3,17 @@
 import os
 import shutil
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
 import psycopg
 
-from examples.tool_history.repository import git, make_repository
+from examples.git import git
+from examples.tool_history.repository import make_repository
+from tests.acceptance.worlds.counting import CountingServer
 from tests.support.ports import free_port
 from tests.support.process import ROOT, Child, wait_until
 from tests.support.prometheus import Prometheus
@@ -117,31 +117,7 @@ class World:
             machine.sql("UPDATE alembic_version SET version_num = 'p1_messages'")
 
 
-class _Taken(BaseHTTPRequestHandler):
-    """A relay of messages that is well."""
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name
-        pass
-
-
 _ours = {**os.environ, "PYTHONPATH": str(ROOT)}
-
-
-@contextmanager
-def _alerts() -> Iterator[str]:
-    """The URL of such a relay."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Taken) as server:
-        server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}/operations"
-        finally:
-            server.shutdown()
 
 
 def _start(stack: ExitStack, machine: Machine, folder: Path) -> None:
@@ -188,7 +164,7 @@ def world(folder: Path, tools: Tools) -> Iterator[World]:
             "PATH": path,
             "REPO": str(folder / "work"),
             "PROMETHEUS_URL": prometheus.url,
-            "ALERTS_URL": stack.enter_context(_alerts()),
+            "ALERTS_URL": stack.enter_context(CountingServer()).url + "/operations",
             "LOCAL_DATABASE_URL": local.database,
             "DATABASE_URL": production.database,
             "SCRAPE": "200ms",
