@@ -81,17 +81,22 @@ def wanted_measurements(m: Moment) -> list[tuple[str, SuccessCriterion, float]]:
     What was before is asked for as soon as the first effect is: who asks at the end finds that a server has forgotten
     it, or, of what has no past (SQL, a command), what is now.
     """
-    found: list[tuple[str, SuccessCriterion, float]] = []
     state = m.state
-    for criterion in state.program.success if state.rollback is None else ():
-        lacks = criterion.improves is not None and criterion.name not in state.baselines
-        if lacks and state.first_effect_at is not None and (not state.ended or _is_due(m, criterion)):
-            found.append((measure_key(criterion, "before"), criterion, state.first_effect_at))
+    found = [(measure_key(one, "before"), one, state.first_effect_at or m.now) for one in _without_baseline(m)]
     for criterion in open_success(state) if state.ended else ():
         if _is_due(m, criterion) and criterion.manual is None:
             due = success_due_at(state, criterion) or m.now
             found.append((measure_key(criterion, "after"), criterion, due if criterion.window else m.now))
     return [entry for entry in found if _wants(m, entry[0])]
+
+
+def _without_baseline(m: Moment) -> list[SuccessCriterion]:
+    """Those that compare with what was before, which is not written down yet, while somebody waits for it."""
+    state = m.state
+    if state.rollback is not None or state.first_effect_at is None:
+        return []
+    lacking = (one for one in state.program.success if one.improves is not None and one.name not in state.baselines)
+    return [one for one in lacking if not state.ended or _is_due(m, one)]
 
 
 def _is_due(m: Moment, criterion: SuccessCriterion) -> bool:
@@ -106,13 +111,8 @@ def _wants(m: Moment, key: str) -> bool:
 
 def baselines(m: Moment) -> list[Event]:
     """What was measured of the time before, while it is not written down."""
-    return [
-        SuccessBaseline(name=criterion.name, level=level)
-        for criterion in m.state.program.success
-        if criterion.improves is not None
-        and criterion.name not in m.state.baselines
-        and (level := _level(m, criterion, "before")) is not None
-    ]
+    known = ((one, _level(m, one, "before")) for one in _without_baseline(m))
+    return [SuccessBaseline(name=one.name, level=level) for one, level in known if level is not None]
 
 
 def events(m: Moment) -> list[Event]:

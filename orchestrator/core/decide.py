@@ -258,7 +258,7 @@ def _scaling(m: Moment) -> list[Event]:
 
 
 def _success(m: Moment) -> list[Event]:
-    return [] if is_over(m) or m.state.rollback is not None else afterwards.baselines(m)
+    return [] if is_over(m) else afterwards.baselines(m)
 
 
 def _observe_flags(m: Moment) -> list[Event]:

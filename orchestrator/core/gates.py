@@ -165,7 +165,7 @@ def judge_gates(state: State, evidence: Evidence, names: tuple[str, ...], now: f
 def _judge_gate(state: State, evidence: Evidence, name: str, gate: Gate, now: float) -> GateView:
     since = baseline(state)
     entries = [(one, evidence.looks.get(criterion_key(state, name, one))) for one in gate.criteria]
-    views = tuple(_view(criterion, look, gate, (since, evidence.unsure_until), now) for criterion, look in entries)
+    views = tuple(_view(one, look, since, _outdated(one, look, gate, evidence, now)) for one, look in entries)
     views = _judged_together(state, evidence, name, views)
     counted = [(look, gate.warmup_seconds(criterion)) for criterion, look in entries if look is not None]
     return GateView(
@@ -222,24 +222,29 @@ def _failed_together(view: CriterionView, mean: float, size: int) -> CriterionVi
     return replace(view, verdict=Verdict.FAIL, sentence=words)
 
 
-def _view(criterion: Criterion, look: Look | None, gate: Gate, since: tuple[float, float], now: float) -> CriterionView:
-    """*since*: when what is in force now began, and until when looks may be older than they say."""
-    began, unsure_until = since
-    if look is None or look.at <= began:
+def _view(criterion: Criterion, look: Look | None, since: float, outdated: str | None) -> CriterionView:
+    """*outdated*: why the look says nothing of now any more."""
+    if look is None or look.at <= since:
         sentence = f"{criterion.name} has not been looked at yet"
         return CriterionView(
             criterion.name, Verdict.INCONCLUSIVE, None, sentence, None, looked=False, criterion=criterion
         )
     looked, verdict, sentence = True, look.verdict, look.sentence
-    if not is_fresh(look, gate.every, now):
-        looked, verdict = False, Verdict.INCONCLUSIVE
-        sentence = f"{criterion.name} was last looked at {now - look.at:.0f} s ago"
-    elif look.at <= unsure_until:
-        looked, verdict = False, Verdict.INCONCLUSIVE
-        sentence = f"{criterion.name} was last looked at before the clock was set back, and nobody knows how long ago"
+    if outdated is not None:
+        looked, verdict, sentence = False, Verdict.INCONCLUSIVE, outdated
     return CriterionView(
         criterion.name, verdict, look.value, sentence, look.at, looked=looked, look=look, criterion=criterion
     )
+
+
+def _outdated(criterion: Criterion, look: Look | None, gate: Gate, evidence: Evidence, now: float) -> str | None:
+    if look is None:
+        return None
+    if look.at <= evidence.unsure_until:
+        return f"{criterion.name} was last looked at before the clock was set back, and nobody knows how long ago"
+    if not is_fresh(look, gate.every, now):
+        return f"{criterion.name} was last looked at {now - look.at:.0f} s ago"
+    return None
 
 
 def is_fresh(look: Look, every_seconds: float, now: float) -> bool:
