@@ -56,6 +56,19 @@ def _return_of(state: State, target: TargetState, scope: str, pinned: frozenset[
     return Return(target, moved, wanted, environment, stages[0], stages)
 
 
+def moved_again(state: State, changed: set[str]) -> list[Return]:
+    """Of targets that stand as they did before, those that are about to be *changed* by the way back itself. What only
+    rollbacks ever touched stays as they leave it."""
+    found = []
+    for target in (state.targets[one] for one in sorted(changed & state.targets.keys())):
+        touch = target.taken_back
+        if touch is None or target.touched or target.kind in (TargetKind.FLAG, TargetKind.SCHEMA, TargetKind.BACKUP):
+            continue
+        if _may_return(state, target) and touch.order > _wall(state):
+            found.append(Return(target, touch, target.before, target.environment, target.stage, (target.stage,)))
+    return found
+
+
 def _may_return(state: State, target: TargetState) -> bool:
     return target.environment not in state.environments_passed
 

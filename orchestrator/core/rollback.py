@@ -26,6 +26,7 @@ from orchestrator.core.returns import (
     begun_no_return,
     behind_the_wall,
     flags_of,
+    moved_again,
     schema_policy,
     schema_stays,
     stage_index_of,
@@ -69,6 +70,7 @@ def plan(
     pinned = flags_of(state, flags_of_triggers)
     returns = targets_to_return(state, scope, pinned)
     builder = _Graph(state, scope, with_schema, pinned)
+    returns += builder.moved_again(returns)
     nodes = builder.build(returns)
     return RollbackStarted(
         by=why.by,
@@ -95,6 +97,12 @@ class _Graph:
         self.with_schema = with_schema
         self.pinned = pinned | {pin.flag for pin in state.pins.values()}
         self.nodes: list[RollbackNode] = []
+
+    def moved_again(self, returns: list[Return]) -> list[Return]:
+        """What the rollback of a stage took back, and what ``before`` of this one changes once more."""
+        acts = [act for _, _, section in self._sections(returns) for act in section.before]
+        changed = {act.target.id for act in acts if act.target is not None}
+        return moved_again(self.state, changed - {entry.target.id for entry in returns})
 
     def build(self, returns: list[Return]) -> tuple[RollbackNode, ...]:
         flags = [entry for entry in returns if entry.target.kind is TargetKind.FLAG]

@@ -119,7 +119,8 @@ class TargetState:
     before: Json
     existed: bool
     value: Json
-    touches: Mapping[str, Touch] = field(default_factory=dict)  # by "environment/stage"; empty: never touched
+    touches: Mapping[str, Touch] = field(default_factory=dict)  # by "environment/stage"; empty: nothing to take back
+    taken_back: Touch | None = None  # the first touch that the rollback of a stage took back
     resolved: str | None = None
     cut_short: bool = False  # its last effect ended under way: it may stand anywhere between
 

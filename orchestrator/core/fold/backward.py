@@ -12,6 +12,7 @@ from orchestrator.core.state import (
     NoReturn,
     Rollback,
     State,
+    TargetState,
     drop,
     put,
 )
@@ -74,8 +75,7 @@ def _rollback_finished(state: State, event: ev.RollbackFinished, at: float) -> S
     undone = {f"{state.cursor.environment}/{name}" for name in stages[stages.index(event.scope) :]}
     returned = {node.node.target for node in state.rollback.nodes.values()}
     targets = {
-        key: replace(target, touches=drop(target.touches, *undone)) if key in returned else target
-        for key, target in state.targets.items()
+        key: _without_touches(target, undone) if key in returned else target for key, target in state.targets.items()
     }
     hold = Hold(Reason.PAUSED, event.scope, at, event.by, f"stage {event.scope} and all after it were rolled back")
     return state.with_changes(
@@ -84,6 +84,12 @@ def _rollback_finished(state: State, event: ev.RollbackFinished, at: float) -> S
         evidence_from=at,
         holds=put(state.holds, (Reason.PAUSED, "run"), hold),
     )
+
+
+def _without_touches(target: TargetState, undone: set[str]) -> TargetState:
+    gone = [touch for key, touch in target.touches.items() if key in undone]
+    first = min(gone, key=lambda touch: touch.order, default=None)
+    return replace(target, touches=drop(target.touches, *undone), taken_back=target.taken_back or first)
 
 
 HANDLERS: dict[type[ev.Event], Handler] = {

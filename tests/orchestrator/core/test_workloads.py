@@ -268,3 +268,43 @@ def test_one_pod_is_one_again_when_its_version_is_everywhere() -> None:
     drive = version({"stable": {"replicas": 1, "image": "v1"}})
     drive.run_until(lambda: drive.state.phase == "watching")
     assert drive.world[VERSION] == {"stable": {"replicas": 1, "image": "v2"}}
+
+
+# --- the way back moves what is back ----------------------------------------------------------------------------------
+
+
+def stopped_first(**queue_fields: Any) -> dict[str, Any]:
+    """Whoever rolls this back stops the workers before all else."""
+    return {
+        **queue(drain=None, **queue_fields),
+        "rollback": {"before": [{"scale": "deployment/workers", "replicas": 0}]},
+    }
+
+
+def test_workers_that_the_way_back_stops_run_again_as_before() -> None:
+    drive = started(stopped_first(), replicas=2)
+    drive.run_until(lambda: drive.percentage("beta") == 5)
+    drive.command("rollback", reason="wrong")
+    drive.run_until(lambda: drive.state.ended)
+    assert scales(drive) == [3, 0, 2]
+
+
+def test_they_do_so_where_the_rollback_of_their_stage_had_brought_them_back_already() -> None:
+    drive = started(stopped_first(), replicas=2)
+    drive.run_until(lambda: drive.percentage("beta") == 5)
+    drive.command("rollback", stage="queue", reason="not yet")
+    drive.run_until(lambda: drive.state.rollback is None)
+    assert scales(drive) == [3, 2]
+    drive.command("rollback", reason="never")
+    drive.run_until(lambda: drive.state.ended)
+    assert scales(drive) == [3, 2, 0, 2]
+
+
+def test_what_only_the_way_back_touched_stays_as_it_leaves_it() -> None:
+    drive = Drive({**queue(drain=None), "rollback": {"before": [{"scale": "deployment/intake", "replicas": 0}]}})
+    drive.world[WORKERS] = {"replicas": 2}
+    drive.world["replicas:production/deployment/intake"] = {"replicas": 4}
+    drive.run_until(lambda: drive.percentage("beta") == 5)
+    drive.command("rollback", reason="wrong")
+    drive.run_until(lambda: drive.state.ended)
+    assert drive.world["replicas:production/deployment/intake"] == {"replicas": 0}
