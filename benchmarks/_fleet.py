@@ -24,13 +24,18 @@ from tests.support.process import Child, isolated_environment, wait_until
 EVERY_SECONDS, SHARED_BY = 15, 5
 TICKS = os.sysconf("SC_CLK_TCK")
 STARTS_AT_ONCE = 4
-ASKED = ("errors", "latency", "saturation")
+ASKED = {
+    "errors": 'sum(rate(failures_total{{service="{0}"}}[2m])) / sum(rate(requests_total{{service="{0}"}}[2m]))',
+    "latency": 'histogram_quantile(0.99, sum by (le) (rate(request_seconds_bucket{{service="{0}"}}[2m])))',
+    "saturation": 'worker_saturation{{service="{0}"}}',
+}
 
 
 def plan_of(number: int, service: int, prometheus: str) -> dict[str, Any]:
     flag = f"flag-{number}"
     criteria = [
-        {"name": name, "query": f'{name}{{service="s{service}"}}', "pass": "< 0.05", "fail": "> 0.10"} for name in ASKED
+        {"name": name, "query": query.format(f"s{service}"), "pass": "< 0.05", "fail": "> 0.10"}
+        for name, query in ASKED.items()
     ]
     stage = {"name": "only", "kind": "monitoring", "flag": flag, "percentages": [50], "gate": "health", "bake": "7d",
              "settle": "0s"}  # fmt: skip
@@ -108,7 +113,8 @@ def fleet_of(runs: int, folder: Path, *, different: bool = False) -> Iterator[Fl
         server = Child([sys.executable, "-m", "benchmarks._steady_server"], folder)
         stack.callback(server.kill)
         server.start()
-        url = wait_until(server.output.strip, what=f"the server's address; it says {server.errors}")
+        wait_until(lambda: bool(server.output.strip()), what=f"the server's address; it says {server.errors}")
+        url = server.output.strip()
         life = Life(folder, isolated_environment(folder))
         stack.callback(life.end)
         life.start(forked=False)

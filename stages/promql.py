@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 LONGEST_QUERY = 16_384  # characters
 DEEPEST_QUERY = 32  # brackets inside brackets
 MOST_OPERATORS = 200
+MOST_KNOWN = 10_000  # queries whose look-back is remembered
 # The parser is native and recursive: without these bounds a query could overflow its stack and end the process.
 
 _QUOTED = re.compile(r""""(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`""", re.DOTALL)
@@ -47,6 +49,7 @@ def _refuse_size(query: str) -> None:
         raise InvalidQuery(f"more than {MOST_OPERATORS} operators")
 
 
+@lru_cache(MOST_KNOWN)  # asked of the same queries at each of their looks
 def lookback_seconds(query: str) -> float:
     """How far before the time of evaluation the query reaches: the longest range plus offset of any selector, those of
     the subqueries around it added. Infinite if a selector is fixed to a time with ``@``: it never sees anything new.

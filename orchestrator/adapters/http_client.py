@@ -2,7 +2,8 @@
 
 Theory of operation. Every request has a connection of its own. That costs a millisecond, and buys three things: with a
 shared pool, cancelling under contention wedges httpx for good; a hung server holds nothing that others wait for; and no
-request is lost to a kept connection that the server was about to close, which would leave an unknown outcome.
+request is lost to a kept connection that the server was about to close, which would leave an unknown outcome. Who asks
+the same server again and again, and only reads, brings ``Connections`` along, which keep the first two.
 
 The guard resolves the host's name itself, refuses the addresses of link-local and metadata services and whatever the
 allowance of the controller does not list, and connects to
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from orchestrator.adapters.addresses import Address, Resolver, Unreachable
+from orchestrator.adapters.connections import Connections
 from orchestrator.adapters.secrets import Secrets
 from orchestrator.adapters.tls import Credentials, context_of
 from orchestrator.allowance import ANYWHERE, refuse
@@ -92,6 +94,9 @@ def server_of(url: str) -> str:
     return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}"
 
 
+_Place = tuple[str, str | None, str, int | None, Credentials | None]  # what a kept connection leads to
+
+
 @dataclass(slots=True)
 class _Call:
     """One request on its way, redirects included."""
@@ -103,15 +108,18 @@ class _Call:
     timeout_seconds: float
     max_bytes: int
     tls: Credentials | None = None
+    kept: "Connections[httpx.AsyncHTTPTransport] | None" = None
     sent: bool = field(default=False)
 
 
 class HttpClient:
-    """Sends requests of plans. Safe for any number of concurrent callers of one event loop; nothing is kept open."""
+    """Sends requests of plans. Safe for any number of concurrent callers of one event loop; it keeps nothing open."""
 
-    def __init__(self, secrets: Secrets) -> None:
-        """Which hosts may be called is in the allowance of *secrets*."""
+    def __init__(self, secrets: Secrets, kept: "Connections[httpx.AsyncHTTPTransport] | None" = None) -> None:
+        """Which hosts may be called is in the allowance of *secrets*. *kept*: every request only reads, and may be sent
+        again over a new connection where a kept one turns out to be closed."""
         self.secrets = secrets
+        self._kept = kept
         self._allowance = secrets.allowance or ANYWHERE
         self._resolver = Resolver()
 
@@ -139,6 +147,7 @@ class HttpClient:
             timeout_seconds=request.timeout,
             max_bytes=max_bytes,
             tls=tls,
+            kept=self._kept,
         )
         try:
             async with asyncio.timeout(request.timeout):
@@ -253,7 +262,29 @@ def _ssl_context(call: _Call, scheme: str) -> ssl.SSLContext:
 
 
 async def _exchange(call: _Call, parts: SplitResult, address: Address, connect_seconds: float) -> Reply:
-    """One request over one new connection to *address*."""
+    """One request over one connection to *address*."""
+    import httpx
+
+    request = _build(call, parts, address, connect_seconds)
+    place = (parts.scheme, parts.hostname, str(address), parts.port, call.tls)
+    try:
+        return await _over_kept(call, request, place) or await _over_new(call, request, place)
+    except (httpx.TransportError, ssl.SSLError) as error:  # the latter where a server says no after the handshake
+        raise _explain(error, server_of(call.url), call.sent) from error
+
+
+async def _over_kept(call: _Call, request: "httpx.Request", place: _Place) -> Reply | None:
+    """None if there is none that is still open."""
+    import httpx
+
+    while call.kept is not None and (transport := await call.kept.take(place)) is not None:
+        call.sent = True
+        with contextlib.suppress(httpx.NetworkError, httpx.RemoteProtocolError):
+            return await _through(transport, call, request, place)
+    return None
+
+
+async def _over_new(call: _Call, request: "httpx.Request", place: _Place) -> Reply:
     import httpx
 
     connection: Any = None
@@ -266,22 +297,34 @@ async def _exchange(call: _Call, parts: SplitResult, address: Address, connect_s
             call.sent = True
 
     call.sent = False
-    request = _build(call, parts, address, connect_seconds)
     request.extensions["trace"] = trace
-    server = server_of(call.url)
-    verify = _ssl_context(call, parts.scheme)
+    transport = httpx.AsyncHTTPTransport(verify=_ssl_context(call, request.url.scheme), trust_env=False)
     try:
-        async with httpx.AsyncHTTPTransport(verify=verify, trust_env=False) as transport:
-            response = await transport.handle_async_request(request)
-            try:
-                return await _read(response, call.max_bytes, server)
-            finally:
-                await response.aclose()
-    except (httpx.TransportError, ssl.SSLError) as error:  # the latter where a server says no after the handshake
-        raise _explain(error, server, call.sent) from error
-    finally:
+        return await _through(transport, call, request, place)
+    except BaseException:
         if connection is not None:  # httpcore forgets it when it is cancelled in the midst of a TLS handshake
             await connection.aclose()
+        raise
+
+
+async def _through(
+    transport: "httpx.AsyncHTTPTransport", call: _Call, request: "httpx.Request", place: _Place
+) -> Reply:
+    """The whole answer; *transport* is kept or closed afterwards."""
+    is_whole = False
+    try:
+        response = await transport.handle_async_request(request)
+        try:
+            reply = await _read(response, call.max_bytes, server_of(call.url))
+        finally:
+            await response.aclose()
+        is_whole = True
+        return reply
+    finally:
+        if is_whole and call.kept is not None:
+            await call.kept.give_back(place, transport)
+        else:
+            await transport.aclose()
 
 
 def _build(call: _Call, parts: SplitResult, address: Address, connect_seconds: float) -> "httpx.Request":
@@ -293,7 +336,9 @@ def _build(call: _Call, parts: SplitResult, address: Address, connect_seconds: f
     named = f"[{host}]{port}" if ":" in host else f"{host}{port}"
     url = parts._replace(netloc=netloc + port, fragment="").geturl()
     timeout = dict.fromkeys(("read", "write", "pool"), call.timeout_seconds) | {"connect": connect_seconds}
-    headers = {"host": named, **_credentials(parts), **call.headers, "connection": "close"}
+    headers = {"host": named, **_credentials(parts), **call.headers}
+    if call.kept is None:
+        headers["connection"] = "close"
     server_name = call.tls.server_name if call.tls is not None else None
     extensions = {"timeout": timeout, "sni_hostname": server_name or host}
     try:

@@ -36,6 +36,8 @@ class SourceMeasurer:
         asked = [self._measure(source, scene, at)] if source.kind else []
         if not asked or wanted != NOTHING_WANTED:
             asked.append(self.reader.look(wanted, source, scene, at))
+        if len(asked) == 1:
+            return await self._safely(asked[0], at)
         return _together(await asyncio.gather(*(self._safely(one, at) for one in asked)))
 
     async def _safely(self, measured: Awaitable[Measurement], at: float) -> Measurement:
@@ -77,8 +79,6 @@ class SourceMeasurer:
 def _together(parts: Sequence[Measurement]) -> Measurement:
     """One measurement of all *parts*: the worst state, and counts only if that is OK. It reaches back as far as any."""
     worst = max(parts, key=lambda part: _SEVERITY.index(part.state))
-    if len(parts) == 1:
-        return worst
     is_whole = worst.state is MeasurementState.OK
     return Measurement(
         state=worst.state,

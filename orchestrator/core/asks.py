@@ -20,6 +20,7 @@ from stages.checks import Check
 from stages.criteria import AnyCriterion
 from stages.criteria.base import Criterion, History, Memory, Setting, memory_after_gap
 from stages.effects import WATCHED, Observation, ObserveFlag, TargetKind
+from stages.gates import beat_of
 from stages.scaling import LOOK_SECONDS
 from stages.step import Act
 from stages.success import SuccessCriterion
@@ -115,6 +116,7 @@ class _Watched:
     every_seconds: float
     since: float
     environment: str
+    beat: int  # see ``beat_of``
     gate: str = ""  # the gate that it belongs to, if it is one's
 
 
@@ -123,16 +125,20 @@ def _criteria(m: Moment) -> Iterator[_Watched]:
     since = gates.baseline(state)
     for name, gate in gates.gates_named(state, gates.watched_gates(state, m.evidence)):
         for criterion in gate.criteria:
-            yield _Watched(criterion_key(state, name, criterion), criterion, gate.every, since, here, name)
+            key = criterion_key(state, name, criterion)
+            yield _Watched(key, criterion, gate.every, since, here, gate.beat, name)
     for trigger in gates.watched_triggers(state):
-        yield _Watched(gates.trigger_key(here, trigger), trigger, trigger.every, 0.0, here)
+        key = gates.trigger_key(here, trigger)
+        yield _Watched(key, trigger, trigger.every, 0.0, here, beat_of((trigger,)))
     for scaled in scaling.scaled(state):
-        yield _Watched(scaled.key, scaled.criterion, LOOK_SECONDS, 0.0, scaled.environment)
+        beat = beat_of((scaled.criterion,))
+        yield _Watched(scaled.key, scaled.criterion, LOOK_SECONDS, 0.0, scaled.environment, beat)
     if state.rollback is not None:
         for node in backward.ready_nodes(state):
             if node.node.kind == "drain" and node.started_at is not None:
                 criterion = backward.drain_criterion(state, node.node)
-                yield _Watched(node.node.id, criterion, DRAIN_EVERY_SECONDS, node.started_at, node.node.environment)
+                began, where = node.started_at, node.node.environment
+                yield _Watched(node.node.id, criterion, DRAIN_EVERY_SECONDS, began, where, beat_of((criterion,)))
 
 
 def _due_at(m: Moment, watched: _Watched) -> float:
@@ -141,7 +147,7 @@ def _due_at(m: Moment, watched: _Watched) -> float:
         return m.now
     if look.at <= since:
         return max(since + SOONEST_SECONDS, m.now if m.now > since else 0.0)
-    return look.at + watched.every_seconds
+    return gates.next_look_at(look.at, watched.every_seconds, watched.beat)
 
 
 def _looks(m: Moment) -> Iterator[MeasureAsk]:

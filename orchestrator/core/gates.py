@@ -25,6 +25,7 @@ from stages.step import WatchPhase
 from stages.triggers import Trigger
 
 LOOK_GRACE_SECONDS = 5.0  # a look may be late by the time its query takes
+NEAREST_LOOK_SECONDS = 1.0  # after the one before, at least
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +180,7 @@ def _judge_gate(state: State, evidence: Evidence, name: str, gate: Gate, now: fl
         ),
         on_fail=gate.on_fail,
         newest_at=max((look.at for look, _ in counted), default=None),
-        due_at=min((look.at + gate.every for look, _ in counted), default=None),
+        due_at=min((next_look_at(look.at, gate.every, gate.beat) for look, _ in counted), default=None),
     )
 
 
@@ -245,6 +246,15 @@ def _outdated(criterion: Criterion, look: Look | None, gate: Gate, evidence: Evi
     if not is_fresh(look, gate.every, now):
         return f"{criterion.name} was last looked at {now - look.at:.0f} s ago"
     return None
+
+
+def next_look_at(at: float, every_seconds: float, beat: int) -> float:
+    """When the look after one *at* is due: on a beat, so that all runs that ask the same ask in the same second, and a
+    server is asked once for them all. The first look after a change comes at once, and what follows is nearer by up to
+    one interval."""
+    soonest = at + min(NEAREST_LOOK_SECONDS, every_seconds / 2)
+    offset = beat % every_seconds
+    return offset + every_seconds * math.ceil((soonest - offset) / every_seconds)
 
 
 def is_fresh(look: Look, every_seconds: float, now: float) -> bool:

@@ -22,10 +22,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import urlencode, urlsplit
 from weakref import WeakValueDictionary
 
+from orchestrator.adapters.connections import Connections
 from orchestrator.adapters.http_client import HttpClient, Reply, server_of
 from orchestrator.adapters.prometheus.answers import UnusableAnswer
 from orchestrator.adapters.tls import credentials_of
@@ -53,11 +55,10 @@ class Server:
     directory: str | None
     key: str
 
-    @classmethod
-    def of(cls, settings: Mapping[str, Json], directory: str | None) -> "Server":
+    @staticmethod
+    def of(settings: Mapping[str, Json], directory: str | None) -> "Server":
         """*settings* are those of ``stages.plan.Prometheus``, as JSON."""
-        key = json.dumps([settings, directory], sort_keys=True)
-        return cls(Prometheus.model_validate(settings), directory, key)
+        return _server_of(json.dumps([settings, directory], sort_keys=True))
 
     @property
     def name(self) -> str:
@@ -66,6 +67,12 @@ class Server:
     @property
     def scrape_seconds(self) -> float:
         return self.settings.scrape_interval
+
+
+@lru_cache(MOST_SERVERS)  # asked at every look
+def _server_of(key: str) -> Server:
+    settings, directory = json.loads(key)
+    return Server(Prometheus.model_validate(settings), directory, key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +113,8 @@ class Api:
     def __init__(self, http: HttpClient, now: Callable[[], float] = time.time) -> None:
         self.http = http
         self._now = now
+        self._connections: Connections[Any] = Connections()
+        self._reader = HttpClient(http.secrets, self._connections)
         self._slots: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._shared: dict[tuple[str, Question[Any]], asyncio.Task[Answered[Any]]] = {}
         self._told_exactly: set[str] = set()  # addresses of servers
@@ -129,6 +138,7 @@ class Api:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await self._connections.close()
 
     def _forget_before(self, second: float) -> None:
         """Answers are kept for the second in which they were asked for."""
@@ -172,7 +182,7 @@ class Api:
         headers = {"content-type": "application/x-www-form-urlencoded"} if content is not None else {}
         headers |= self._basic(server)
         tls = server.settings.tls
-        return await self.http.request(
+        return await self._reader.request(
             request,
             headers=headers,
             content=content,

@@ -9,10 +9,11 @@ import pytest
 
 from orchestrator.core import evidence as ev
 from orchestrator.core.events import InheritedTarget, LegEntered
-from orchestrator.core.gates import log_mean
+from orchestrator.core.gates import log_mean, next_look_at
 from orchestrator.core.view import status
 from stages.criteria.base import Judgement, Measurement, MeasurementState, Memory, Setting, Verdict
 from stages.flag_spec import ABSENT
+from stages.gates import Gate
 from tests.orchestrator.core.drive import BEGIN, Drive
 
 FLAG: dict[str, Any] = {"beta": {}}
@@ -150,11 +151,12 @@ def test_a_plain_bake_is_baked_whole_whatever_the_evidence() -> None:
 
 
 def test_a_look_that_is_due_when_the_bake_is_full_is_waited_for() -> None:
-    drive = Drive(plan())
-    drive.judgements = {"errors": says()}
-    baking(drive)
-    begun = drive.now
-    drive.judgements = {"errors": lambda one: says(Verdict.FAIL if one.now - begun >= 596 else Verdict.PASS)(one)}
+    begun = baking(Drive(plan())).now
+    full_at = next_look_at(begun + 600, 15, Gate.model_validate(plan()["gates"]["health"]).beat)
+    spec = plan()
+    spec["stages"][0]["bake"] = f"{full_at - begun:.0f}s"
+    drive = Drive(spec)
+    drive.judgements = {"errors": lambda one: says(Verdict.FAIL if one.now >= full_at else Verdict.PASS)(one)}
     drive.run_until(lambda: drive.state.rollback is not None or drive.state.cursor.step > 0)
     assert drive.state.rollback is not None
 
