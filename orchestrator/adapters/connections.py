@@ -7,7 +7,7 @@ server at the moment when it is used again, and then the request is sent once mo
 
 import contextlib
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Generic, Protocol, TypeVar
 
 
@@ -51,15 +51,21 @@ class Connections(Generic[T]):
         self._is_closed = True
         found = [connection for idle in self._idle.values() for _, connection in idle]
         self._idle.clear()
-        for connection in found:
-            with contextlib.suppress(Exception):  # it is not needed any more, however it ends
-                await connection.aclose()
+        await _close(found)
 
     async def _close_old(self) -> None:
+        await _close(self._take_old())
+
+    def _take_old(self) -> list[T]:
+        """All at once: while one is being closed, others take and give back."""
         oldest = self._now() - IDLE_SECONDS
-        for place, idle in list(self._idle.items()):
-            while idle and idle[0][0] < oldest:
-                _, connection = idle.pop(0)
-                await connection.aclose()
-            if not idle:
-                del self._idle[place]
+        kept = {place: [one for one in idle if one[0] >= oldest] for place, idle in self._idle.items()}
+        found = [connection for idle in self._idle.values() for since, connection in idle if since < oldest]
+        self._idle = {place: idle for place, idle in kept.items() if idle}
+        return found
+
+
+async def _close(connections: Iterable[Closable]) -> None:
+    for connection in connections:
+        with contextlib.suppress(Exception):  # it is not needed any more, however it ends
+            await connection.aclose()

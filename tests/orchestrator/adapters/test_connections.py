@@ -49,6 +49,31 @@ def test_one_that_nobody_used_for_long_is_closed() -> None:
     asyncio.run(work())
 
 
+def test_several_who_find_the_same_old_one_close_it_once_and_go_on() -> None:
+    class Slow(Connection):
+        times = 0
+
+        async def aclose(self) -> None:
+            self.times += 1
+            await asyncio.sleep(0)
+
+    async def work() -> None:
+        now = 0.0
+        kept: Connections[Slow] = Connections(lambda: now)
+        old, new = Slow(), Slow()
+        await kept.give_back("here", old)
+        now = IDLE_SECONDS + 1
+
+        async def ask() -> None:
+            assert await kept.take("there") is None
+
+        await asyncio.gather(ask(), ask(), kept.give_back("here", new))
+        assert old.times == 1
+        assert await kept.take("here") is new
+
+    asyncio.run(work())
+
+
 def test_no_more_are_kept_than_a_bound_and_none_after_the_end() -> None:
     async def work() -> None:
         kept: Connections[Connection] = Connections()
