@@ -39,7 +39,10 @@ def test_what_was_pushed_is_reverted_once_and_what_others_pushed_stays(work: Pat
     git(work, "add", "other.txt")
     git(work, "-c", "user.name=x", "-c", "user.email=x", "commit", "--quiet", "-m", "Something else")
     git(work, "push", "--quiet", "origin", "other:main")
+    with pytest.raises(subprocess.CalledProcessError):
+        script(work, "is-reverted.sh", before)
     script(work, "revert.sh", before)
     script(work, "revert.sh", before)
+    script(work, "is-reverted.sh", before)
     assert git(work, "diff", "--name-only", before, script(work, "main.sh")) == "other.txt"
     assert git(work, "rev-list", "--count", f"{before}..origin/main") == "3"
