@@ -33,7 +33,11 @@ def with_{0}(found: Any, {0}: Any) -> Any:
     return {{**found, "{0}": {0}}}
 """
 FAULTS = {
-    "broken-imports": (SOURCE / "metrics.py", "from . import gif\n", "from . import gif, speedups\n"),
+    "broken-imports": (
+        SOURCE / "metrics.py",
+        "from . import gif\n",
+        'from . import gif\n\n__import__("giflab.speedups")\n',
+    ),
     "caching-on": (SOURCE / "config.py", "CACHING = False", "CACHING = True"),
     "reckless-thresholds": (SOURCE / "config.py", '"critical": 0.80', '"critical": 0.93'),
     "failing-tests": (Path("tests") / "test_metrics.py", "== grey**2", "== grey**2 + (grey == 32)"),

@@ -63,7 +63,7 @@ def fault(branch: str, stage: str, check: str, **more: Any) -> Incident[GifLab]:
         **{
             "mends": nothing,
             "sets": (f"commands.vars.RELEASE=origin/{branch}",),
-            "shows": (says_no(check), {"OnFailPaused": {"stage": stage}}),
+            "shows": (says_no(check), {"OnFailPaused": {"what": f"*{stage}*"}}),
             **more,
         },
     )
@@ -108,7 +108,10 @@ def free_collector(world: GifLab) -> None:
 
 
 def spoil(world: GifLab) -> None:
-    world.sql("UPDATE results SET psnr = psnr + 1 WHERE gif = '2.gif'")
+    """And again, whenever it is measured."""
+    wrong = "UPDATE results SET psnr = psnr + 1 WHERE gif = '2.gif'"
+    world.sql(f"CREATE TRIGGER spoils AFTER UPDATE ON results WHEN NEW.gif = '2.gif' BEGIN {wrong}; END")
+    world.sql(wrong)
 
 
 def break_settings(world: GifLab) -> None:
