@@ -42,7 +42,7 @@ from orchestrator.errors import Conflict, Fenced, Permanent, RolloutError, Store
 from orchestrator.failpoints import Point, reach
 from orchestrator.heart import Heart
 from orchestrator.outbox import Outbox, Parcel
-from orchestrator.ports import UNWANTED, Answer, Batch, Ending, Journal, Recorded, Scene, World, scene_of
+from orchestrator.ports import UNWANTED, Answer, Batch, CheckAnswer, Ending, Journal, Recorded, Scene, World, scene_of
 from orchestrator.run_time import RunTime
 from stages.checks import Source, Standing
 from stages.criteria.base import Judgement, Measurement, MeasurementState, Verdict, Wanted
@@ -53,6 +53,7 @@ log = structlog.get_logger()
 CHECKPOINT_EVERY_SECONDS = 15.0
 STORE_AGAIN_SECONDS = 1.0
 LONGEST_SLEEP_SECONDS = 15.0
+TOGETHER_SECONDS = 0.01  # for so long an answer waits for others
 MOST_ROUNDS = 1000  # of decide in one turn; more means that two rules undo each other
 _NOT_WANTED = Outcome(state=EffectState.UNKNOWN, detail="not wanted any more")
 
@@ -127,6 +128,7 @@ class Runner:
         self._asked_for: set[str] = set()  # ids of effects that this life asked for itself
         self._uncertain: set[str] = set()  # ids whose newest try may have happened
         self._unread: set[str] = set()  # ids whose try is over, and its outcome not taken yet
+        self._asking = 0  # how many asks are under way
         self._outbox = Outbox()
         heartbeat = self.state.program.notify.heartbeat
         self._heart = Heart(heartbeat, world.pulse) if heartbeat is not None and world.pulse is not None else None
@@ -492,7 +494,7 @@ class Runner:
         self._unread.add(effect.id)
         self._hand_in(_Performed(effect, outcome))
 
-    def _hand_in(self, item: _Performed | _Noted | _Delivered) -> None:
+    def _hand_in(self, item: _Performed | _Delivered) -> None:
         self._inbox.put_nowait(item)
         self._wake.set()
 
@@ -500,6 +502,7 @@ class Runner:
         now = self.time.now()
         for ask in ask_rules.asks(Moment(self.state, self.evidence, now)):
             if not self._tasks.has(ask.key):
+                self._asking += 1
                 self._tasks.start(ask.key, self._ask(ask))
 
     async def _ask(self, ask: Ask) -> None:
@@ -510,7 +513,13 @@ class Runner:
         except Exception as error:
             log.exception("ask.crashed", run=self.run, ask=ask.key)
             change = self._could_not(ask, Temporary(f"{type(error).__name__}: {error}"))
-        self._hand_in(_Noted(change))
+        finally:
+            self._asking -= 1
+        self._inbox.put_nowait(_Noted(change))
+        if self._asking == 0:
+            self._wake.set()
+        else:  # what was asked together is mostly answered together, and then decided upon once
+            asyncio.get_running_loop().call_later(TOGETHER_SECONDS, self._wake.set)
 
     async def _answer(self, ask: Ask) -> Callable[[ev.Evidence], ev.Evidence]:
         is_here = ask.environment == self.state.cursor.environment
@@ -523,11 +532,10 @@ class Runner:
                 measured = await self.world.measurer.measure(ask.criterion.asked, scene, wall_at, asked)
                 return lambda evidence: _judged(evidence, ask, measured, wall_at)
             case CheckAsk():
+                begun = self.time.now()
                 answer = await self.world.asker.ask(ask.check, scene)
                 asked_at = self.time.now()
-                return lambda evidence: ev.note_asked(
-                    evidence, ask.key, answer.standing, answer.detail, asked_at, ask.since
-                )
+                return lambda evidence: self._asked(evidence, ask, answer, (begun, asked_at))
             case ObserveAsk():
                 asked_at = self.time.now()
                 seen = await self.world.observers[ask.observation.op].observe(ask.observation, scene)
@@ -538,6 +546,14 @@ class Runner:
                 asked = Wanted(history=(ask.window,) if ask.window is not None else ()).moved(round(at - ask.at))
                 measured = await self.world.measurer.measure(_source_of(ask), scene, at, asked)
                 return lambda evidence: ev.note_measured(evidence, ask.key, measured)
+
+    def _asked(self, evidence: ev.Evidence, ask: CheckAsk, answer: CheckAnswer, at: tuple[float, float]) -> ev.Evidence:
+        """*at*: when it was asked, and answered. A no to what was asked before a person resumed says nothing of what
+        that person mended: it is asked anew."""
+        begun, answered = at
+        if begun < self.state.reask_after and answer.standing is not Standing.YES:
+            return evidence
+        return ev.note_asked(evidence, ask.key, answer.standing, answer.detail, answered, ask.since)
 
     def _could_not(self, ask: Ask, error: RolloutError) -> Callable[[ev.Evidence], ev.Evidence]:
         now = self.time.now()

@@ -112,8 +112,6 @@ def record_answers(m: Moment, scope: Scope) -> list[Event]:
             continue
         if asked.standing is not Standing.YES and asked.at < m.state.reask_after:
             continue  # a person resumed since: it is asked again
-        if asked.standing is not Standing.YES and asked.at < m.state.reask_after:
-            continue  # a resume asks anew; what was said before it does not fail again
         stored = m.state.answers.get(question.key)
         if stored is not None and stored.at >= asked.at:
             continue

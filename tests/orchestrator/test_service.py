@@ -10,9 +10,10 @@ from flags.model import FlagDocument
 from orchestrator.core.commands import Actor, Command
 from orchestrator.core.events import Origin
 from orchestrator.errors import Conflict, Forbidden, NotFound, Refused, TargetBusy
-from orchestrator.ports import FlagRecord, FlagWrite
+from orchestrator.ports import CheckAnswer, FlagRecord, FlagWrite, Scene
 from orchestrator.reading import Kill
 from orchestrator.service import Submission
+from stages.checks import Check, Standing
 from stages.flag_spec import FlagChange
 from tests.orchestrator.house import ANN, OPEN, QUICK, House, eventually, submission
 from tests.support.process import DEADLINE_SECONDS
@@ -292,3 +293,29 @@ async def test_a_judge_that_breaks_holds_the_run_and_says_so(
             break
     assert entry["data"]["hold"] == "inconclusive"
     assert "ZeroDivisionError: no events" in entry["data"]["detail"]
+
+
+async def test_a_no_to_what_was_asked_before_a_resume_does_not_hold_the_run_again(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mended, slow_answers = False, asyncio.Event()
+
+    async def ask(check: Check, scene: Scene) -> CheckAnswer:
+        answer = CheckAnswer(Standing.YES, "fine") if mended else CheckAnswer(Standing.NO, "broken")
+        if check.name == "slow":
+            await slow_answers.wait()
+        return answer
+
+    monkeypatch.setattr(house.outside, "ask", ask)
+    service = await house.move_in()
+    checks = [{"name": name, "command": ["./check", name]} for name in ("quick", "slow")]
+    stage = {**OPEN, "percentages": [100], "on_fail": "pause", "verify": checks}
+    run, _ = await service.start(submission(stages=[stage], watch="0s"), ANN)
+    async for entry in service.follow(run):
+        if entry["type"] == "OnFailPaused":
+            break
+    mended = True
+    await service.command(run, Command.model_validate({"command": "resume", "reason": "mended"}), ANN)
+    slow_answers.set()
+    await eventually(service, run, outcome="promoted")
+    assert [one["type"] for one in await service.history(run)].count("OnFailPaused") == 1
