@@ -52,7 +52,7 @@ class Lab:
 
     def __init__(self, home: Path, installation: Path, flags: FlagClient) -> None:
         self._home, self._installation, self._flags = home, installation, flags
-        self._installed = ""
+        self._site, self._installed = Path(), ""
         self.metrics = Metrics()
         self.status: dict[str, Any] = {}
         self.commands: tuple[str, ...] = ()
@@ -62,8 +62,23 @@ class Lab:
         for words in self._rounds():
             if ended.wait(EVERY_SECONDS):
                 return
+            if self._is_another():
+                self._run("--help")  # before anybody calls a command by a name that it has no more
             self._look()
-            self._run(words)
+            if words.split()[0] in {"--help", *self.commands}:
+                self._run(words)
+
+    def _is_another(self) -> bool:
+        """Whether something else is installed than what was used last; that is used from now on."""
+        site = (self._installation / ".venv" / "lib").resolve()
+        if site == self._site:
+            return False
+        self._site = site
+        installed = (site / "installed").read_text().strip()
+        if installed != self._installed:
+            self._installed = installed
+            log.info("now %s", installed)
+        return True
 
     def _rounds(self) -> Iterator[str]:
         at = 0
@@ -79,12 +94,11 @@ class Lab:
                 yield rest[at]
 
     def _run(self, words: str) -> None:
-        site = (self._installation / ".venv" / "lib").resolve()
         is_on = self._flags.is_on(FLAG, {"targetingKey": "giflab"})
         done = subprocess.run(
             [sys.executable, "-m", "giflab", *words.split()],
             cwd=self._installation,
-            env={**os.environ, "PYTHONPATH": str(site), "GIFLAB_MONITORING": "on" if is_on else "off"},
+            env={**os.environ, "PYTHONPATH": str(self._site), "GIFLAB_MONITORING": "on" if is_on else "off"},
             capture_output=True,
             text=True,
             timeout=60.0,
@@ -129,10 +143,6 @@ class Lab:
 
     def _look(self) -> None:
         """What the tool does not tell by itself."""
-        installed = (self._installation / ".venv" / "lib" / "installed").read_text().strip()
-        if installed != self._installed:
-            self._installed = installed
-            log.info("now %s", installed)
         total, left = _memory(Path(os.environ.get("GIFLAB_MEMINFO", "/proc/meminfo")))
         self.metrics.memory.set(1 - left / total)
         self.metrics.processing.set(PROCESSING_SECONDS * self._knobs().get("slower", 1.0))
