@@ -176,7 +176,7 @@ def world(folder: Path, tools: Tools) -> Iterator[World]:
             "SCRAPE": "200ms",
             "RANGE": "3s",
             "DAY": "2s",
-            "PATIENCE": "3s",
+            "PATIENCE": "1s",
             "HEALTH_PATIENCE": "2s",
             "ALERT_PATIENCE": "500ms",
             "SILENCE": "4",
