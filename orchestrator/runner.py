@@ -96,10 +96,13 @@ class _Tasks:
         task.add_done_callback(lambda done: self.running.pop(key, None) if self.running.get(key) is done else None)
 
     def has(self, key: str) -> bool:
-        """Whether it is still under way. One that has handed its result in is not, also if the loop did not drop it
-        yet: what is to be asked anew after it must not wait for the next reason to look."""
+        return self.under_way(key) is not None
+
+    def under_way(self, key: str) -> "asyncio.Task[None] | None":
+        """None also of one that has handed its result in, though the loop did not drop it yet: what is to be done or
+        asked anew after it must not wait for the next reason to look."""
         task = self.running.get(key)
-        return task is not None and not task.done()
+        return task if task is not None and not task.done() else None
 
     async def cancel_all(self) -> None:
         tasks = list(self.running.values())
@@ -435,7 +438,7 @@ class Runner:
         in_the_way = awaited_targets(self.state) if is_frozen else frozenset()
         for entry in list(self.state.outstanding.values()):
             effect = entry.effect
-            task = self._tasks.running.get(effect.id)
+            task = self._tasks.under_way(effect.id)
             if effect.id in self._unread:
                 continue  # it came back while something else was written; to begin again would be to do it twice
             if entry.void:

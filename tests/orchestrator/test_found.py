@@ -84,7 +84,7 @@ class Hanging(Outside):
     async def perform(self, effect: Effect, scene: Scene, resumed: bool) -> Outcome:
         if self.is_first:
             self.is_first = False
-            return Outcome(state=EffectState.TEMPORARY, detail="it is busy", retry_after_seconds=0.01)
+            return Outcome(state=EffectState.TEMPORARY, detail="it is busy", retry_after_seconds=1e-6)
         self.begun.set()
         try:
             await asyncio.sleep(3600)
