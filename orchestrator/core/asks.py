@@ -82,7 +82,8 @@ def asks(m: Moment) -> list[Ask]:
         return _success(m)
     if m.state.stop_requested is not None:
         return []
-    return [*_looks(m), *_checks(m), *_observations(m), *_success(m)]
+    looks = list(_looks(m))
+    return [*looks, *_checks(m), *_observations(m, with_looks=bool(looks)), *_success(m)]
 
 
 def _success(m: Moment) -> list[Ask]:
@@ -200,9 +201,12 @@ def _checks(m: Moment) -> Iterator[CheckAsk]:
 # --- looks at targets -------------------------------------------------------------------------------------------------
 
 
-def _observations(m: Moment) -> list[ObserveAsk]:
+def _observations(m: Moment, *, with_looks: bool) -> list[ObserveAsk]:
+    """*with_looks*: something is looked at anyway. What somebody else might change is looked at together with it, if it
+    was not just now, so that a run is not woken twice."""
     found: dict[str, ObserveAsk] = {}
-    for target, observation, oldest, environment in _wanted_observations(m):
+    every = LOOK_AGAIN_EVERY_SECONDS / 2 if with_looks else LOOK_AGAIN_EVERY_SECONDS
+    for target, observation, oldest, environment in _wanted_observations(m, every):
         seen = m.evidence.seen.get(target)
         fresh_from = oldest if seen is None or seen.failure is None else max(oldest, m.now - LOOK_AGAIN_SECONDS)
         if seen is None or seen.at < fresh_from or (seen.at <= m.changed_at(target) < m.now):
@@ -210,8 +214,9 @@ def _observations(m: Moment) -> list[ObserveAsk]:
     return list(found.values())
 
 
-def _wanted_observations(m: Moment) -> Iterator[tuple[str, Observation, float, str]]:
-    """Target, how to look at it, the oldest look that would still do, and where."""
+def _wanted_observations(m: Moment, every_seconds: float) -> Iterator[tuple[str, Observation, float, str]]:
+    """Target, how to look at it, the oldest look that would still do, and where. *every_seconds*: how often at what
+    somebody else might change."""
     state, here = m.state, m.state.cursor.environment
     recent = m.now - OBSERVATION_LASTS_SECONDS
     for target in unseen_flags(state):
@@ -225,7 +230,7 @@ def _wanted_observations(m: Moment) -> Iterator[tuple[str, Observation, float, s
     for watched in _watched(m):
         observation = _flag(watched.id) if watched.kind is TargetKind.FLAG else backward.observation_of(state, watched)
         if observation is not None:
-            yield watched.id, observation, m.now - LOOK_AGAIN_EVERY_SECONDS, here
+            yield watched.id, observation, m.now - every_seconds, here
     if state.rollback is not None:
         for node in backward.ready_nodes(state):
             yield from _node_observation(m, node)
