@@ -11,14 +11,17 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 
 _FORKING = multiprocessing.get_context("forkserver")
 _FORKING.set_forkserver_preload(["tests.support.preloaded"])
 _PR_SET_PDEATHSIG = 1
+_READING = threading.Lock()  # an exit code can be read once, and whoever starts a process reads those of all others
 _MOST_TEXT = 100_000  # what a kernel takes of a command's words is for the kernel to say
 _OF_THE_INTERPRETER = ("PYTHON", "LD_", "LC_", "LANG", "MALLOC", "OPENBLAS")
 
@@ -51,7 +54,8 @@ class Forked:
 
     def __init__(self, beginning: Beginning) -> None:
         self._process: BaseProcess = _FORKING.Process(target=_live, args=(beginning,), daemon=True)
-        self._process.start()
+        with _READING:
+            self._process.start()
         self.args = beginning.words
 
     @property
@@ -60,11 +64,12 @@ class Forked:
         return self._process.pid
 
     def poll(self) -> int | None:
-        return self._process.exitcode
+        with _READING:
+            return self._process.exitcode
 
     def wait(self, timeout: float | None = None) -> int:
-        self._process.join(timeout)
-        code = self._process.exitcode
+        connection.wait([self._process.sentinel], timeout)
+        code = self.poll()
         if code is None:
             raise subprocess.TimeoutExpired(self.args, timeout or 0.0)
         return code

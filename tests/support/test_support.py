@@ -4,6 +4,7 @@ import math
 import os
 import signal
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from tests.support.metrics_app import MetricsApp
 from tests.support.ports import free_port, is_listening
 from tests.support.postgres import PostgresServer
-from tests.support.process import Child, isolated_environment, rollout_in, wait_until
+from tests.support.process import Child, command, isolated_environment, rollout_in, wait_until
 from tests.support.prometheus import Prometheus
 
 
@@ -35,6 +36,18 @@ def test_a_child_leaves_exit_code_output_and_errors(tmp_path: Path) -> None:
     with python(tmp_path, "import sys; print('out'); print('err', file=sys.stderr); sys.exit(7)") as child:
         assert child.wait() == 7
     assert (child.output, child.errors) == ("out\n", "err\n")
+
+
+def test_an_exit_code_is_the_same_for_all_who_read_it_at_once(tmp_path: Path) -> None:
+    children = [Child([command(), "--version"], tmp_path).start() for _ in range(4)]
+
+    def read(child: Child) -> int:
+        while (code := child.exit_code) is None:
+            pass
+        return code
+
+    with ThreadPoolExecutor(12) as pool:
+        assert set(pool.map(read, children * 3)) == {0}
 
 
 def test_a_child_that_ends_before_it_said_what_is_awaited_fails_at_once_with_what_it_said(tmp_path: Path) -> None:
