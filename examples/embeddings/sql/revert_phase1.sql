@@ -1,0 +1,1 @@
+DROP TABLE IF EXISTS embedding_performance_metrics;
