@@ -125,7 +125,10 @@ class Lab:
         self.starts = done.returncode == 0
         if self.starts:
             listed = done.stdout.partition("COMMAND\n")[2].partition("\n\n")[0].splitlines()
+            before = self.commands
             self.commands = tuple(line.split()[0] for line in listed if line.startswith("    ") and line[4] != " ")
+            for gone in {*before} - {*self.commands}:
+                self.metrics.seconds.remove(gone)  # nobody will measure it again
             for command in ("--help", *self.commands):
                 for outcome in OUTCOMES:
                     self.metrics.runs.labels(command, outcome)  # counted from 0 on

@@ -123,6 +123,7 @@ class GifLab:
         (self.production / "production_deps_check.json").unlink(missing_ok=True)
         wait_until(lambda: self.uses(repository.BEFORE), what="what ran before the release")
         wait_until(self.fails_nothing, what="errors to be forgotten")
+        wait_until(lambda: bool(self.prometheus.query("max(giflab_cli_seconds) < 5")), what="each command to be quick")
 
 
 def installed(checkout: Path) -> list[str]:
