@@ -169,6 +169,7 @@ INCIDENTS: tuple[Incident[GifLab], ...] = (
             fired("monitoring above 1 %"),
             {"OnFailPaused": {"reason": "*health*"}},
         ),
+        sets=(*LATE, *LONG, "watch.first day.checks=[]"),  # one of which would pause the run before the gate does
         fires=("memory above 80 %", "commands above 5 s", "imports fail", "monitoring above 1 %"),
     ),
     _late(
