@@ -18,6 +18,7 @@ from pathlib import Path
 import httpx
 from prometheus_client import generate_latest
 
+from examples.answering import Answering
 from examples.embeddings.pods import Namespace
 from examples.embeddings.work import Settings, Work
 from flags.client import FlagClient
@@ -25,7 +26,7 @@ from flags.client import FlagClient
 LOOK_SECONDS = 0.25
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(Answering, BaseHTTPRequestHandler):
     work: Work
     settings: Settings
 
@@ -68,16 +69,6 @@ class Handler(BaseHTTPRequestHandler):
 
     def _tell(self, status: int, told: object) -> None:
         self._send(status, json.dumps(told).encode())
-
-    def _send(self, status: int, content: bytes, kind: str = "application/json") -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class's name
-        """Quiet."""
 
 
 def follow(namespace: Namespace, work: Work, ended: threading.Event) -> None:

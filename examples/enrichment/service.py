@@ -26,6 +26,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
+from examples.answering import Answering
 from examples.enrichment.database import POOL_SIZE, Database, Tenant
 from examples.enrichment.pipeline import (
     Knobs,
@@ -132,7 +133,7 @@ class Backend:
         return 200, {"flow": flow, "patterns": 0}
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(Answering, BaseHTTPRequestHandler):
     backend: Backend
     timeout = 5.0  # who connects and says nothing holds up no restart
 
@@ -182,16 +183,6 @@ class Handler(BaseHTTPRequestHandler):
             logging.getLogger("backend").exception("%s %s", self.command, self.path)
             status, told = 500, {"error": str(error)}
         self._send(status, json.dumps(told).encode())
-
-    def _send(self, status: int, content: bytes, kind: str = "application/json") -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class's name
-        """Quiet: the log is for what the backend does."""
 
 
 class Server(ThreadingHTTPServer):

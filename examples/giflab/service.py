@@ -21,6 +21,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
+from examples.answering import Answering
 from flags.client import FlagClient
 
 FLAG = "memoryMonitoring"
@@ -177,7 +178,7 @@ def _memory(file: Path) -> tuple[int, int]:
     return amounts["MemTotal"], amounts["MemAvailable"]
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(Answering, BaseHTTPRequestHandler):
     lab: Lab
 
     def do_GET(self) -> None:
@@ -190,16 +191,6 @@ class Handler(BaseHTTPRequestHandler):
                 self._send(200, json.dumps(self.lab.status).encode())
             case _:
                 self._send(404, json.dumps({"error": f"there is no {self.path}"}).encode())
-
-    def _send(self, status: int, content: bytes, kind: str = "application/json") -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class's name
-        """Quiet: the log is for what the tool does."""
 
 
 def serve(home: Path, installation: Path, port: int) -> None:

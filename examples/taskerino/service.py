@@ -24,6 +24,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
+from examples.answering import Answering
 from examples.taskerino.engine import (
     Engine,
     Knobs,
@@ -190,7 +191,7 @@ def _total(counter: Any) -> float:
     return float(next(iter(counter.collect())).samples[0].value)
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(Answering, BaseHTTPRequestHandler):
     app: App
 
     def do_GET(self) -> None:
@@ -229,16 +230,6 @@ class Handler(BaseHTTPRequestHandler):
             log.exception("%s %s", self.command, self.path)
             status, told = 500, {"error": str(error)}
         self._send(status, json.dumps(told).encode())
-
-    def _send(self, status: int, content: bytes, kind: str = "application/json") -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base class's name
-        """Quiet: the log is for what the app does."""
 
 
 def serve(home: Path, release: dict[str, Any], port: int) -> None:
