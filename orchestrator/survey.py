@@ -44,6 +44,7 @@ async def survey(program: Program, world: World) -> list[Finding]:
         if world.cluster is not None:
             found += await survey_cluster(program.name, environment, world.cluster)
         found += list(what_would_stay(environment))
+        found += list(_gates_that_do_not_pause(environment))
     order = list(Level)
     return sorted(found, key=lambda one: order.index(one.level))
 
@@ -208,6 +209,16 @@ def what_would_stay(environment: EnvironmentProgram) -> Iterator[Finding]:
                 reason = _below_a_wall(stage, target.id) or _policy(stage.on_rollback, stage.losses.get(target.id))
             if reason is not None:
                 yield Finding(Level.NOTE, where, f"{act.label} stays at a rollback: {reason}")
+
+
+def _gates_that_do_not_pause(environment: EnvironmentProgram) -> Iterator[Finding]:
+    """A stage's ``on_fail`` is for its effects and verifies; its gate has one of its own, which is easily missed."""
+    for stage in environment.stages:
+        for name in stage.gate:
+            if stage.on_fail == "pause" and environment.gates[name].on_fail == "rollback":
+                words = "it pauses if an effect or a verify fails, but gate "
+                words += f"{name} rolls back: the gate has no on_fail: pause"
+                yield Finding(Level.NOTE, f"{environment.name}: stage {stage.name}", words)
 
 
 def _below_a_wall(stage: StageProgram, target: str) -> str | None:

@@ -22,7 +22,8 @@ SECONDS = {"direct": 4.0, "queue": 3.0, "batch": 1.5}
 USERS, INTERNAL, BATCH = 100, "internal-testing-team", 2
 NEW = "phase5"
 BEFORE_FAILING, BEFORE_ERRORS, NOW_ERRORS = 0.06, 0.04, 0.005
-QUOTA, EXPECTED_BYTES = 0.55, 50e6
+QUOTA, CRITICAL_SHARE, EXPECTED_BYTES = 0.55, 0.9, 50e6
+USUAL_ATTEMPTS = 3
 ROW_BYTES = 64
 PROFILES = {2: "conservative", 4: "balanced", 6: "aggressive"}
 GAUGES = (
@@ -79,7 +80,9 @@ class Share:
 class Settings:
     """Those of the service, and *knobs*: what goes wrong on purpose."""
 
-    values: dict[str, Any] = field(default_factory=lambda: {"retry_attempts": 3, "non_critical": "running"})
+    values: dict[str, Any] = field(
+        default_factory=lambda: {"retry_attempts": USUAL_ATTEMPTS, "non_critical": "running"}
+    )
     knobs: dict[str, float] = field(default_factory=dict)
 
 
@@ -109,7 +112,7 @@ class Work:
             taken = due
             upload = int(self._settings.knobs.pop("upload", 0))
             self._queue.extend((time.monotonic(), "user-0") for _ in range(upload))
-            if not self._workers and self._queue:
+            if not self._workers and self._falls_back():
                 self._directly()
             self.measure()
 
@@ -120,10 +123,13 @@ class Work:
         context = {"targetingKey": user, "team": team}
         if self._flags.is_on("batchOptimization", context):
             self._finish("batch", context, BATCH)
-        elif self._flags.is_on("queueBasedProcessing", context) and self._workers:
+        elif self._flags.is_on("queueBasedProcessing", context) and (self._workers or not self._falls_back()):
             self._queue.append((time.monotonic() + IN_QUEUE_SECONDS, user))
         else:
             self._finish("direct", context)
+
+    def _falls_back(self) -> bool:
+        return bool(self._flags.parameters("queueBasedProcessing").get("fallbackToDirectProcessing", True))
 
     def _directly(self) -> None:
         """What waits for workers that are no more."""
@@ -138,8 +144,9 @@ class Work:
     def _finish(self, how: str, context: Mapping[str, Any], documents: int = 1) -> None:
         knobs = self._settings.knobs
         usual = 0.0 if self.is_new else BEFORE_FAILING  # the new one tries again what failed
+        attempts = float(self._settings.values["retry_attempts"]) / USUAL_ATTEMPTS
         with self._lock:
-            succeeded = not self._failing.takes(knobs.get("failing", usual))
+            succeeded = not self._failing.takes(knobs.get("failing", usual) ** attempts)
             self._seconds.observe(SECONDS[how])
             is_kept = self._flags.is_on("embeddingMonitoring", context) and not self._kept.takes(knobs.get("lost", 0))
             self._done.append(Done(time.monotonic(), how, succeeded, documents, is_kept))
@@ -197,7 +204,7 @@ class Work:
         self._set(
             embedding_success_rate=sum(one.succeeded for one in done) / count if done else 1.0,
             embedding_queue_depth=len(self._queue),
-            api_quota_usage=knobs.get("quota", QUOTA),
+            api_quota_usage=self._quota,
             active_embedding_workers=self.active_workers,
             system_error_rate=knobs.get("errors", usual),
             embedding_processing_seconds_mean=sum(SECONDS[one.how] for one in done) / count,
@@ -217,6 +224,12 @@ class Work:
             dashboard_supported_users=80,
         )
 
+    @property
+    def _quota(self) -> float:
+        """The share that is used up; what is not critical takes its own part of it."""
+        is_paused = self._settings.values["non_critical"] == "paused"
+        return self._settings.knobs.get("quota", QUOTA) * (CRITICAL_SHARE if is_paused else 1.0)
+
     def _set(self, **values: float) -> None:
         for name, value in values.items():
             self._gauges[name].set(value)
@@ -235,7 +248,7 @@ class Work:
         return {
             "database": self._database.is_there,
             "queueWorkers": bool(not self.pods.workers or self.active_workers),
-            "apiQuota": knobs.get("quota", QUOTA) < 1,
+            "apiQuota": self._quota < 1,
             "monitoring": knobs.get("lost", 0.0) < 1,
             "rateLimiter": not knobs.get("limiter", 0),
         }

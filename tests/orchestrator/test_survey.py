@@ -113,3 +113,13 @@ async def test_a_point_of_no_return_is_seen_before_the_start() -> None:
     stages = [{**SPEC["stages"][0], "point_of_no_return": True}, SPEC["stages"][1]]
     (warning,) = sentences(await found(Answers(), {**SPEC, "stages": stages}), Level.WARNING)
     assert "point of no return" in warning
+
+
+async def test_a_stage_that_pauses_is_told_that_its_gate_rolls_back() -> None:
+    pausing = {**SPEC, "stages": [SPEC["stages"][0], {**SPEC["stages"][1], "on_fail": "pause"}]}
+    words = "it pauses if an effect or a verify fails, but gate health rolls back: the gate has no on_fail: pause"
+    told = Finding(Level.NOTE, "production: stage open", words)
+    assert told in await found(Answers(), pausing)
+    gates = {"health": {**SPEC["gates"]["health"], "on_fail": "pause"}}
+    assert told not in await found(Answers(), {**pausing, "gates": gates})
+    assert told not in await found(Answers())
