@@ -13,6 +13,7 @@ from typing import Any
 from orchestrator.cli.holding import ending_of, first_things, offered_line, title
 from orchestrator.cli.layout import hanging, wrapped
 from orchestrator.cli.output import clock, duration, paint, painted_word, printable, show
+from orchestrator.cli.reading import require_whole
 from orchestrator.cli.sources import HOW_TO_START, Source, StoreSource, open_source
 from orchestrator.cli.standing import worst_first
 from orchestrator.errors import RolloutError
@@ -31,6 +32,7 @@ _LEGS = {
 def explain(arguments: Namespace) -> int:
     source = open_source(arguments.server)
     found = source.status(arguments.run)
+    require_whole(found)
     run = str(found["run"])
     offers = None if isinstance(source, StoreSource) else _offers(source, run)
     show(explained(found, source.history(run), offers), arguments.output, as_text)
@@ -211,12 +213,14 @@ def _going_back(status: Json, history: list[Json]) -> Iterator[str]:
     yield f"It was rolled back{scope} by {asked}: {why}{at}."
     nodes = under_way.get("nodes") or []
     yield from _group("Back", [_node(one) for one in nodes if one.get("result") in ("done", "as_it_was")])
+    answered = [f"{_node(one)}: {one['result']}, {one['detail']}" for one in nodes if one.get("result") in _ANSWERS]
+    yield from _group("Answered", answered)
     yield from _group("Not as it was", [_node(one) for one in nodes if one.get("result") not in _OK])
     if status["phase"] != "ended":
         waits = _waits(nodes, history)
         left = [_node(one) + waits.get(str(one["id"]), "") for one in nodes if one.get("result") is None]
         yield from _group("Left to do", left)
-    yield from _group("Stays", [str(one) for one in under_way.get("left") or ()])
+        yield from _group("Stays", [str(one) for one in under_way.get("left") or ()])
 
 
 def _waits(nodes: list[Json], history: list[Json]) -> dict[str, str]:
@@ -232,7 +236,8 @@ def _waits(nodes: list[Json], history: list[Json]) -> dict[str, str]:
     return {name: f", which waits for {', '.join(before)}" for name, before in found.items() if before}
 
 
-_OK = (None, "done", "as_it_was")
+_ANSWERS = ("yes", "no")
+_OK = (None, "done", "as_it_was", *_ANSWERS)
 
 
 def _node(node: Json) -> str:

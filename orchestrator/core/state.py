@@ -247,7 +247,6 @@ class Rollback:
     since: float
     scope: str
     nodes: Mapping[str, NodeState]
-    left: tuple[str, ...]
     with_schema: bool
 
     @property

@@ -35,7 +35,7 @@ def status(state: State, evidence: Evidence, now: float, *, has_controller: bool
         "gate": gate(m),
         "next": upcoming(m),
         "waiting": waiting(state),
-        "exceptions": list(state.exceptions) or (list(state.rollback.left) if state.rollback else []),
+        "exceptions": list(state.exceptions) if state.ended or state.rollback is None else stays_so_far(state),
         "pins": pins(state),
         "stages": stages(state),
         "progress": progress(m),
@@ -269,13 +269,21 @@ def rollback(state: State) -> Json | None:
             }
             for key, node in under_way.nodes.items()
         ],
-        "left": list(under_way.left),
+        "left": stays_so_far(state),
     }
 
 
 def stays(state: State) -> list[str]:
     """What would not come back if the run were rolled back now."""
     return what_stays(state, targets_to_return(state, ""), "", with_schema=False)
+
+
+def stays_so_far(state: State) -> list[str]:
+    """What stays though it is rolled back: less, once somebody has asked for the schema to go too."""
+    under_way = state.rollback
+    assert under_way is not None
+    returns = targets_to_return(state, under_way.scope)
+    return what_stays(state, returns, under_way.scope, under_way.with_schema)
 
 
 # --- what comes next --------------------------------------------------------------------------------------------------

@@ -26,7 +26,6 @@ def _rollback_started(state: State, event: ev.RollbackStarted, at: float) -> Sta
         since=at,
         scope=event.scope,
         nodes={node.id: NodeState(node) for node in event.nodes},
-        left=event.left,
         with_schema=event.with_schema,
     )
     voided = {

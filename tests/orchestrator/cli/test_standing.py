@@ -386,6 +386,18 @@ def test_on_the_way_back_it_says_what_is_back_and_what_is_left() -> None:
     assert any(APP in one for one in said[left:])
 
 
+def test_what_people_answered_on_the_way_back_is_not_said_to_differ() -> None:
+    question = {"question": "Clear the caches?", "by": ["dba"], "actions": [{"wait": "1s"}]}
+    drive = until_5(Drive(plan(DEPLOY, OPEN, rollback={"ask": [question]})))
+    drive.command("rollback", reason="errors")
+    drive.run_until(lambda: "manual" in drive.holds())
+    drive.command("approve", reason="they are corrupted")
+    drive.run_until(lambda: drive.state.ended)
+    said = explained(drive)["because"]
+    assert said[said.index("Answered:") + 1] == "- question question:production/plan/1: yes, they are corrupted"
+    assert "Not as it was:" not in said
+
+
 def test_on_the_way_back_it_says_what_waits_for_what() -> None:
     second = {**DEPLOY, "name": "more", "steps": [{**UNDONE, "target": "more"}]}
     drive = until_5(Drive(plan(DEPLOY, second, {**OPEN, "settle": "5m"}, rollback={"after": [{"wait": "1s"}]})))

@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.core.effect import EffectState, Outcome
 from orchestrator.core.events import EffectRequested, InheritedTarget
+from orchestrator.core.view import status
 from orchestrator.errors import Refused
 from stages.checks import Standing
 from stages.effects import SetFlag
@@ -88,9 +89,25 @@ def test_the_schema_waits_for_an_answer_where_the_plan_asks() -> None:
     drive = bad_at_ten(Drive(plan, FILES))
     drive.run_until(lambda: "manual" in drive.holds())
     assert drive.world["command:production/backend"] == {"text": "old"} or not drive.state.ended
+    left = status(drive.state, drive.evidence, drive.now)["rollback"]["left"]
+    assert any("1.sql in production stays" in one for one in left)
     drive.command("approve", reason="yes")
     drive.run_until(lambda: drive.state.ended)
     assert undone(drive)[-1] == "schema:production/1.sql"
+
+
+def test_once_somebody_asked_for_the_schema_it_is_not_said_to_stay() -> None:
+    plan = spec()
+    plan["stages"][0]["on_rollback"] = {"ask": "Drop the table?", "by": ["dba"]}
+    drive = Drive(plan, FILES)
+    drive.run_until(lambda: ("production", plan["stages"][0]["name"]) in drive.state.stages)
+    drive.command("rollback", reason="not wanted")
+    drive.run_until(lambda: "manual" in drive.holds())
+    drive.command("approve", reason="yes")
+    drive.run_until(lambda: drive.state.ended)
+    assert drive.world["schema:production/1.sql"] == {"applied": False}
+    said = status(drive.state, drive.evidence, drive.now)
+    assert (said["exceptions"], said["rollback"]["left"]) == ([], [])
 
 
 def test_a_failing_undo_is_tried_again_for_ever_and_blocks_only_what_depends_on_it() -> None:
