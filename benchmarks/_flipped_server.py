@@ -30,12 +30,8 @@ class FlippedServer(Server):
     def answer(self, target: str, body: str) -> str:
         parts = urlsplit(target)
         form = {name: values[0] for name, values in parse_qs(body or parts.query).items()}
-        if parts.path == "/flip":
-            self._flipped_at.setdefault(form["service"], time.monotonic())
-        if parts.path in {"/flip", "/told"}:
-            return json.dumps(
-                {"flipped_at": self._flipped_at.get(form["service"]), "bad_at": self._bad_at.get(form["service"])}
-            )
+        if parts.path in {"/flip", "/mend", "/told"}:
+            return self._told(parts.path[1:], form["service"])
         query = form.get("query", "")
         if query == ONLINE:
             return ANSWER % (form.get("time", "0"), "1")
