@@ -64,6 +64,11 @@ def pinned_version() -> str:
     return found[1]
 
 
+def processor_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
 @contextmanager
 def flagger(
     cluster: Cluster, prometheus: str, folder: Path, queries: Mapping[str, str] = QUERIES
@@ -140,8 +145,7 @@ class Flagger:
 
     @property
     def processor_seconds(self) -> float:
-        fields = Path(f"/proc/{self.child.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / TICKS
+        return processor_seconds(self.child.pid)
 
     @property
     def memory_mb(self) -> float:
