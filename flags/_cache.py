@@ -234,7 +234,7 @@ class Holder:
     def take(self, text: bytes, origin: Origin, *, edited: bool = False) -> None:
         """Raises FlagError for what is no feed of this environment; an older one is only noted. `edited`: another text
         of the same version is news too, as it is in a file that people write."""
-        feed = Feed.decode(text)
+        feed = Feed.decode(text, self.feed if not edited else None)
         if feed.environment != self.environment:
             raise InvalidFeed(f"flags of {self.environment!r} are expected, got those of {feed.environment!r}")
         held = self.feed
@@ -265,7 +265,8 @@ class Holder:
         self._source_error = sentence
 
     def _adopt(self, feed: Feed, origin: Origin) -> None:
-        before, snapshot = self.feed, feed.snapshot()
+        before, known = self.held if self.held is not None else (None, None)
+        snapshot = feed.snapshot(known)
         self.held, self.origin = (feed, snapshot), origin
         self._publish(before, feed, snapshot)
 

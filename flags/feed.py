@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -61,8 +61,16 @@ class Feed:
     lifted: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
 
-    def snapshot(self) -> Snapshot:
-        return Snapshot(self.documents, self.killed, environment=self.environment, lifted=self.lifted, held=self.held)
+    def snapshot(self, known: Snapshot | None = None) -> Snapshot:
+        """What *known* has of the same document objects is not compiled again."""
+        return Snapshot(
+            self.documents,
+            self.killed,
+            environment=self.environment,
+            lifted=self.lifted,
+            held=self.held,
+            known=known,
+        )
 
     def switched_as(self, other: Feed) -> Feed:
         """These flags under the kill switch as `other` has it."""
@@ -83,8 +91,9 @@ class Feed:
         return json.dumps(text, separators=(",", ":"), allow_nan=False).encode()
 
     @classmethod
-    def decode(cls, text: bytes | str) -> Feed:
-        """Raises `InvalidFeed` for what is no feed, or has a flag that is none."""
+    def decode(cls, text: bytes | str, known: Feed | None = None) -> Feed:
+        """Raises `InvalidFeed` for what is no feed, or has a flag that is none. Documents that are in *known* just as
+        they are in the text are taken from there: of a thousand flags mostly one was written."""
         try:
             data = json.loads(text)
         except (ValueError, RecursionError) as problem:
@@ -100,11 +109,19 @@ class Feed:
         if not isinstance(flags, list):
             raise InvalidFeed(f"flags: a list of documents is expected, got {shown(flags)}")
         try:
-            documents = tuple(FlagDocument.from_json(one) for one in flags)
+            documents = tuple(_documents(flags, known))
         except InvalidFlag as problem:
             raise InvalidFeed(f"flags: {problem}") from None
         environment = _environment(data, documents)
         return cls(environment, FeedVersion.parse(data.get("version")), documents, killed, lifted, held)
+
+
+def _documents(flags: list[object], known: Feed | None) -> Iterator[FlagDocument]:
+    had = {str(one.version): one for one in known.documents} if known is not None else {}
+    for data in flags:
+        version = data.get("version") if isinstance(data, dict) else None
+        document = had.get(version) if isinstance(version, str) else None
+        yield document if document is not None and document.to_json() == data else FlagDocument.from_json(data)
 
 
 def _keys(data: dict[str, object], name: str) -> tuple[str, ...]:

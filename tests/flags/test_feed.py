@@ -1,6 +1,7 @@
 """The text that carries all flags of an environment: whole, and the same for the same flags."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -40,6 +41,18 @@ def test_versions_order_by_write_and_then_by_the_switch() -> None:
     assert [str(one) for one in sorted(map(FeedVersion.parse, reversed(texts)))] == texts
 
 
+def test_documents_that_are_known_are_taken_as_they_are() -> None:
+    written = replace(DOCUMENTS[0], percentage=50.0, version=Version(1, 8))
+    back = Feed.decode(replace(FEED, documents=(written, DOCUMENTS[1])).encode(), FEED)
+    assert back.documents == (DOCUMENTS[1], written)
+    assert back.documents[0] is DOCUMENTS[1]
+
+
+def test_a_document_that_is_another_in_the_same_version_is_not_taken_for_the_known_one() -> None:
+    other = replace(DOCUMENTS[0], percentage=50.0)
+    assert Feed.decode(replace(FEED, documents=(other,)).encode(), FEED).documents == (other,)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     (
@@ -59,5 +72,5 @@ def test_versions_order_by_write_and_then_by_the_switch() -> None:
 )
 def test_what_is_no_feed_is_refused_with_the_place(text: str, said: str) -> None:
     with pytest.raises(InvalidFeed) as caught:
-        Feed.decode(text)
+        Feed.decode(text, FEED)
     assert said in str(caught.value)

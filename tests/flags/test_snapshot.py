@@ -57,6 +57,29 @@ def test_the_kill_switch_holds_every_flag_but_permanent_and_lifted_ones() -> Non
     assert parameters.details({}).metadata == {"killed": True}
 
 
+def test_of_a_document_that_is_known_the_flags_are_taken_while_the_switch_stands_as_it_did() -> None:
+    same, before = FlagDocument("same", parameters={"rate": 1}), FlagDocument("written")
+    known = Snapshot([same, before])
+    snapshot = Snapshot([same, FlagDocument("written", percentage=100)], known=known)
+    assert snapshot.get("same") is known.get("same")
+    assert snapshot.get("same.parameters") is known.get("same.parameters")
+    assert is_on(snapshot, "written")
+    assert snapshot.keys() == known.keys()
+
+
+def test_what_the_kill_switch_took_hold_of_or_let_go_is_not_taken_from_before() -> None:
+    documents = [
+        FlagDocument("flag", percentage=100),
+        FlagDocument("lifted", percentage=100),
+        FlagDocument("permanent", percentage=100, permanent=True),
+    ]
+    free = Snapshot(documents)
+    killed = Snapshot(documents, killed=True, lifted={"lifted"}, held={"permanent"}, known=free)
+    assert [is_on(killed, key) for key in ("flag", "lifted", "permanent")] == [False, True, False]
+    again = Snapshot(documents, known=killed)
+    assert [is_on(again, key) for key in ("flag", "lifted", "permanent")] == [True, True, True]
+
+
 def test_documents_are_found_by_key() -> None:
     document = FlagDocument("a")
     snapshot = Snapshot(iter([document]))
