@@ -27,7 +27,7 @@ from tests.teams.control import Control, url_at
 from tests.teams.team import Team, Tools
 from tests.teams.walk import Walker, walker_for
 
-TEAMS = ("taskerino", "enrichment", "tool_history", "giflab")
+TEAMS = ("taskerino", "enrichment", "tool_history", "giflab", "embeddings")
 PARTS = ("back", "incidents", "forward", "kills")
 BY_HAND = """
 Everything runs. In another terminal, in this folder:
