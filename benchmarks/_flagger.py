@@ -13,22 +13,16 @@ a canary every 10 s, not more often, and at a threshold of 1 it goes back at the
 no less. Of what is set by default only the number of its requests to the API server is raised.
 """
 
-import json
-import os
 import re
-import ssl
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
-
+from benchmarks._canaries import deployment_of, memory_mb, portions, processor_seconds, watched
 from tests.support.cluster import Cluster
 from tests.support.ports import free_port
 from tests.support.process import ROOT, Child, wait_until
@@ -36,12 +30,10 @@ from tests.support.process import ROOT, Child, wait_until
 PROVIDER = ROOT / ".ci" / "provide" / "flagger"
 INTERVAL_SECONDS = 10
 READY_SECONDS = 300.0
-TICKS = os.sysconf("SC_CLK_TCK")
 ROUTES = "httproutes.gateway.networking.k8s.io"
 OURS = ("canaries.flagger.app", "metrictemplates.flagger.app", "alertproviders.flagger.app")
 GROUP = "/apis/flagger.app/v1beta1"
 REQUESTS_A_SECOND = 1000
-AT_ONCE = 100  # objects that one kubectl makes
 QUERIES: Mapping[str, str] = {
     "errors": 'sum(rate(failures_total{service="{{ target }}"}[1m])) / '
     'sum(rate(requests_total{service="{{ target }}"}[1m]))'
@@ -62,11 +54,6 @@ def pinned_version() -> str:
     found = re.search(r"fluxcd/flagger v(\S+)", (PROVIDER.with_name("flagger-module") / "go.mod").read_text())
     assert found is not None, "go.mod pins Flagger"
     return found[1]
-
-
-def processor_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 @contextmanager
@@ -92,7 +79,8 @@ def flagger(
             "-log-level=info",
         ]
         cluster.apply(*(template_of(namespace, prometheus, name, query) for name, query in queries.items()))
-        with Child(command, folder) as child, watched(cluster, namespace) as watch:
+        routes, watch = f"/apis/gateway.networking.k8s.io/v1/namespaces/{namespace}/httproutes", Watch()
+        with Child(command, folder) as child, watched(cluster, routes, watch.note):
             yield Flagger(cluster, namespace, child, tuple(queries), watch)
 
 
@@ -103,11 +91,12 @@ class Flagger:
     child: Child
     metrics: Sequence[str]
     watch: "Watch"
+    every_seconds: int = INTERVAL_SECONDS
     _versions: dict[str, int] = field(default_factory=dict)
 
     def make(self, names: Sequence[str]) -> None:
         """Applications with a canary each, until Flagger has a primary of every one."""
-        for chosen in _portions(names):
+        for chosen in portions(names):
             self._versions.update(dict.fromkeys(chosen, 1))
             objects = [deployment_of(self.namespace, name, 1) for name in chosen]
             self.cluster.apply(*objects, *(canary_of(self.namespace, name, self.metrics) for name in chosen))
@@ -115,7 +104,7 @@ class Flagger:
 
     def release(self, names: Sequence[str]) -> None:
         """A new version of each, which Flagger finds by itself."""
-        for chosen in _portions(names):
+        for chosen in portions(names):
             self._versions.update({name: self._versions[name] + 1 for name in chosen})
             self.cluster.apply(*(deployment_of(self.namespace, name, self._versions[name]) for name in chosen))
 
@@ -149,8 +138,7 @@ class Flagger:
 
     @property
     def memory_mb(self) -> float:
-        lines = Path(f"/proc/{self.child.pid}/status").read_text().splitlines()
-        return int(next(one for one in lines if one.startswith("VmRSS")).split()[1]) * 1024 / 1e6
+        return memory_mb(self.child.pid)
 
     def _wait_for(self, phase: str, names: Sequence[str]) -> None:
         def met() -> bool:
@@ -185,29 +173,6 @@ class Watch:
             self.zero_at[name] = moment
 
 
-@contextmanager
-def watched(cluster: Cluster, namespace: str) -> Iterator[Watch]:
-    watch, ended = Watch(), threading.Event()
-    headers = {"Authorization": f"Bearer {cluster.token('admin')}"}
-    trust = ssl.create_default_context(cafile=str(cluster.authority))
-    path = f"{cluster.url}/apis/gateway.networking.k8s.io/v1/namespaces/{namespace}/httproutes"
-    with httpx.Client(verify=trust, headers=headers, trust_env=False, timeout=None) as client:  # noqa: S113 - a watch that tells nothing for long is as it should be
-
-        def follow() -> None:
-            # one that ends is begun again: every route is told anew then
-            while not ended.is_set():
-                with suppress(httpx.HTTPError), client.stream("GET", path, params={"watch": "1"}) as answer:
-                    for line in answer.iter_lines():
-                        watch.note(json.loads(line)["object"], time.monotonic())
-
-        thread = threading.Thread(target=follow, daemon=True)
-        thread.start()
-        try:
-            yield watch
-        finally:
-            ended.set()
-
-
 # --- objects ----------------------------------------------------------------------------------------------------------
 
 
@@ -217,20 +182,6 @@ def template_of(namespace: str, prometheus: str, name: str, query: str) -> dict[
         "kind": "MetricTemplate",
         "metadata": {"name": name, "namespace": namespace},
         "spec": {"provider": {"type": "prometheus", "address": prometheus}, "query": query},
-    }
-
-
-def deployment_of(namespace: str, name: str, version: int) -> dict[str, Any]:
-    labels = {"app": name}
-    container = {"name": "app", "image": f"{name}:{version}", "ports": [{"containerPort": 8000}]}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name, "namespace": namespace},
-        "spec": {
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": {"containers": [container]}},
-        },
     }
 
 
@@ -246,7 +197,8 @@ def canary_of(namespace: str, name: str, metrics: Iterable[str]) -> dict[str, An
         "metadata": {"name": name, "namespace": namespace},
         "spec": {
             "targetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
-            "service": {"port": 80, "targetPort": 8000, "gatewayRefs": [{"name": "gateway"}]},
+            # headless: a cluster has addresses for few hundred services only, and each canary has three
+            "service": {"port": 80, "targetPort": 8000, "headless": True, "gatewayRefs": [{"name": "gateway"}]},
             "analysis": {
                 "interval": f"{INTERVAL_SECONDS}s",
                 "threshold": 1,
@@ -256,8 +208,3 @@ def canary_of(namespace: str, name: str, metrics: Iterable[str]) -> dict[str, An
             },
         },
     }
-
-
-def _portions(names: Sequence[str]) -> Iterator[Sequence[str]]:
-    for first in range(0, len(names), AT_ONCE):
-        yield names[first : first + AT_ONCE]

@@ -19,7 +19,8 @@ from typing import Any
 
 import httpx
 
-from benchmarks._flagger import INTERVAL_SECONDS, Flagger, flagger, pinned_version, processor_seconds
+from benchmarks._canaries import processor_seconds
+from benchmarks._flagger import INTERVAL_SECONDS, Flagger, flagger, pinned_version
 from tests.support.cluster import ControlPlane, provide_programs
 from tests.support.process import Child, wait_until
 
