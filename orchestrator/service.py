@@ -78,6 +78,7 @@ FLAG_WRITES = 5  # tries, when others write between our look and our write
 FOLLOW_QUEUE = 10_000
 FOLLOW_POLL_SECONDS = 1.0  # for the journal of a run that another controller walks
 MOST_COUNTED = 1_000_000
+TAKEN_UP_TOGETHER = 500
 ROLES = ("viewer", "operator", "approver", "admin")
 
 
@@ -173,13 +174,17 @@ class Service(Reading):
             await self.sharing.open(self)
             self._others_watch = asyncio.create_task(self._others.watch(), name="other controllers")
         else:
-            for row in await self.journal.rows():
-                if is_unfinished(row):
-                    await self._take_up(row.run)
+            await self._take_all_up()
         self._kill_watch = asyncio.create_task(self._watch_kill_switch(), name="kill switch")
         self._freeze_watch = asyncio.create_task(self.freezing.watch(self._spread_freezes), name="freezes")
         self._schedule_watch = asyncio.create_task(self.scheduling.watch(), name="schedules")
         self._note_idle()
+
+    async def _take_all_up(self) -> None:
+        """Side by side: one after the other, each would wait for the disk, and for those that are walked already."""
+        runs = [row.run for row in await self.journal.rows(limit=MOST_COUNTED) if is_unfinished(row)]
+        for first in range(0, len(runs), TAKEN_UP_TOGETHER):
+            await asyncio.gather(*map(self._take_up, runs[first : first + TAKEN_UP_TOGETHER]))
 
     async def close(self, grace_seconds: float = 10.0) -> None:
         if not self._is_closed:

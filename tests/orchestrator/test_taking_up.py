@@ -1,0 +1,49 @@
+"""A new life of the controller takes up whatever runs there are, many at a time."""
+
+import asyncio
+
+from orchestrator.core.events import RunStarted
+from orchestrator.core.fold import program_of
+from orchestrator.ports import Batch, NewRun
+from tests.orchestrator.house import ANN, House, eventually, submission
+from tests.support.process import DEADLINE_SECONDS
+
+MORE_THAN_A_LIST_HAS = 1001
+
+
+async def test_an_old_run_is_taken_up_however_many_newer_ones_have_ended(house: House) -> None:
+    first = await house.move_in()
+    run, _ = await first.start(submission(), ANN)
+    await eventually(first, run, leg="baking")
+    await first.close(0)
+    for number in range(MORE_THAN_A_LIST_HAS):
+        await _ended_run(house, f"newer-{number}")
+    second = await house.move_in()
+    assert second.in_hand() == {run}
+
+
+async def test_runs_are_taken_up_side_by_side(house: House) -> None:
+    first = await house.move_in()
+    runs = {(await first.start(submission(name, name, name), ANN))[0] for name in ("one", "two", "three")}
+    await first.close(0)
+    all_are_being_taken, take, asked = asyncio.Event(), house.store.take, set[str]()
+
+    async def take_with_the_others(run: str) -> int:
+        asked.add(run)
+        if asked == runs:
+            all_are_being_taken.set()
+        await all_are_being_taken.wait()
+        return await take(run)
+
+    house.store.take = take_with_the_others  # type: ignore[method-assign]
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        second = await house.move_in()
+    assert second.in_hand() == runs
+
+
+async def _ended_run(house: House, name: str) -> None:
+    (document,) = submission(name, name, name).documents
+    started = RunStarted(by="ann", run=name, plan=name, digest=name, documents=(document,))
+    new, at = NewRun(name, name, name, program_of(started).claims()), house.clock.now()
+    await house.store.start(new, 1, at, [started], {"settled": False})
+    await house.store.append(Batch(name, 1, 1, at, [], {"settled": True}, active=False, release=True))
