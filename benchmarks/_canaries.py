@@ -40,7 +40,7 @@ class Canaries(Protocol):
 
 @contextmanager
 def watched(cluster: Cluster, path: str, note: Callable[[dict[str, Any], float], None]) -> Iterator[None]:
-    """*note* gets, in a thread, every object below *path* as it is and whenever it changes, and the monotonic moment."""
+    """*note* gets every object below *path*, now and when it changes, with the monotonic moment; in a thread."""
     ended = threading.Event()
     headers = {"Authorization": f"Bearer {cluster.token('admin')}"}
     trust = ssl.create_default_context(cafile=str(cluster.authority))

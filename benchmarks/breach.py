@@ -7,8 +7,10 @@ as off. The controller is the real `rollout serve` with its SQLite store, and ev
 *decided* is when the first bad answer is written by the server, *breach* is when that was flipped: the wait for the
 next look lies between them. A second row has a look every 5 s.
 
-Beside it Flagger on a real API server, at its shortest interval of 10 s and with the least threshold, 1: until the
-canary's weight is 0 in the route, as a watch sees it. It is asked in the same run, between two halves of our tries.
+Beside it, in the same run and of the same server, between two halves of our tries: Flagger at its shortest interval of
+10 s and with the least threshold, 1, until the canary's weight in the route is 0; and, where one is named, Argo
+Rollouts with an analysis every second that fails at once, until the canary's ReplicaSet is told to be 0. Both as a
+watch on a real API server sees it.
 """
 
 import json
@@ -19,19 +21,21 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from benchmarks._argo import argo, argo_folder, version_in
+from benchmarks._canaries import Canaries
 from benchmarks._flag_server import percentile, version_of
-from benchmarks._flagger import INTERVAL_SECONDS, Flagger, flagger, pinned_version, provide_flagger
+from benchmarks._flagger import flagger, pinned_version, provide_flagger
 from tests.faults.lives import Life
 from tests.faults.world import submission
-from tests.support.cluster import ControlPlane, provide_programs
+from tests.support.cluster import Cluster, ControlPlane, provide_programs
 from tests.support.process import Child, isolated_environment, wait_until
 
 QUICK, USUAL, FULL = (10, 0, 0), (60, 4, 10), (300, 20, 30)
@@ -80,18 +84,13 @@ def measured(often: int, seldom: int, of_peers: int) -> dict[str, Any]:
         "decided_to_off_p99_s": ours["decided_to_off"]["p99_s"],
         "breach_to_off_p50_s": ours["breach_to_off"]["p50_s"],
         "by_every": found,
-        "peers": {name: peer_of(of_tries(made)) for name, made in peers.items()},
+        "peers": peers,
         "not_measured": missing,
         "runs_at_once": AT_ONCE,
         "load": [round(number, 1) for number in os.getloadavg()],
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
-        "versions": _versions(peers),
+        "versions": {"python": platform.python_version(), "uvicorn": version_of("uvicorn")},
     }
-
-
-def _versions(peers: Iterable[str]) -> dict[str, str]:
-    ours = {"python": platform.python_version(), "uvicorn": version_of("uvicorn")}
-    return ours | ({"flagger": pinned_version()} if "flagger" in peers else {})
 
 
 def table(result: dict[str, Any]) -> str:
@@ -100,7 +99,7 @@ def table(result: dict[str, Any]) -> str:
         for every, one in result["by_every"].items()
     ]
     peers = [
-        _row(f"{name.title()} {result['versions'][name]}, every {INTERVAL_SECONDS} s", one["tries"], one, one["breach"])
+        _row(f"{name.title()} {one['version']}, every {one['every_s']} s", one["tries"], one, one["breach"])
         for name, one in result["peers"].items()
     ]
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
@@ -126,7 +125,7 @@ def _row(words: str, tries: int, decided: dict[str, float], breach: dict[str, fl
 
 def _ratio(name: str, result: dict[str, Any]) -> str:
     ours, theirs = result["decided_to_off_p50_s"], result["peers"][name]["p50_s"]
-    return f"from the answer that decides {name.title()} takes {theirs / ours:,.0f} times as long (medians)"
+    return f"from the answer that decides {name.title()} takes {theirs / ours:,.1f} times as long (medians)"
 
 
 def peer_of(found: dict[str, Any]) -> dict[str, Any]:
@@ -240,25 +239,54 @@ def world_in(folder: Path) -> Iterator[World]:
 # --- peers ------------------------------------------------------------------------------------------------------------
 
 
-def _peers(world: World, tries: int) -> tuple[dict[str, list[Try]], dict[str, str]]:
-    """What each took, and why others were not measured."""
-    missing = {"argo": "this benchmark does not know how to run it"}
+@dataclass(frozen=True)
+class Peer:
+    version: Callable[[], str]
+    """RuntimeError with the reason where it can't be had."""
+    started: Callable[[Cluster, World], AbstractContextManager[Canaries]]
+
+
+def _version_of_flagger() -> str:
+    provide_flagger(show_progress=True)
+    return pinned_version()
+
+
+PEERS = {
+    "flagger": Peer(_version_of_flagger, lambda cluster, world: flagger(cluster, world.prometheus, world.folder)),
+    "argo": Peer(
+        lambda: version_in(argo_folder()),
+        lambda cluster, world: argo(cluster, world.prometheus, world.folder, OFTEN_SECONDS),
+    ),
+}
+
+
+def _peers(world: World, tries: int) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """What was measured of each, and why others were not."""
     if tries == 0:
-        return {}, {"flagger": "it takes two minutes, which --quick does not have", **missing}
+        return {}, dict.fromkeys(PEERS, "it takes minutes, which --quick does not have")
+    versions, missing = {}, {}
+    for name, peer in PEERS.items():
+        try:
+            versions[name] = peer.version()
+        except RuntimeError as error:
+            missing[name] = str(error)
     try:
         programs = provide_programs(show_progress=True)
-        provide_flagger(show_progress=True)
     except RuntimeError as error:
-        return {}, {"flagger": str(error), **missing}
-    print("breach: Flagger's tries; they take some minutes", file=sys.stderr)
-    with ControlPlane(programs) as cluster, flagger(cluster, world.prometheus, world.folder) as peer:
-        return {"flagger": _flagger_tries(world.prometheus, peer, tries)}, missing
+        return {}, missing | dict.fromkeys(versions, str(error))
+    found = {}
+    with ControlPlane(programs) as cluster:
+        for name, version in versions.items():
+            print(f"breach: {name} begins; it takes a minute or two", file=sys.stderr)
+            with PEERS[name].started(cluster, world) as canaries:
+                made = _tries_of(canaries, world.prometheus, name, tries)
+                found[name] = {**peer_of(of_tries(made)), "every_s": canaries.every_seconds, "version": version}
+    return found, missing
 
 
-def _flagger_tries(prometheus: str, peer: Flagger, wanted: int) -> list[Try]:
-    """Some canaries at once. Flagger looks at all of them at the same time, so they are flipped one after the other,
-    over one interval."""
-    names = [f"canary-{number}" for number in range(min(CANARIES, wanted))]
+def _tries_of(peer: Canaries, prometheus: str, prefix: str, wanted: int) -> list[Try]:
+    """Some canaries at once, flipped one after the other over one interval: a peer may look at all of them together."""
+    names = [f"{prefix}-{number}" for number in range(min(CANARIES, wanted))]
     peer.make(names)
     made: list[Try] = []
     while len(made) < wanted:
@@ -268,11 +296,11 @@ def _flagger_tries(prometheus: str, peer: Flagger, wanted: int) -> list[Try]:
         peer.release(chosen)
         peer.wait_until_shared(chosen)
         for name in chosen:
-            time.sleep(INTERVAL_SECONDS / len(chosen))
+            time.sleep(peer.every_seconds / len(chosen))
             tell(prometheus, "flip", name)
         for name in chosen:
             zero_at = peer.wait_until_zero(name)
             told = tell(prometheus, "told", name)
             made.append(Try(told["flipped_at"], told["bad_at"], zero_at))
-        print(f"breach: {len(made)} of {wanted} tries of Flagger", file=sys.stderr)
+        print(f"breach: {len(made)} of {wanted} tries of {prefix}", file=sys.stderr)
     return made

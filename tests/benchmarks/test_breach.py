@@ -1,11 +1,13 @@
 """The benchmark of breaches: what its servers note, what it makes of tries, and a few real ones."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks import breach
+from benchmarks._argo import ReplicaSets, argo_folder
 from benchmarks._flagger import Watch
 from benchmarks._flipped_server import BAD, FlippedServer
 
@@ -39,7 +41,7 @@ def result_with(peers: dict[str, Any], not_measured: dict[str, str]) -> dict[str
         "runs_at_once": 5,
         "load": [0.1, 0.2, 0.3],
         "machine": "two cores",
-        "versions": {"python": "3.11", "flagger": "1.44.0"},
+        "versions": {"python": "3.11"},
     }
 
 
@@ -83,6 +85,32 @@ def test_a_canary_is_at_zero_once_it_had_a_share_and_lost_it() -> None:
     assert watch.zero_at == {}
 
 
+def replica_set(name: str, replicas: int) -> dict[str, Any]:
+    return {"metadata": {"name": name, "ownerReferences": [{"name": "shop"}]}, "spec": {"replicas": replicas}}
+
+
+def test_a_canary_of_two_replica_sets_is_at_zero_once_the_new_one_is_told_so() -> None:
+    sets = ReplicaSets()
+    sets.note(replica_set("shop-old", 2), 1.0)
+    assert not sets.is_shared("shop")
+    sets.note(replica_set("shop-new", 1), 2.0)
+    assert sets.is_shared("shop")
+    sets.note(replica_set("shop-new", 0), 3.0)
+    sets.note(replica_set("shop-old", 2), 4.0)
+    assert sets.zero_at == {"shop": 3.0}
+    sets.note(replica_set("shop-newer", 1), 5.0)
+    assert sets.zero_at == {}
+
+
+def test_a_folder_without_the_controller_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROLLOUT_ARGO_ROLLOUTS", str(tmp_path))
+    with pytest.raises(RuntimeError, match="rollouts-controller or the definitions"):
+        argo_folder()
+    monkeypatch.delenv("ROLLOUT_ARGO_ROLLOUTS")
+    with pytest.raises(RuntimeError, match="names no folder"):
+        argo_folder()
+
+
 def test_seconds_count_from_the_answer_and_from_the_breach() -> None:
     found = breach.of_tries(
         [breach.Try(10.0, 10.5, 10.52), breach.Try(20.0, 20.1, 20.14), breach.Try(30.0, 30.9, 31.0)]
@@ -93,10 +121,10 @@ def test_seconds_count_from_the_answer_and_from_the_breach() -> None:
 
 
 def test_a_peer_that_was_measured_is_compared() -> None:
-    peer = breach.of_tries([breach.Try(0.0, 4.0, 14.0)])
-    shown = breach.table(result_with({"flagger": breach.peer_of(peer)}, {}))
+    peer = {**breach.peer_of(breach.of_tries([breach.Try(0.0, 4.0, 14.0)])), "every_s": 10, "version": "1.44.0"}
+    shown = breach.table(result_with({"flagger": peer}, {}))
     assert "Flagger 1.44.0, every 10 s" in shown
-    assert "Flagger takes 500 times as long" in shown
+    assert "Flagger takes 500.0 times as long" in shown
 
 
 def test_a_peer_that_was_not_measured_has_a_reason_and_no_ratio() -> None:
