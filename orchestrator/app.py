@@ -25,6 +25,7 @@ from orchestrator.metrics.metered import MeteredJournal, metered
 from orchestrator.ports import Clock, FlagStore, Journal, Member, World, scene_of
 from orchestrator.reading import Reading
 from orchestrator.redaction import passwords_of
+from orchestrator.retention import Keep, Retention, acts_alone
 from orchestrator.service import Service
 from orchestrator.sharing import Sharing
 from orchestrator.token_port import TokenStorage
@@ -63,7 +64,8 @@ PLAN_FOLDERS = "ROLLOUT_PLAN_FOLDERS"
 class Settings:
     """Where a controller keeps what it must not lose; *in_cluster*: whether its plans come from a cluster, and from
     which *namespace* of it (None: the context's, or the pod's own); *address*: the URL at which other controllers of a
-    shared store reach this one; *allowance*: what plans may name that are not its owner's (None: the usual)."""
+    shared store reach this one; *allowance*: what plans may name that are not its owner's (None: the usual); *keep*:
+    for how long finished runs are kept whole (None: for ever)."""
 
     store: str
     state_dir: Path
@@ -71,6 +73,7 @@ class Settings:
     namespace: str | None = None
     address: str = ""
     allowance: Allowance | None = None
+    keep: Keep | None = None
 
     def prepare(self) -> None:
         try:
@@ -106,7 +109,7 @@ async def build(settings: Settings) -> Controller:
     outside, meter, tether = AsyncExitStack(), Meter(), Tether()
     try:
         world = _world(settings, store, outside, meter, tether)
-        world = replace(world, freezes=store.freezes, schedules=store.schedules)
+        world = replace(world, freezes=store.freezes, schedules=store.schedules, keeping=store.keeping)
         assert isinstance(world.flags, FlagBoard)
         await world.flags.begin_anew_if_restored()
         journal = MeteredJournal(store, meter, world.clock)
@@ -119,6 +122,10 @@ async def build(settings: Settings) -> Controller:
         await outside.aclose()
         await store.close()
         raise
+    if settings.keep is not None:
+        retention = Retention(journal, store.keeping, world.clock, settings.keep, acts_alone(sharing))
+        retention.listeners.append(meter.kept_as_report)
+        outside.push_async_callback(ended, asyncio.create_task(retention.watch(), name="retention"))
     return Controller(service, store, outside)
 
 
@@ -147,6 +154,11 @@ def _sharing(settings: Settings, store: "Store", journal: Journal, clock: Clock)
     sharing = Sharing(store, journal, clock, boottime, HttpPeers(HttpClient(Secrets())))
     after_waits(sharing.may_act)
     return sharing
+
+
+async def ended(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def fetch(url: str) -> bytes:
@@ -516,6 +528,6 @@ async def read_only(settings: Settings) -> AsyncIterator[Reading]:
     try:
         kill_switch = FileKillSwitch(settings.state_dir / KILL_SWITCH_FILE)
         board = FlagBoard(store, kill_switch)
-        yield Reading(store, board, SystemClock(), kill_switch, store.freezes)
+        yield Reading(store, board, SystemClock(), kill_switch, store.freezes, store.keeping)
     finally:
         await store.close()

@@ -5,20 +5,27 @@ A line has ``run``, ``seq``, ``at`` (seconds since the epoch), ``type``, ``data`
 line before as ``journal/chain.py`` says. The chain alone shows what was changed, left out, or put elsewhere. That its
 end was cut off, or that all of it was written anew, only a *head* shows that had left the house before: number and hash
 of what was the newest entry then.
+
+Of a run of which only the report is kept, one line stands for all: ``run``, ``kept`` (since when, seconds since the
+epoch), ``setting`` and the ``hashes`` of its entries, with which heads are compared as before.
 """
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.core.events import Event, from_json, to_json
-from orchestrator.errors import StoreError, Tampered, UsageError
+from orchestrator.core.telling import time_words
+from orchestrator.core.times import iso
+from orchestrator.errors import KeptAsReport, StoreError, Tampered, UsageError
 from orchestrator.journal import chain
+from orchestrator.keeping_port import Kept
 from orchestrator.ports import Recorded
 
 _HEAD = re.compile(r"([1-9][0-9]{0,11}):([0-9a-f]{64})")
+_HASH = re.compile(r"[0-9a-f]{64}")
 _FIELDS: Mapping[str, type | tuple[type, ...]] = {
     "run": str,
     "seq": int,
@@ -40,18 +47,38 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What was verified: all *entries* of a *run*, the newest of which has the hash *head*, against so many *heads*."""
+    """What was verified: all *entries* of a *run*, the newest of which has the hash *head*, against so many *heads*.
+    *kept*: only the hashes of its entries are there, and its report."""
 
     run: str
     entries: int
     head: str
     heads: int
+    kept: Kept | None = None
+
+    @property
+    def kept_since(self) -> str | None:
+        return iso(self.kept.at) if self.kept is not None else None
 
 
 def line(record: Recorded) -> str:
     data = to_json(record.event)
     entry = {"run": record.run, "seq": record.seq, "at": record.at, "type": record.event.type_name, "data": data}
     return chain.canonical({**entry, "hash": record.hash})
+
+
+def kept_words(kept: Kept) -> str:
+    """What everybody is told who asks for more than is there."""
+    since, setting = time_words(iso(kept.at)), kept.document["setting"]
+    return (
+        f"{kept.run} is kept as its report since {since} (rollout serve {setting}): its {len(kept.hashes)} entries are"
+        f" no longer there; `rollout report {kept.run}` shows what is"
+    )
+
+
+def kept_line(kept: Kept) -> str:
+    setting = str(kept.document["setting"])
+    return chain.canonical({"run": kept.run, "kept": kept.at, "setting": setting, "hashes": list(kept.hashes)})
 
 
 def head_of(text: str, source: str) -> Head:
@@ -64,6 +91,11 @@ def head_of(text: str, source: str) -> Head:
 
 def verify(lines: Iterable[str], heads: Iterable[Head] = ()) -> Verified:
     """Whether these are all entries of one journal, from the first on. Raises ``Tampered``, which names the place."""
+    known = sorted(heads, key=lambda head: head.seq)
+    lines = list(lines)
+    if (kept := _kept_in(lines)) is not None:
+        _check_heads(kept.hashes, known)
+        return Verified(kept.run, len(kept.hashes), kept.hashes[-1], len(known), kept)
     hashes: list[str] = []
     run = ""
     for entry, number in _entries(lines):
@@ -72,7 +104,6 @@ def verify(lines: Iterable[str], heads: Iterable[Head] = ()) -> Verified:
         hashes.append(entry["hash"])
     if not hashes:
         raise Tampered("there is no entry; the journal of a run begins with RunStarted")
-    known = sorted(heads, key=lambda head: head.seq)
     _check_heads(hashes, known)
     return Verified(run, len(hashes), hashes[-1], len(known))
 
@@ -80,10 +111,12 @@ def verify(lines: Iterable[str], heads: Iterable[Head] = ()) -> Verified:
 def replay(lines: Iterable[str]) -> list[tuple[Event, float]]:
     """The events of a journal with their times, once it is verified. Raises ``Tampered``, and ``StoreError`` for what
     a newer version wrote."""
-    kept = list(lines)
-    verify(kept)
+    written = list(lines)
+    found = verify(written)
+    if found.kept is not None:
+        raise KeptAsReport(kept_words(found.kept))
     try:
-        return [(from_json(entry["data"]), float(entry["at"])) for entry, _ in _entries(kept)]
+        return [(from_json(entry["data"]), float(entry["at"])) for entry, _ in _entries(written)]
     except ValueError as problem:
         reason = " ".join(str(problem).split())[:300]
         raise StoreError(f"the journal can't be read ({reason}): a newer version of this program wrote it") from None
@@ -93,6 +126,25 @@ def _entries(lines: Iterable[str]) -> Iterator[tuple[dict[str, Any], int]]:
     for number, text in enumerate(lines, 1):
         if text.strip():
             yield _entry(text, number), number
+
+
+def _kept_in(lines: Sequence[str]) -> Kept | None:
+    """What one line says of a run of which only the report is kept; None if these are entries."""
+    written = [text for text in lines if text.strip()]
+    try:
+        found = json.loads(written[0]) if len(written) == 1 else None
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict) or "kept" not in found:
+        return None
+    try:
+        setting, hashes = {"setting": str(found["setting"])}, tuple(str(one) for one in found["hashes"])
+        kept = Kept(str(found["run"]), float(found["kept"]), setting, hashes)
+    except (KeyError, TypeError, ValueError):
+        kept = None
+    if kept is None or not kept.hashes or not all(map(_HASH.fullmatch, kept.hashes)):
+        raise Tampered("line 1 says that a run is kept as its report, and not which, since when and with which hashes")
+    return kept
 
 
 def _entry(text: str, number: int) -> dict[str, Any]:
@@ -125,7 +177,7 @@ def _check(entry: Mapping[str, Any], run: str, number: int, hashes: list[str]) -
         raise Tampered(f"entry {expected} of {run} (line {number}) bears another type than it was written with")
 
 
-def _check_heads(hashes: list[str], heads: list[Head]) -> None:
+def _check_heads(hashes: Sequence[str], heads: list[Head]) -> None:
     sound = 0
     for head in heads:
         if head.seq > len(hashes):

@@ -37,6 +37,12 @@ class Refused(RolloutError):
     http_status = 409
 
 
+class KeptAsReport(RolloutError):
+    """Of this run only its report is kept."""
+
+    http_status = 410
+
+
 class Forbidden(RolloutError):
     """Not allowed for this token or person."""
 

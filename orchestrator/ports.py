@@ -14,6 +14,7 @@ from orchestrator.cluster_facts import ClusterReader
 from orchestrator.core.effect import Effect, Notice, Outcome
 from orchestrator.core.events import Event
 from orchestrator.freeze_port import FreezeStorage
+from orchestrator.keeping_port import KeepingStorage
 from orchestrator.schedule_port import ScheduleStorage
 from stages.checks import Check, Source, Standing
 from stages.command_pod import CommandPod
@@ -59,7 +60,8 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """The run's row: what lists and look-ups need without folding. ``rev`` is the seq of its newest event."""
+    """The run's row: what lists and look-ups need without folding. ``rev`` is the seq of its newest event; ``kept``:
+    since when only its report is kept."""
 
     run: str
     plan: str
@@ -69,18 +71,20 @@ class RunRow:
     active: bool
     created: float
     summary: Mapping[str, Json] = field(default_factory=dict)
+    kept: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
     """``claims`` maps what no two active runs may share to words for it; ``inherits_from`` names a run that gives its
-    claims up to this one in the same transaction (a superseding run)."""
+    claims up to this one in the same transaction; ``refers_to`` the one that it supersedes or takes back."""
 
     run: str
     plan: str
     digest: str
     claims: Mapping[str, str]
     inherits_from: str | None = None
+    refers_to: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +131,8 @@ class Journal(Protocol):
     """The append-only record of runs, with the checkpoint of evidence beside it.
 
     ``append`` raises ``Fenced`` if the epoch is not the row's, ``Conflict`` if ``after`` is not its rev or a flag has
-    another version, and writes nothing then; what it returned is durable. Reading tolerates concurrent appends.
+    another version, ``KeptAsReport`` if there is nothing but a report left to append to, and writes nothing then; what
+    it returned is durable. Reading tolerates concurrent appends.
     """
 
     async def start(
@@ -506,6 +511,7 @@ class World:
     kill_switch: KillSwitch
     freezes: FreezeStorage | None = None  # None: nothing is ever frozen
     schedules: ScheduleStorage | None = None  # None: nothing is ever scheduled
+    keeping: KeepingStorage | None = None  # None: every journal is kept whole
     pulse: Pulse | None = None
     secrets: SecretSource | None = None
     allowance: Allowance | None = None  # what plans may name that are not the owner's; None: everything

@@ -7,7 +7,7 @@ from typing import Any
 
 from flags.feed import FeedVersion
 from flags.snapshot import Snapshot
-from orchestrator.audit import line
+from orchestrator.audit import kept_line, kept_words, line
 from orchestrator.core import evidence as ev
 from orchestrator.core.commands import Actor
 from orchestrator.core.events import to_json
@@ -19,13 +19,16 @@ from orchestrator.core.offers import Offer, offers
 from orchestrator.core.state import State
 from orchestrator.core.times import iso
 from orchestrator.core.view import status, summary, waiting
-from orchestrator.errors import NotFound
+from orchestrator.errors import KeptAsReport, NotFound
 from orchestrator.flag_board import FlagBoard, Standing
 from orchestrator.freeze_port import Freezes
+from orchestrator.keeping_port import Kept, KeptReports
 from orchestrator.ports import Clock, FlagRecord, Journal, KillSwitch, Latch, Recorded, RunRow
 
 EVERYWHERE = "*"
 MOST_HISTORY = 1000
+KEPT = "KeptAsReport"
+"""The type of the entry that stands for a journal of which only the report is kept."""
 _SHOWN_WHEN_MADE = ("state", "percentage", "targets", "parameters", "profile")
 Entries = list[dict[str, Any]]
 
@@ -51,7 +54,9 @@ class Reading:
         clock: Clock,
         kill_switch: KillSwitch,
         freezes: Freezes | None = None,
+        keeping: KeptReports | None = None,
     ) -> None:
+        self._keeping = keeping
         self._stored_freezes = freezes
         self.journal = journal
         self.board = board
@@ -61,8 +66,16 @@ class Reading:
     async def _state(self, run: str) -> tuple[State, str | None]:
         records = await self.journal.read(run)
         if not records:
-            raise NotFound(f"there is no run {run}")
+            raise await self._gone(run)
         return fold((record.event, record.at) for record in records), await self.journal.evidence(run)
+
+    async def _gone(self, run: str) -> KeptAsReport | NotFound:
+        """What to say of a run that has no journal."""
+        kept = await self._kept(run)
+        return NotFound(f"there is no run {run}") if kept is None else KeptAsReport(kept_words(kept))
+
+    async def _kept(self, run: str) -> Kept | None:
+        return await self._keeping.kept(run) if self._keeping is not None else None
 
     async def _has_controller(self, run: str) -> bool:
         return False
@@ -72,13 +85,34 @@ class Reading:
         return self.clock.now()
 
     async def status(self, run: str) -> dict[str, Any]:
-        state, text = await self._state(run)
+        try:
+            state, text = await self._state(run)
+        except KeptAsReport:
+            return await self._kept_status(run)
         evidence, now = await self._evidence(state, text), self.clock.now()
         return status(state, evidence, now, has_controller=await self._has_controller(run))
 
+    async def _kept_status(self, run: str) -> dict[str, Any]:
+        """How it stood when it was cut."""
+        kept = await self._kept(run)
+        assert kept is not None, "nobody takes away what is kept"
+        return {**kept.document["status"], "kept": shown_kept(kept)}
+
+    async def report(self, run: str) -> dict[str, Any]:
+        """``status``, ``history`` and ``report``: everything about a run."""
+        from orchestrator.core.report import build  # which those who only look at a status do not need
+
+        now, past = await self.status(run), await self.history(run)
+        kept = await self._kept(run) if not past or past[0]["type"] == KEPT else None
+        made = build(now, past) if kept is None else kept.document["report"]
+        return {"status": now, "history": past, "report": made}
+
     async def offers(self, run: str, actor: Actor) -> Entries:
         """What *actor* could ask of a run now, and what would be refused (``core/offers.py``)."""
-        state, text = await self._state(run)
+        try:
+            state, text = await self._state(run)
+        except KeptAsReport:
+            return []
         moment = Moment(state, await self._evidence(state, text), self._now(run))
         return [_offered(one) for one in offers(moment, actor)]
 
@@ -114,15 +148,32 @@ class Reading:
         return await self._stored_freezes.newest() if self._stored_freezes is not None else ()
 
     async def history(self, run: str, after: int = 0, limit: int | None = None) -> Entries:
-        if await self.journal.row(run) is None:
-            raise NotFound(f"there is no run {run}")
+        """Of a run of which only the report is kept, one entry in the last one's place says so."""
+        if (kept := await self._kept_behind(run, after)) is not None:
+            return kept
         return [shown(record) for record in await self.journal.read(run, after, limit)]
+
+    async def _kept_behind(self, run: str, after: int) -> Entries | None:
+        """None if the journal is there."""
+        row = await self.journal.row(run)
+        if row is None:
+            raise NotFound(f"there is no run {run}")
+        if row.kept is None:
+            return None
+        kept = await self._kept(run)
+        return [kept_entry(kept)] if kept is not None and after < row.rev else []
 
     async def journal_lines(self, run: str, after: int = 0, limit: int | None = None) -> Sequence[str]:
         """The entries as they were written, each a line of JSON that can be verified (``audit.py``)."""
-        if await self.journal.row(run) is None:
+        row = await self.journal.row(run)
+        if row is None:
             raise NotFound(f"there is no run {run}")
-        return [line(record) for record in await self.journal.read(run, after, limit)]
+        if row.kept is None:
+            return [line(record) for record in await self.journal.read(run, after, limit)]
+        kept = await self._kept(run)
+        if kept is None or after > 1:  # its first part was read when it was whole
+            raise await self._gone(run)
+        return [kept_line(kept)] if after == 0 else []
 
     async def resolve_name(self, text: str) -> str:
         """The run that *text* means: its name, a unique beginning of it, or a plan's newest run."""
@@ -220,7 +271,8 @@ def _listed(row: RunRow, standing: Entries) -> dict[str, Any]:
     """With the freezes that stand over environments of a run that has not ended."""
     summary = {key: value for key, value in row.summary.items() if key != "settled"}
     places = {EVERYWHERE, *row.summary.get("flags", {})} if row.active else set()
-    return {**summary, "active": row.active, "frozen": [one for one in standing if one["environment"] in places]}
+    frozen = [one for one in standing if one["environment"] in places]
+    return {**summary, "active": row.active, "frozen": frozen, "kept_since": iso(row.kept)}
 
 
 def is_unfinished(row: RunRow) -> bool:
@@ -270,6 +322,29 @@ def shown(record: Recorded) -> dict[str, Any]:
         "reason": event.reason,
         "data": data,
         "hash": record.hash,
+    }
+
+
+def shown_kept(kept: Kept) -> dict[str, Any]:
+    return {
+        "since": iso(kept.at),
+        "entries": len(kept.hashes),
+        "head": kept.head,
+        "setting": kept.document["setting"],
+        "sentence": kept_words(kept),
+    }
+
+
+def kept_entry(kept: Kept) -> dict[str, Any]:
+    """In the place of the last entry, whose hash stands for all."""
+    return {
+        "seq": len(kept.hashes),
+        "time": iso(kept.at),
+        "type": KEPT,
+        "by": "controller",
+        "reason": "",
+        "data": shown_kept(kept),
+        "hash": kept.hashes[-1],
     }
 
 

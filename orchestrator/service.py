@@ -139,7 +139,7 @@ class Service(Reading):
         sharing: Sharing | None = None,
     ) -> None:
         """*sharing*: how the store is shared with other controllers; None if it is this one's alone."""
-        super().__init__(journal, board, world.clock, world.kill_switch, world.freezes)
+        super().__init__(journal, board, world.clock, world.kill_switch, world.freezes, world.keeping)
         self.world = world
         self.sharing = sharing
         self._others = Others(sharing.membership, journal, board, world.kill_switch, world.clock) if sharing else None
@@ -487,7 +487,8 @@ class Service(Reading):
 
     async def _begin(self, started: RunStarted, inherits_from: str | None = None) -> str:
         state = begin(started, self.clock.now())
-        new = NewRun(started.run, started.plan, started.digest, state.program.claims(), inherits_from)
+        refers_to = started.reverses or started.supersedes
+        new = NewRun(started.run, started.plan, started.digest, state.program.claims(), inherits_from, refers_to)
         row = {**summary(state), "settled": False}
         reach(Point.RUN_CREATING)
         await self.journal.start(new, 1, self.clock.now(), [started], row)
@@ -567,6 +568,8 @@ class Service(Reading):
         row = await self.journal.row(run)
         if row is None:
             raise NotFound(f"there is no run {run}")
+        if row.kept is not None:
+            raise await self._gone(run)
         self._must_be_here(run, row)
         runner = self._runners.get(run)
         ended = runner is None or runner.state.ended

@@ -314,6 +314,11 @@ class RunStatus(Answered):
     controller: Annotated[
         str | None, Field(description="Where several controllers share the store: which one acts for it.")
     ] = None
+    kept: Annotated[
+        dict[str, Any] | None,
+        Field(description="`{since, entries, head, setting, sentence}`: since then only its report is kept."),
+    ] = None
+    kept_since: Annotated[str | None, Field(description="In lists: the same, as a time.")] = None
 
 
 class Entry(Answered):
@@ -409,6 +414,7 @@ def refusals(*statuses: int) -> Responses:
         403: "The token's role, or the person, may not do this",
         404: "There is no such thing",
         409: "It makes no sense now; the message says what would work",
+        410: "Only the report of this run is kept",
         413: "The body is too large",
         422: "The request, or the plan in it, is not valid; `problems` lists what is wrong",
         429: "Too often: `Retry-After` says when to come again",

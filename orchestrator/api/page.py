@@ -17,7 +17,7 @@ from orchestrator.api.auth import APPROVALS, CHECK, FLAGS, PAGES
 from orchestrator.api.context import context_of
 from orchestrator.api.shell import page, to_sign_in
 from orchestrator.core.chart import evidence_svg
-from orchestrator.core.report import build, html_content
+from orchestrator.core.report import html_content
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 
@@ -50,7 +50,7 @@ async def show_report(request: Request, run: str) -> Response:
         return to_sign_in(request)
     service = context_of(request).service
     name = await service.resolve_name(run)
-    report = build(await service.status(name), await service.history(name))
+    report = (await service.report(name))["report"]
     back = f'<p><a href="{PAGES}{quote(name, safe="")}">{escape(name)}</a></p>'
     return page(request, f"Report of {name}", back + html_content(report), refreshes=False)
 
@@ -113,7 +113,8 @@ def _run(run: Run) -> str:
     facts = "".join(f'<tr><th scope="row">{name}</th><td>{escape(value)}</td></tr>' for name, value in _facts(run))
     table = f'<table class="facts"><tbody>{facts}</tbody></table>'
     here = PAGES + quote(_text(run.get("run")), safe="")
-    ways = f'<p><a href="{here}/rollback">Roll back…</a> · <a href="{here}/report">Report</a></p>'
+    back = "" if run.get("kept") else f'<a href="{here}/rollback">Roll back…</a> · '
+    ways = f'<p>{back}<a href="{here}/report">Report</a></p>'
     return f"{table}{ways}{_gate(run.get('gate'))}"
 
 
@@ -122,6 +123,8 @@ def _facts(run: Run) -> Iterator[tuple[str, str]]:
     progress = run.get("progress") or {}
     if progress.get("of_seconds"):
         yield f"Time of the {progress['what']}", f"{progress['passed_seconds']:.0f} of {progress['of_seconds']:.0f} s"
+    if kept := run.get("kept"):
+        yield "Journal", kept["sentence"]
     upcoming = run.get("next") or {}
     if upcoming.get("what"):
         yield "Next", " ".join(filter(None, (upcoming["what"], _text(upcoming.get("at")))))

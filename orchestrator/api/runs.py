@@ -35,7 +35,6 @@ from orchestrator.api.errors import BadRequest
 from orchestrator.api.passing import passed_on
 from orchestrator.api.streams import EVENT_STREAM, stream_run
 from orchestrator.core.commands import Command
-from orchestrator.core.report import build
 from orchestrator.errors import InvalidPlan
 
 JSON_LINES = "application/jsonl"
@@ -137,7 +136,7 @@ async def show_commands(run: str, request: Request, actor: Viewer) -> Response:
     return Json({"actor": who, "commands": found})
 
 
-@router.post("/{run}/commands", response_model=Accepted, responses=refusals(400, 404, 409, 413))
+@router.post("/{run}/commands", response_model=Accepted, responses=refusals(400, 404, 409, 410, 413))
 async def command_run(
     run: str,
     body: CommandBody,
@@ -234,6 +233,4 @@ async def export_journal(
 async def report_run(run: str, request: Request) -> Response:
     """Everything about a run in one document: how it stands (or ended), and every fact with its evidence."""
     service = context_of(request).service
-    name = await service.resolve_name(run)
-    status, history = await service.status(name), await service.history(name)
-    return Json({"status": status, "history": history, "report": build(status, history)})
+    return Json(await service.report(await service.resolve_name(run)))

@@ -11,6 +11,7 @@ from orchestrator.audit import Head, Verified, head_of
 from orchestrator.audit import verify as verify_lines
 from orchestrator.cli.output import show
 from orchestrator.cli.sources import Json, open_source
+from orchestrator.core.telling import time_words
 from orchestrator.errors import Tampered, UsageError
 from orchestrator.signing import Checker
 
@@ -88,10 +89,19 @@ def _check_signature(file: Path, text: str, checker: Checker) -> None:
 
 
 def _shown(found: Verified) -> Json:
-    return {"run": found.run, "entries": found.entries, "head": f"{found.entries}:{found.head}", "heads": found.heads}
+    return {
+        "run": found.run,
+        "entries": found.entries,
+        "head": f"{found.entries}:{found.head}",
+        "heads": found.heads,
+        "kept_since": found.kept_since,
+    }
 
 
 def _sentence(found: Json) -> str:
+    if found["kept_since"] is not None:
+        fits = {0: "", 1: "; it fits the head"}.get(found["heads"], f"; it fits all {found['heads']} heads")
+        return f"{found['run']}: kept as its report since {time_words(found['kept_since'])}{fits}\nhead {found['head']}"
     beside = {0: "; no head from elsewhere was given, so a cut end would not be seen", 1: " and fit the head"}
     fit = beside.get(found["heads"], f" and fit all {found['heads']} heads")
     return f"{found['run']}: all {found['entries']} entries are what was written{fit}\nhead {found['head']}"

@@ -78,6 +78,11 @@ class Client:
         path = f"/api/v1/runs/{quote(run, safe='')}/events?after={after}"
         return _items(self.request("GET", path), "events")
 
+    def report(self, run: str) -> Json:
+        """``status``, ``history`` and ``report``."""
+        found: Json = self.request("GET", f"/api/v1/runs/{quote(run, safe='')}/report")
+        return found
+
     def journal(self, run: str, after: int = 0) -> list[str]:
         """Up to a thousand lines."""
         path = f"/api/v1/runs/{quote(run, safe='')}/journal?after={after}"

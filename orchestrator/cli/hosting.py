@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from orchestrator.api.credentials import Credentials
     from orchestrator.api.tokens import Token
     from orchestrator.app import Controller, Settings
+    from orchestrator.retention import Keep
 
 LOG_FORMAT = "ROLLOUT_LOG_FORMAT"
 """How a controller writes its log: ``logfmt``, or ``json`` for whatever collects that."""
@@ -67,11 +68,13 @@ async def hosted(
     in_cluster: bool = False,
     namespace: str | None = None,
     advertise: str | None = None,
+    keep: "Keep | None" = None,
 ) -> AsyncIterator[Hosted]:
     """Runs a controller while the body runs; it has taken up every unfinished run. Raises ``StoreError``.
 
     At the end what is under way gets a moment to finish, and runs stay where they are. *in_cluster*: its plans come
-    from a *namespace* of a cluster. *advertise*: the URL at which other controllers of a shared store reach it.
+    from a *namespace* of a cluster. *advertise*: the URL at which other controllers of a shared store reach it. *keep*:
+    for how long finished runs are kept whole (None: for ever).
     """
     from orchestrator.api.app import create_app
     from orchestrator.api.server import advertised, is_loopback, serving, url_of
@@ -92,6 +95,7 @@ async def hosted(
             namespace,
             advertise or advertised(bound, access.scheme),
             access.allowance,
+            keep,
         )
         controller = await build(settings)
         keeper = Keeper(controller.service)

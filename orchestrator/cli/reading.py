@@ -8,7 +8,7 @@ from argparse import Namespace
 from orchestrator.cli.output import note, show
 from orchestrator.cli.settings import means_cluster
 from orchestrator.cli.sources import HOW_TO_START, Json, Source, StoreSource, entries, open_source
-from orchestrator.errors import RolloutError
+from orchestrator.errors import KeptAsReport, RolloutError
 
 FOLLOW_EVERY_SECONDS = 0.5
 EXIT_CODES = {"promoted": 0, "rolled_back": 3, "stopped": 4, "rollback_failed": 5}
@@ -17,6 +17,12 @@ EXIT_CODES = {"promoted": 0, "rolled_back": 3, "stopped": 4, "rollback_failed": 
 def exit_code(status: Json) -> int:
     """0 for a run that has not ended: what was asked for is done."""
     return EXIT_CODES.get(str(status.get("outcome")), 0)
+
+
+def require_whole(status: Json) -> None:
+    """For what is made of a whole journal. Raises ``KeptAsReport``."""
+    if kept := status.get("kept"):
+        raise KeptAsReport(str(kept["sentence"]))
 
 
 def list_runs(arguments: Namespace) -> int:
@@ -119,12 +125,13 @@ def report(arguments: Namespace) -> int:
     source = open_source(arguments.server)
     found = source.status(arguments.run)
     past = source.history(str(found["run"]))
-    made = build(found, past)
+    made = source.report(str(found["run"]))["report"] if found.get("kept") else build(found, past)
     if arguments.format == "json":
         print(json.dumps(made, indent=2, ensure_ascii=False))
     elif arguments.format == "junit":
         from orchestrator.cli.junit import to_junit
 
+        require_whole(found)
         print(to_junit(made, past), end="")
     else:
         print({"md": to_markdown, "html": to_html}[arguments.format](made), end="")

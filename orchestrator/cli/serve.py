@@ -9,15 +9,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.cli.access import Access, access_of
+from orchestrator.cli.collecting import rare_collection
 from orchestrator.cli.hosting import Hosted, bind, ending_signals, hosted, log_to_errors, waking_loop
 from orchestrator.cli.output import note
 from orchestrator.cli.settings import DEFAULT_LISTEN, checked_url, parse_listen, store_url
 from orchestrator.errors import RolloutError, UsageError
 from orchestrator.journal import shown
+from orchestrator.retention import Keep
+from stages.values import parse_duration
 
 FIRST_RUN_SECONDS = 30.0
 MOST_FILES = 65_536
 IDLE_SECONDS = 2.0
+KEEP_FINISHED = "30d"
+FOREVER = "forever"
 
 
 def serve(arguments: Namespace) -> int:
@@ -34,9 +39,22 @@ def serve(arguments: Namespace) -> int:
         arguments.in_cluster,
         arguments.namespace,
         checked_url(arguments.advertise) if arguments.advertise else None,
+        _keep(arguments),
     )
     with asyncio.Runner(loop_factory=waking_loop) as runner:
         return runner.run(_serve(wanted, until_idle=arguments.until_idle))
+
+
+def _keep(arguments: Namespace) -> Keep | None:
+    """For ever where nothing was said to a controller that is there for a while only, as `rollout start` makes it."""
+    usual = FOREVER if arguments.until_idle else KEEP_FINISHED
+    given = arguments.keep_finished if arguments.keep_finished is not None else usual
+    if given == FOREVER:
+        return None
+    try:
+        return Keep(float(parse_duration(given)))
+    except ValueError as problem:
+        raise UsageError(f"--keep-finished: {problem}; or {FOREVER}") from None
 
 
 def _allow_many_files() -> None:
@@ -57,6 +75,7 @@ class Served:
     in_cluster: bool = False
     namespace: str | None = None
     advertise: str | None = None
+    keep: Keep | None = None
 
 
 async def _serve(wanted: Served, *, until_idle: bool) -> int:
@@ -76,7 +95,8 @@ async def _serve(wanted: Served, *, until_idle: bool) -> int:
             waits: list[asyncio.Task[Any]] = [asyncio.create_task(told_to_end.wait())]
             if until_idle:
                 waits.append(asyncio.create_task(_idle(here)))
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            with rare_collection():
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             for task in waits:
                 task.cancel()
             left = await here.controller.service.list(active=True)
@@ -92,6 +112,7 @@ def _hosted(wanted: Served) -> contextlib.AbstractAsyncContextManager[Hosted]:
         in_cluster=wanted.in_cluster,
         namespace=wanted.namespace,
         advertise=wanted.advertise,
+        keep=wanted.keep,
     )
 
 

@@ -112,7 +112,7 @@ def find(text: str) -> Json | None:
     meant = meant or [one for one in runs if one.run.startswith(text)]
     if len(meant) != 1:
         return None
-    status = _read(folder() / f"{meant[0].run}.json")
+    status = _read(folder() / f"{meant[0].run}.json") if meant[0].kept is None else None
     if status is None or (status.get("seq"), status.get("digest")) != (meant[0].rev, meant[0].digest):
         return None
     return status if status["phase"] == "ended" else _alone(status)

@@ -28,6 +28,8 @@ class Source(Protocol):
 
     def history(self, run: str, after: int = 0) -> list[Json]: ...
 
+    def report(self, run: str) -> Json: ...
+
     def journal(self, run: str, after: int = 0) -> list[str]: ...
 
     def freezes(self) -> list[Json]: ...
@@ -64,6 +66,12 @@ class StoreSource:
     def history(self, run: str, after: int = 0) -> list[Json]:
         async def look(reading: "Reading") -> list[Json]:
             return await reading.history(await reading.resolve_name(run), after)
+
+        return _read(look)
+
+    def report(self, run: str) -> Json:
+        async def look(reading: "Reading") -> Json:
+            return await reading.report(await reading.resolve_name(run))
 
         return _read(look)
 

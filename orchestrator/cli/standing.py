@@ -41,6 +41,9 @@ def _blocks(found: Json) -> Iterator[Block]:
     yield 0, [f"{paint(printable(found['run']), 'bold')}  {where(found)}"]
     if found.get("store_error"):
         yield 0, [_labelled("store", f"nothing can be written: {printable(found['store_error'])}", "red")]
+    if kept := found.get("kept"):
+        how = f"kept as its report since {clock(kept['since'])} UTC: rollout report {printable(found['run'])}"
+        yield 0, [_labelled("journal", how)]
     yield from _hold_blocks(found)
     yield 1, list(_way_back(found))
     yield 2, list(_next(found))
@@ -149,6 +152,8 @@ def _after_the_end(found: Json) -> str:
     open_ones = len(found.get("waiting") or ())
     if open_ones:
         return f"{open_ones} item{'' if open_ones == 1 else 's'} to answer, though the run has ended"
+    if found.get("kept"):
+        return "nothing any more"
     if found["outcome"] == "rolled_back":
         return "nothing: everything is as it was before, but for what is listed"
     return f"nothing by itself; {command_line('rollback', str(found['run']))} takes it back"

@@ -303,6 +303,7 @@ _TELLING: dict[str, Told] = {
     "ActFinished": _act_finished,
     "ActRefused": _act_refused,
     "StageEnded": _words("stage {stage} {how}"),
+    "KeptAsReport": _words("{sentence}"),
     "PointOfNoReturnPassed": _words("point of no return passed with {stage}"),
     "BackupOutdated": _words("the backup of {stage} became too old; it is made again"),
     "GateFailed": _gate_failed,

@@ -8,9 +8,10 @@ MOST_RUNS: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Glance:
-    """``rev`` is the number of the run's newest event."""
+    """``rev`` is the number of the run's newest event; ``kept``: since when only its report is kept."""
 
     run: str
     plan: str
     digest: str
     rev: int
+    kept: float | None = None

@@ -11,6 +11,7 @@ from flags.model import Version
 from orchestrator.core.events import Event
 from orchestrator.journal import chain, rules
 from orchestrator.journal.memory_freezes import MemoryFreezes
+from orchestrator.journal.memory_keeping import MemoryKeeping
 from orchestrator.journal.memory_schedules import MemorySchedules
 from orchestrator.journal.memory_tokens import MemoryTokens
 from orchestrator.ports import Answer, Batch, FlagRecord, FlagWrite, Member, NewRun, Recorded, RunRow
@@ -20,11 +21,12 @@ _Place = tuple[str, str]
 
 
 @dataclass(slots=True)
-class _Run:
+class StoredRun:
     row: RunRow
     events: list[Recorded]
     answers: dict[str, Answer] = field(default_factory=dict)
     evidence: str | None = None
+    refers_to: str | None = None
 
     @property
     def head(self) -> str:
@@ -61,13 +63,14 @@ class MemoryStore:
     def __init__(self, generation: int = rules.FIRST_GENERATION) -> None:
         self._given = _Given(generation)
         self._members = _Members()
-        self._runs: dict[str, _Run] = {}
+        self._runs: dict[str, StoredRun] = {}
         self._claims: dict[str, tuple[str, str]] = {}  # claim -> run, words
         self._flags: dict[_Place, FlagRecord] = {}
         self._history: dict[_Place, list[FlagRecord]] = {}
         self.tokens = MemoryTokens()
         self.freezes = MemoryFreezes(self.tokens)
         self.schedules = MemorySchedules(self.tokens)
+        self.keeping = MemoryKeeping(lambda: self._runs)
 
     # --- journal ---
 
@@ -78,12 +81,13 @@ class MemoryStore:
         records = self._extended(new.run, 0, chain.GENESIS, at, events)
         self._move_claims(new)
         row = RunRow(new.run, new.plan, new.digest, len(records), epoch, True, float(at), dict(summary))
-        self._runs[new.run] = _Run(row, list(records))
+        self._runs[new.run] = StoredRun(row, list(records), refers_to=new.refers_to)
         return records
 
     async def append(self, batch: Batch) -> list[Recorded]:
         run = self._run(batch.run)
         rules.check_place(batch, run.row.rev, run.row.epoch)
+        rules.check_whole(batch.run, run.row.kept)
         if batch.answer is not None and batch.answer.key in run.answers:
             raise rules.already_answered(batch.run, batch.answer.key)
         flags = self._staged(batch.flags, batch.at)
@@ -160,7 +164,7 @@ class MemoryStore:
 
     # --- inside ---
 
-    def _run(self, run: str) -> _Run:
+    def _run(self, run: str) -> StoredRun:
         if run not in self._runs:
             raise rules.no_run(run)
         return self._runs[run]

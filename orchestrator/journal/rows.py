@@ -14,8 +14,8 @@ T = TypeVar("T")
 
 
 def run_row(found: tuple[Any, ...]) -> RunRow:
-    run, plan, digest, rev, epoch, active, created, summary = found
-    return RunRow(run, plan, digest, rev, epoch, bool(active), created, json.loads(summary))
+    run, plan, digest, rev, epoch, active, created, summary, kept = found
+    return RunRow(run, plan, digest, rev, epoch, bool(active), created, json.loads(summary), kept)
 
 
 def event(run: str, seq: int, at: float, data: str, digest: str) -> Recorded:

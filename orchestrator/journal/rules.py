@@ -1,9 +1,11 @@
 """What every store judges alike: may this be written here, and what is said if not."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from flags.model import Version
-from orchestrator.errors import Conflict, Fenced, NotFound, TargetBusy
+from orchestrator.errors import Conflict, Fenced, KeptAsReport, NotFound, TargetBusy
+from orchestrator.keeping_port import Cut
 from orchestrator.ports import Batch, FlagRecord, FlagWrite
 
 FIRST_GENERATION = 1
@@ -35,6 +37,29 @@ def check_place(batch: Batch, rev: int, epoch: int) -> None:
         raise Conflict(
             f"Run {batch.run!r} stands at event {rev}, not at {batch.after}: somebody else wrote first; read again."
         )
+
+
+def check_whole(run: str, kept: float | None) -> None:
+    if kept is not None:
+        raise KeptAsReport(f"Of run {run!r} only its report is kept: nothing can be appended to its journal.")
+
+
+def check_cut(cut: Cut, rev: int, epoch: int, active: bool, heir: str | None) -> None:
+    """*heir*: an active run that took this one over or back, if there is one."""
+    if cut.epoch != epoch:
+        raise Fenced(f"Run {cut.run!r} was taken up since (epoch {epoch}, not {cut.epoch}): its journal stays whole.")
+    if cut.rev != rev:
+        raise Conflict(f"Run {cut.run!r} went on since (event {rev}, not {cut.rev}): its journal stays whole.")
+    if active:
+        raise Conflict(f"Run {cut.run!r} is active: its journal stays whole.")
+    if heir is not None:
+        raise Conflict(f"The active run {heir!r} refers to {cut.run!r}: its journal stays whole.")
+
+
+def check_entries(cut: Cut, hashes: Sequence[str], head: str) -> None:
+    """What is not as it was written stays, for whoever wants to know what became of it."""
+    if len(hashes) != cut.rev or not hashes or hashes[-1] != head:
+        raise Conflict(f"The journal of run {cut.run!r} is not what was written: it stays as it is.")
 
 
 def check_epoch(write: FlagWrite, epoch: int) -> None:

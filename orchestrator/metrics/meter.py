@@ -55,6 +55,7 @@ class Meter:
         causes = _values_of(RollbackStarted, "cause")
         self._rollbacks = _counter("rollbacks_started", "Rollbacks that began, by what began them.", cause=causes)
         self._ends = _counter("runs_ended", "Runs that ended.", outcome=_values_of(RunEnded, "outcome"))
+        self._cuts = _counter("runs_kept_as_report", "Finished runs of which only the report is kept from then on.")
         self._notices = _counter("notifications", "Notifications that need no more tries.", outcome=DELIVERIES)
         self._measurements = _seconds("measurement", "Measurements, by what came back.", QUICK, state=MeasurementState)
         self._tries = _counter("effect_tries", "Tries of effects.", operation=OPERATIONS, outcome=EffectState)
@@ -120,3 +121,7 @@ class Meter:
     def requested(self, method: str, code: str) -> None:
         """A request to an API server; *code* is ``timeout`` or ``unreachable`` if nobody answered."""
         self._requests.add(method, code)
+
+    def kept_as_report(self) -> None:
+        """A finished run, whose journal was cut."""
+        self._cuts.add()

@@ -91,6 +91,7 @@ class House:
             flags=board,
             kill_switch=kill_switch,
             freezes=store.freezes,
+            keeping=store.keeping,
             endings={"run_command": outside},
         )
         meter = Meter()

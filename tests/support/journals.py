@@ -14,9 +14,10 @@ async def started(
     at: float = 100.0,
     claims: Mapping[str, str] | None = None,
     heir_of: str | None = None,
+    refers_to: str | None = None,
 ) -> list[Recorded]:
     """A run with epoch 1 and one event."""
-    new = NewRun(run, "plan", "digest", claims or {}, inherits_from=heir_of)
+    new = NewRun(run, "plan", "digest", claims or {}, inherits_from=heir_of, refers_to=refers_to)
     return await journal.start(new, 1, at, [began(run)], {"phase": "checking"})
 
 

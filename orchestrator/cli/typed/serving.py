@@ -37,6 +37,10 @@ def add(commands: Commands) -> None:
         help="be driven by the StagedRollouts of a namespace (kubeconfig, or the service account of the pod)",
     )  # fmt: skip
     serve.add_argument("--namespace", metavar="NAME", help="which one (else the context's, or the pod's own)")
+    serve.add_argument(
+        "--keep-finished", metavar="TIME",
+        help="how long finished runs are kept whole, and then as their report (30d), or forever",
+    )  # fmt: skip
     serve.add_argument("--until-idle", action="store_true", help="end when no run is under way any more")
 
 

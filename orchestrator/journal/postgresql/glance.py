@@ -17,7 +17,7 @@ def glance(url: str) -> list[Glance]:
     try:
         with contextlib.closing(Line(address, reading=True).connect()) as connection:
             schema.check_readable(connection, address)
-            query = "SELECT run, plan, digest, rev FROM runs ORDER BY created DESC, id DESC LIMIT %s"
+            query = "SELECT run, plan, digest, rev, kept FROM runs ORDER BY created DESC, id DESC LIMIT %s"
             return [Glance(*found) for found in connection.execute(query, (MOST_RUNS,))]
     except psycopg.Error as problem:
         raise as_store_error(problem, address) from problem

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
-VERSION: Final = 4
+VERSION: Final = 5
 VERSION_TABLE: Final = "store_version"
 _PATIENCE: Final = ("statement_timeout", "idle_in_transaction_session_timeout")  # none of ours while tables are made
 _UPGRADE_SECONDS: Final = 300

@@ -23,6 +23,7 @@ from orchestrator.journal.postgresql import reading, schema, writing
 from orchestrator.journal.postgresql.address import Address, parse
 from orchestrator.journal.postgresql.faults import as_store_error
 from orchestrator.journal.postgresql.freezes import PostgresFreezes, PostgresFreezeStorage
+from orchestrator.journal.postgresql.keeping import PostgresKeepingStorage, PostgresKeptReports
 from orchestrator.journal.postgresql.line import Line
 from orchestrator.journal.postgresql.members import Lease
 from orchestrator.journal.postgresql.pool import DEADLINE_SECONDS, Pool
@@ -45,6 +46,7 @@ class ReadingStore(RefusesWrites):
         self._pool = pool
         self.freezes = PostgresFreezes(pool)
         self.schedules = PostgresSchedules(pool)
+        self.keeping = PostgresKeptReports(pool)
 
     async def row(self, run: str) -> RunRow | None:
         return await self._pool.do(partial(reading.row, run=run))
@@ -106,6 +108,7 @@ class PostgresStore(ReadingStore):
         self.tokens = PostgresTokens(self._pool)
         self.freezes: PostgresFreezeStorage = PostgresFreezeStorage(self._pool)
         self.schedules: PostgresScheduleStorage = PostgresScheduleStorage(self._pool)
+        self.keeping: PostgresKeepingStorage = PostgresKeepingStorage(self._pool)
 
     async def start(
         self, new: NewRun, epoch: int, at: float, events: Sequence[Event], summary: Mapping[str, Json]

@@ -48,12 +48,13 @@ class Writer:
         head = records[-1].hash if records else chain.GENESIS
         with connection.transaction():
             doubted = self._doubts.get(new.run)
-            values = (new.run, new.plan, new.digest, len(records), epoch, unsettled, float(at), head, summary)
+            place = (new.run, new.plan, new.digest, len(records), epoch, unsettled, float(at), head, summary)
             found = one(
                 connection,
-                "INSERT INTO runs (run, plan, digest, rev, epoch, active, unsettled, created, head, summary, owner) "
-                "VALUES (%s, %s, %s, %s, %s, true, %s, %s, %s, %s, %s) ON CONFLICT (run) DO NOTHING RETURNING run",
-                (*values, self._owner),
+                "INSERT INTO runs (run, plan, digest, rev, epoch, active, unsettled, created, head, summary, owner, "
+                "refers_to) VALUES (%s, %s, %s, %s, %s, true, %s, %s, %s, %s, %s, %s) "
+                "ON CONFLICT (run) DO NOTHING RETURNING run",
+                (*place, self._owner, new.refers_to),
             )
             if found is None:
                 if doubted is not None and doubted[0] is new and _has(connection, records):
@@ -72,7 +73,7 @@ class Writer:
     ) -> list[Recorded]:
         """*text* is the summary's JSON, and whether the run is unsettled."""
         with connection.transaction():
-            query = "SELECT rev, epoch, head FROM runs WHERE run = %s FOR UPDATE"
+            query = "SELECT rev, epoch, head, kept FROM runs WHERE run = %s FOR UPDATE"
             found = one(connection, query, (batch.run,))
             if found is None:
                 raise rules.no_run(batch.run)
@@ -80,8 +81,9 @@ class Writer:
             if doubted is not None and doubted[0] is batch and _was_written(connection, batch, doubted[1]):
                 written: list[Recorded] = doubted[1]
                 return written
-            rev, epoch, head = found
+            rev, epoch, head, kept = found
             rules.check_place(batch, rev, epoch)
+            rules.check_whole(batch.run, kept)
             _remember_answer(connection, batch)
             _write_flags(connection, batch.flags, batch.at)
             extended = list(chain.extend(batch.run, batch.after, head, batch.at, events))

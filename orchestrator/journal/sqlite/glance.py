@@ -17,7 +17,7 @@ def glance(path: Path, busy_seconds: float = 5.0) -> list[Glance]:
     """Newest first. Raises NotFound if there is no store, and StoreError."""
     connection = schema.open_for_reading(path, busy_seconds)
     try:
-        query = "SELECT run, plan, digest, rev FROM runs ORDER BY created DESC, id DESC LIMIT ?"
+        query = "SELECT run, plan, digest, rev, kept FROM runs ORDER BY created DESC, id DESC LIMIT ?"
         return [Glance(*found) for found in connection.execute(query, (MOST_RUNS,))]
     except apsw.Error as problem:
         raise as_store_error(problem, path) from problem

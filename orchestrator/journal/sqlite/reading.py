@@ -9,7 +9,7 @@ from flags.model import Version
 from orchestrator.journal.rows import event, flag_record, run_row
 from orchestrator.ports import Answer, FlagRecord, Recorded, RunRow
 
-ROW: Final = "run, plan, digest, rev, epoch, active, created, summary"
+ROW: Final = "run, plan, digest, rev, epoch, active, created, summary, kept"
 FLAG: Final = 'document, "by", reason, at, run, effect'
 
 

@@ -148,6 +148,18 @@ MIGRATIONS: Final = (
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX turns_by_age ON turns (schedule, due);
     """,
+    """
+    ALTER TABLE runs ADD COLUMN kept REAL;
+    ALTER TABLE runs ADD COLUMN refers_to TEXT;
+    UPDATE runs SET refers_to = first.refers_to FROM (
+        SELECT run, coalesce(json_extract(data, '$.reverses'), json_extract(data, '$.supersedes')) AS refers_to
+        FROM events WHERE seq = 1
+    ) AS first
+    WHERE runs.run = first.run AND first.refers_to IS NOT NULL;
+    CREATE INDEX runs_whole ON runs (created, run) WHERE active = 0 AND kept IS NULL;
+    CREATE INDEX runs_by_reference ON runs (refers_to) WHERE refers_to IS NOT NULL;
+    CREATE TABLE kept (run TEXT PRIMARY KEY, document BLOB NOT NULL, hashes BLOB NOT NULL) STRICT;
+    """,
 )
 """In order; number n brings the store to version n. Never changed once released: a change is one more."""
 

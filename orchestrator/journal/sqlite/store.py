@@ -30,6 +30,7 @@ from orchestrator.journal.readonly import RefusesWrites
 from orchestrator.journal.sqlite import reading, schema, writing
 from orchestrator.journal.sqlite.faults import as_store_error
 from orchestrator.journal.sqlite.freezes import SqliteFreezes, SqliteFreezeStorage
+from orchestrator.journal.sqlite.keeping import SqliteKeepingStorage, SqliteKeptReports
 from orchestrator.journal.sqlite.lanes import Call, Lane, Result
 from orchestrator.journal.sqlite.lock import FileLock
 from orchestrator.journal.sqlite.schedules import SqliteSchedules, SqliteScheduleStorage
@@ -53,6 +54,7 @@ class ReadingStore(RefusesWrites):
         self._reads = Lane(f"store {path}", self._read_each, self._reader.close, most_together=1)
         self.freezes = SqliteFreezes(self._reads, self._reader)
         self.schedules = SqliteSchedules(self._reads, self._reader)
+        self.keeping = SqliteKeptReports(self._reads, self._reader)
 
     async def row(self, run: str) -> RunRow | None:
         return await self._read(partial(reading.row, self._reader, run))
@@ -123,10 +125,10 @@ class SqliteStore(ReadingStore):
             raise
         self._writes = Lane(f"store {path}", self._commit, self._let_go)
         self.tokens = SqliteTokens(self._writes, self._writer, self._reads, self._reader)
-        self.freezes: SqliteFreezeStorage = SqliteFreezeStorage(self._reads, self._reader, self._writes, self._writer)
-        self.schedules: SqliteScheduleStorage = SqliteScheduleStorage(
-            self._reads, self._reader, self._writes, self._writer
-        )
+        both = (self._reads, self._reader, self._writes, self._writer)
+        self.freezes: SqliteFreezeStorage = SqliteFreezeStorage(*both)
+        self.schedules: SqliteScheduleStorage = SqliteScheduleStorage(*both)
+        self.keeping: SqliteKeepingStorage = SqliteKeepingStorage(*both)
 
     async def start(
         self, new: NewRun, epoch: int, at: float, events: Sequence[Event], summary: Mapping[str, Json]

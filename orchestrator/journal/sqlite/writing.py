@@ -23,19 +23,21 @@ def start(
     _claim(connection, new)
     records, head = _insert(connection, new.run, 0, chain.GENESIS, at, events)
     connection.execute(
-        "INSERT INTO runs (run, plan, digest, rev, epoch, active, created, head, summary) VALUES (?,?,?,?,?,1,?,?,?)",
-        (new.run, new.plan, new.digest, len(records), epoch, float(at), head, summary),
+        "INSERT INTO runs (run, plan, digest, rev, epoch, active, created, head, summary, refers_to) "
+        "VALUES (?,?,?,?,?,1,?,?,?,?)",
+        (new.run, new.plan, new.digest, len(records), epoch, float(at), head, summary, new.refers_to),
     )
     reach(Point.START_WRITTEN)
     return records
 
 
 def append(connection: apsw.Connection, batch: Batch, events: Sequence[chain.Encoded], summary: str) -> list[Recorded]:
-    found = _one(connection, "SELECT rev, epoch, head FROM runs WHERE run = ?", (batch.run,))
+    found = _one(connection, "SELECT rev, epoch, head, kept FROM runs WHERE run = ?", (batch.run,))
     if found is None:
         raise rules.no_run(batch.run)
-    rev, epoch, head = found
+    rev, epoch, head, kept = found
     rules.check_place(batch, rev, epoch)
+    rules.check_whole(batch.run, kept)
     _remember_answer(connection, batch)
     for write in batch.flags:
         write_flag(connection, write, batch.at)

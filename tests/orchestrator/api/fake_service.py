@@ -22,6 +22,7 @@ from orchestrator.api.credentials import Credentials
 from orchestrator.api.limits import RateLimit
 from orchestrator.api.tokens import Token, TokenStore
 from orchestrator.core.commands import Actor, Command
+from orchestrator.core.report import build
 from orchestrator.errors import NotFound, Refused, TargetBusy
 from orchestrator.flag_board import Standing
 from orchestrator.freezing import FreezeAsked, Freezing
@@ -174,6 +175,10 @@ class FakeService:
 
     async def history(self, run: str, after: int = 0, limit: int | None = None) -> Entries:
         return self.runs[run].entries[after:][:limit]
+
+    async def report(self, run: str) -> Json:
+        status, history = await self.status(run), await self.history(run)
+        return {"status": status, "history": history, "report": build(status, history)}
 
     async def journal_lines(self, run: str, after: int = 0, limit: int | None = None) -> Sequence[str]:
         return [json.dumps(entry) for entry in await self.history(run, after, limit)]

@@ -151,7 +151,7 @@ async def test_a_store_is_made_in_a_schema_of_its_own_beside_what_the_database_h
         await started(store)
         await store.close()
         tables = "SELECT schemaname, count(*) FROM pg_tables WHERE schemaname !~ '^(pg_|information)' GROUP BY 1"
-        assert sorted(connection.execute(tables).fetchall()) == [("public", 2), ("staged_rollout", 17)]
+        assert sorted(connection.execute(tables).fetchall()) == [("public", 2), ("staged_rollout", 18)]
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("theirs",)]
 
 

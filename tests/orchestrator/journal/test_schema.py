@@ -6,8 +6,9 @@ import apsw
 import pytest
 
 from orchestrator.errors import StoreError
+from orchestrator.journal import chain
 from orchestrator.journal.sqlite import SqliteStore, open_reading, schema
-from tests.support.journals import batch, started
+from tests.support.journals import batch, began, started
 
 
 @pytest.fixture
@@ -37,6 +38,22 @@ async def test_a_controller_upgrades_an_older_store_and_keeps_what_is_in_it(
     await reader.close()
 
 
+def write_as_the_first_version_did(connection: apsw.Connection) -> None:
+    """A run, the one that took it back, and one that was to take its place."""
+    for run, referring in (("r", {}), ("back", {"reverses": "r"}), ("instead", {"supersedes": "r"})):
+        event = began(run).model_copy(update=referring)
+        ((record, data),) = chain.extend(run, 0, chain.GENESIS, 100.0, [chain.encode(event)])
+        connection.execute(
+            "INSERT INTO runs (run, plan, digest, rev, epoch, active, created, head, summary) "
+            "VALUES (?, 'plan', 'digest', 1, 1, 1, 100.0, ?, '{}')",
+            (run, record.hash),
+        )
+        connection.execute(
+            "INSERT INTO events (run, seq, at, data, hash, schema_version) VALUES (?, 1, 100.0, ?, ?, 1)",
+            (run, data, record.hash),
+        )
+
+
 @pytest.mark.parametrize("version", range(1, schema.VERSION))
 async def test_a_store_of_every_version_that_was_ever_released_is_brought_up_to_date(
     tmp_path: Path, version: int, monkeypatch: pytest.MonkeyPatch
@@ -44,11 +61,13 @@ async def test_a_store_of_every_version_that_was_ever_released_is_brought_up_to_
     with monkeypatch.context() as older:
         older.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:version])
         older.setattr(schema, "VERSION", version)
-        old = SqliteStore(tmp_path / "store.db")
-        await started(old)
-        await old.close()
+        old = schema.open_writing(tmp_path / "store.db", busy_seconds=1)
+        write_as_the_first_version_did(old)
+        old.close()
     store = SqliteStore(tmp_path / "store.db")
     await store.append(batch())
+    assert [row.kept for row in await store.rows()] == [None, None, None]
+    assert [row.run for row in await store.keeping.heirs("r")] == ["back", "instead"]
     assert await store.tokens.tokens() == []
     assert await store.freezes.newest() == []
     assert store._writer.execute("SELECT value FROM meta WHERE name = 'schema_version'").get == schema.VERSION
