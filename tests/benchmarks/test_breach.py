@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import breach
+from benchmarks import _flagger_fleet, breach
 from benchmarks._argo import ReplicaSets, argo_folder
 from benchmarks._flagger import Watch
 from benchmarks._flipped_server import BAD, FlippedServer
@@ -143,3 +143,8 @@ def test_a_flag_is_off_in_an_application_after_the_answer_that_decides() -> None
     assert result["decided_to_off_p50_s"] <= result["decided_to_off_p99_s"] == found["decided_to_off"]["most_s"]
     assert result["peers"] == {}
     assert "a look every 1 s" in breach.table(result)
+
+
+def test_a_fleet_of_canaries_is_not_watched_until_the_first_ones_are_promoted() -> None:
+    with pytest.raises(ValueError, match="seconds: at most 400"):
+        _flagger_fleet.measure(1, 401)
