@@ -49,6 +49,23 @@ NOTHING: Final = FeedVersion(Version(0, 0))
 """Before the first write."""
 
 
+class Texts:
+    """The JSON of documents, made once for each: of a thousand flags mostly one was written."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, tuple[FlagDocument, str]] = {}
+
+    def of(self, document: FlagDocument) -> str:
+        known = self._made.get(document.key)
+        if known is None or known[0] is not document:
+            known = self._made[document.key] = (document, _json(document.to_json()))
+        return known[1]
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Feed:
     """`killed`: the kill switch is thrown in this environment; it holds every flag that is neither permanent nor
@@ -77,18 +94,19 @@ class Feed:
         version = FeedVersion(self.version.newest, other.version.revision)
         return replace(self, version=version, killed=other.killed, lifted=other.lifted, held=other.held)
 
-    def encode(self) -> bytes:
-        """One line of JSON, the same for the same feed."""
-        text = {
+    def encode(self, texts: Texts | None = None) -> bytes:
+        """One line of JSON, the same for the same feed. *texts*: those of its documents, as far as they are made."""
+        made = texts if texts is not None else Texts()
+        head = {
             "format": FORMAT,
             "environment": self.environment,
             "version": str(self.version),
             "killed": self.killed,
             "lifted": sorted(self.lifted),
             "held": sorted(self.held),
-            "flags": [document.to_json() for document in sorted(self.documents, key=lambda one: one.key)],
         }
-        return json.dumps(text, separators=(",", ":"), allow_nan=False).encode()
+        flags = ",".join(map(made.of, sorted(self.documents, key=lambda one: one.key)))
+        return f'{_json(head)[:-1]},"flags":[{flags}]}}'.encode()
 
     @classmethod
     def decode(cls, text: bytes | str, known: Feed | None = None) -> Feed:

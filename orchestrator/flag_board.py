@@ -6,13 +6,13 @@ controllers of a shared store write is caught up with.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
 import structlog
 
-from flags.feed import Feed, FeedVersion, newest
+from flags.feed import Feed, FeedVersion, Texts, newest
 from flags.model import FlagDocument, Version
 from flags.snapshot import Snapshot
 from orchestrator.ports import FlagRecord, FlagStore, FlagWrite, KillSwitch
@@ -28,19 +28,29 @@ class VersionSeen(Protocol):
     def note(self, version: Version) -> None: ...
 
 
+@dataclass
+class Made:
+    """What was made of one environment's flags before, and still holds of those that were not written since."""
+
+    texts: Texts = field(default_factory=Texts)
+    snapshot: Snapshot | None = None
+
+
 @dataclass(frozen=True)
 class Standing:
     """One environment at one moment. Text and snapshot are made when they are first asked for, and then kept."""
 
     feed: Feed
+    made: Made = field(default_factory=Made)
 
     @cached_property
     def snapshot(self) -> Snapshot:
-        return self.feed.snapshot()
+        self.made.snapshot = self.feed.snapshot(self.made.snapshot)
+        return self.made.snapshot
 
     @cached_property
     def text(self) -> bytes:
-        return self.feed.encode()
+        return self.feed.encode(self.made.texts)
 
 
 class FlagBoard:
@@ -55,6 +65,7 @@ class FlagBoard:
         self._newest = Version(0, 0)  # up to which everything that was written is known here
         self._documents: dict[str, dict[str, FlagDocument]] = {}
         self._standings: dict[str, Standing] = {}
+        self._made: dict[str, Made] = {}
         self._moved = asyncio.Event()
         self._revision = 0  # of the kill switch, when it was last looked at
         self.listeners: list[Callable[[str, str], None]] = []
@@ -149,9 +160,10 @@ class FlagBoard:
         revision = self._kill_switch.revision()
         if known is not None and known.feed.version.revision == revision:
             return known
-        standing = Standing(self._feed(environment, revision))
-        if environment in self._documents:  # anybody may ask for any name
-            self._standings[environment] = standing
+        feed = self._feed(environment, revision)
+        if environment not in self._documents:  # anybody may ask for any name
+            return Standing(feed)
+        standing = self._standings[environment] = Standing(feed, self._made.setdefault(environment, Made()))
         return standing
 
     def _feed(self, environment: str, revision: int) -> Feed:

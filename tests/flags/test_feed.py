@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flags.feed import Feed, FeedVersion, InvalidFeed, newest
+from flags.feed import Feed, FeedVersion, InvalidFeed, Texts, newest
 from flags.model import FlagDocument, Version
 
 DOCUMENTS = (
@@ -25,6 +25,14 @@ def test_a_feed_comes_back_as_it_was_in_the_order_of_its_keys() -> None:
     assert back.documents == tuple(sorted(DOCUMENTS, key=lambda one: one.key))
     assert (back.environment, str(back.version), back.killed, back.lifted) == ("production", "1.7.5", True, ("b",))
     assert back.encode() == FEED.encode()
+
+
+def test_a_text_is_the_same_whether_its_documents_were_made_before_or_not() -> None:
+    texts = Texts()
+    written = replace(FEED, documents=(replace(DOCUMENTS[0], percentage=50.0), DOCUMENTS[1]))
+    for feed in (FEED, FEED, written, Feed("production"), FEED):
+        assert feed.encode(texts) == feed.encode()
+        assert Feed.decode(feed.encode(texts)).encode() == feed.encode()
 
 
 def test_a_snapshot_of_a_feed_answers_as_the_switch_stands() -> None:

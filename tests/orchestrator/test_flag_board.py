@@ -50,6 +50,18 @@ async def test_versions_rise_with_every_write_and_every_move_of_the_switch(
     assert board.standing("production").feed.lifted == ("a",)
 
 
+async def test_after_a_write_all_is_served_as_if_it_had_been_made_anew(board: FlagBoard) -> None:
+    await write(board, "a", percentage=100.0, parameters={"rate": 1})
+    await write(board, "b")
+    before = board.standing("production")
+    kept = before.snapshot.get("a"), before.text
+    await write(board, "b", percentage=100.0)
+    after = board.standing("production")
+    assert after.text == after.feed.encode() != kept[1]
+    assert after.snapshot.get("a") is kept[0]
+    assert on(board) == {"a", "b"}
+
+
 async def test_what_did_not_change_is_not_made_again(board: FlagBoard) -> None:
     await write(board, "a")
     first = board.standing("production")
