@@ -2,8 +2,8 @@
 
 Theory of operation. Askers of the same server that want the same at the same second share one request and its answer,
 read once. The request is a task of its own: an asker that is cancelled leaves it to the others, and it ends by itself
-within the server's timeout, waiting included. Requests to one server wait for one of a few slots of that server;
-nothing is shared between servers, so one that hangs delays only who asks it.
+within the server's timeout. Requests to one server wait in its line (``line.py``); nothing is shared between servers,
+so one that hangs delays only who asks it.
 
 An answer's ``Date`` tells how far the server's clock is off, which no sample tells: times of samples are the server's.
 
@@ -30,6 +30,7 @@ from weakref import WeakValueDictionary
 from orchestrator.adapters.connections import Connections
 from orchestrator.adapters.http_client import HttpClient, Reply, server_of
 from orchestrator.adapters.prometheus.answers import UnusableAnswer
+from orchestrator.adapters.prometheus.line import Line, until
 from orchestrator.adapters.tls import credentials_of
 from stages.checks import HttpRequest
 from stages.plan import Prometheus
@@ -107,6 +108,14 @@ def seconds_text(at: float) -> str:
     return f"{at:.3f}".rstrip("0").rstrip(".")
 
 
+@dataclass(slots=True)
+class _Shared:
+    """A request under way. *begun* is set when it is sent, or when there is no more to wait for."""
+
+    begun: asyncio.Event
+    task: "asyncio.Task[Answered[Any]]"
+
+
 class Api:
     """For one event loop; ``close`` ends what is still being asked. *now* is our wall clock."""
 
@@ -115,8 +124,8 @@ class Api:
         self._now = now
         self._connections: Connections[Any] = Connections()
         self._reader = HttpClient(http.secrets, self._connections)
-        self._slots: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
-        self._shared: dict[tuple[str, Question[Any]], asyncio.Task[Answered[Any]]] = {}
+        self._lines: WeakValueDictionary[str, Line] = WeakValueDictionary()
+        self._shared: dict[tuple[str, Question[Any]], _Shared] = {}
         self._told_exactly: set[str] = set()  # addresses of servers
         self._newest = -math.inf
 
@@ -125,15 +134,21 @@ class Api:
         ``ValueError`` if the server's address is none."""
         self._forget_before(second)
         key = (server.key, question)
-        task = self._shared.get(key)
-        if task is None:
-            task = asyncio.create_task(self._answered(server, question), name=f"query {question.title}")
-            task.add_done_callback(_noticed)
-            self._shared[key] = task
-        return await asyncio.shield(task)
+        shared = self._shared.get(key)
+        if shared is None:
+            shared = self._shared[key] = self._begin(server, question)
+        await until(shared.begun)
+        return await asyncio.shield(shared.task)
+
+    def _begin(self, server: Server, question: Question[Any]) -> _Shared:
+        begun = asyncio.Event()
+        task = asyncio.create_task(self._answered(server, question, begun), name=f"query {question.title}")
+        task.add_done_callback(_noticed)
+        task.add_done_callback(lambda _: begun.set())
+        return _Shared(begun, task)
 
     async def close(self) -> None:
-        tasks = list(self._shared.values())
+        tasks = [one.task for one in self._shared.values()]
         self._shared.clear()
         for task in tasks:
             task.cancel()
@@ -144,14 +159,17 @@ class Api:
         """Answers are kept for the second in which they were asked for."""
         if second > self._newest:
             self._newest = second
-            self._shared = {key: task for key, task in self._shared.items() if not task.done()}
+            self._shared = {key: one for key, one in self._shared.items() if not one.task.done()}
 
-    async def _answered(self, server: Server, question: Question[T]) -> Answered[T]:
+    async def _answered(self, server: Server, question: Question[T], begun: asyncio.Event) -> Answered[T]:
+        line, limit_seconds = self._line(server.settings.url), server.settings.timeout
         try:
-            async with asyncio.timeout(server.settings.timeout), self._slot(server.settings.url):
+            async with line.place(limit_seconds), asyncio.timeout(limit_seconds):
+                begun.set()
                 reply = await self._asked(server, question)
         except TimeoutError:
             raise too_late(server) from None
+        line.moved()
         ahead_seconds = self._ahead(reply)
         if reply.status != 200:  # its words are shown, and cut: they are cleared of secrets before
             reply = replace(reply, body=self.http.secrets.redactor.redact(reply.text).encode())
@@ -159,11 +177,11 @@ class Api:
             return Answered(await asyncio.to_thread(question.read, reply), ahead_seconds)
         return Answered(question.read(reply), ahead_seconds)
 
-    def _slot(self, url: str) -> asyncio.Semaphore:
-        slot = self._slots.get(url)
-        if slot is None:
-            slot = self._slots[url] = asyncio.Semaphore(REQUESTS_PER_SERVER)
-        return slot
+    def _line(self, url: str) -> Line:
+        line = self._lines.get(url)
+        if line is None:
+            line = self._lines[url] = Line(REQUESTS_PER_SERVER)
+        return line
 
     async def _asked(self, server: Server, question: Question[Any]) -> Reply:
         """Once more where the server turns out to answer for another time than was asked for."""

@@ -12,6 +12,7 @@ from orchestrator.adapters.prometheus.answers import UnusableAnswer
 from orchestrator.adapters.prometheus.api import Api, Server, too_late
 from orchestrator.adapters.prometheus.counting import Counted, count
 from orchestrator.adapters.prometheus.instant import lookback_of, measure_query
+from orchestrator.adapters.prometheus.line import Patience
 from orchestrator.errors import RolloutError
 from stages.criteria.base import Measurement, MeasurementState, Past, Wanted
 from stages.values import Json
@@ -38,7 +39,7 @@ class PrometheusClient:
     async def look(
         self, wanted: Wanted, settings: Mapping[str, Json], at: float, directory: str | None = None
     ) -> Measurement:
-        """What is *wanted* at a look at *at*, all of it within the server's time limit, or none of it.
+        """What is *wanted* at a look at *at*: all of it within the server's time limit (``Patience``), or none of it.
 
         The lookback reaches to where the counted interval begins; where nothing is counted, over one scrape: so far
         back everything was counted before. The measurement's ``at`` is the whole second before. Never raises but when
@@ -68,9 +69,9 @@ class PrometheusClient:
         return await count(self._api, server, wanted.counting, second)
 
     async def _safely(self, server: Server, second: float, measured: Awaitable[Measurement]) -> Measurement:
-        """*measured*, or why it could not be, within the server's time limit and without secrets."""
+        """*measured*, or why it could not be, within the server's time limit (``Patience``) and without secrets."""
         try:
-            async with asyncio.timeout(server.settings.timeout):
+            async with Patience(server.settings.timeout):
                 found = await measured
         except TimeoutError:
             found = Measurement(MeasurementState.ERROR, second, detail=f"{server.name} {too_late(server)}")
