@@ -272,7 +272,7 @@ def _listed(row: RunRow, standing: Entries) -> dict[str, Any]:
     summary = {key: value for key, value in row.summary.items() if key != "settled"}
     places = {EVERYWHERE, *row.summary.get("flags", {})} if row.active else set()
     frozen = [one for one in standing if one["environment"] in places]
-    return {**summary, "active": row.active, "frozen": frozen, "kept_since": iso(row.kept)}
+    return {**summary, "seq": row.rev, "active": row.active, "frozen": frozen, "kept_since": iso(row.kept)}
 
 
 def is_unfinished(row: RunRow) -> bool:

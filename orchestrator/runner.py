@@ -1,9 +1,10 @@
 """One run's loop: decide, append, perform what is outstanding, ask what is due, sleep.
 
-Theory of operation. The loop owns the run's state and evidence; nothing else changes them. Everything that takes time
-(effects, asks, deliveries) runs as a task beside it and hands its result back through one inbox, so that a hung server
-delays nobody. Each round takes what is in the inbox, lets ``decide`` speak until it has nothing more to say, starts
-what is wanted, and sleeps until something arrives or time alone may change something.
+Theory of operation. The loop owns the run's state; nothing else changes it. Everything that takes time (effects, asks,
+deliveries) runs as a task beside it, so that a hung server delays nobody. What an ask brings back is noted in the
+evidence at once, and wakes the loop if it is news; everything else is handed back through one inbox. Each round takes
+what is in the inbox, lets ``decide`` speak until it has nothing more to say, starts what is wanted, and sleeps until
+something arrives or time alone may change something.
 
 Crashes need no code of their own. What is to be performed is ``state.outstanding``, which folding the journal brings
 back; an effect that this life of the controller did not ask for itself is performed as *resumed*, so that its adapter
@@ -53,7 +54,7 @@ log = structlog.get_logger()
 CHECKPOINT_EVERY_SECONDS = 15.0
 STORE_AGAIN_SECONDS = 1.0
 LONGEST_SLEEP_SECONDS = 15.0
-TOGETHER_SECONDS = 0.01  # for so long an answer waits for others
+TOGETHER_SECONDS = 0.25  # for so long an answer that is no news waits for others
 MOST_ROUNDS = 1000  # of decide in one turn; more means that two rules undo each other
 _NOT_WANTED = Outcome(state=EffectState.UNKNOWN, detail="not wanted any more")
 
@@ -62,13 +63,6 @@ _NOT_WANTED = Outcome(state=EffectState.UNKNOWN, detail="not wanted any more")
 class _Performed:
     effect: Effect
     outcome: Outcome
-
-
-@dataclass(frozen=True, slots=True)
-class _Noted:
-    """What an ask brought back, as a change of the evidence."""
-
-    change: Callable[[ev.Evidence], ev.Evidence]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +119,14 @@ class Runner:
         self.evidence = ev.note_life(self.evidence, self.time.now(), self.time.ahead_seconds)
         self.listeners: list[Callable[[Sequence[Recorded]], None]] = []
         self.may_act: Callable[[], bool] = lambda: True  # asked before anything is done in the world
-        self._inbox: asyncio.Queue[_Performed | _Noted | _Delivered | _Commanded] = asyncio.Queue()
+        self._inbox: asyncio.Queue[_Performed | _Delivered | _Commanded] = asyncio.Queue()
         self._wake = asyncio.Event()
         self._tasks = _Tasks()
         self._asked_for: set[str] = set()  # ids of effects that this life asked for itself
         self._uncertain: set[str] = set()  # ids whose newest try may have happened
         self._unread: set[str] = set()  # ids whose try is over, and its outcome not taken yet
         self._asking = 0  # how many asks are under way
+        self._together: asyncio.TimerHandle | None = None  # ends the wait for answers that come together
         self._outbox = Outbox()
         heartbeat = self.state.program.notify.heartbeat
         self._heart = Heart(heartbeat, world.pulse) if heartbeat is not None and world.pulse is not None else None
@@ -211,7 +206,7 @@ class Runner:
     async def work(self) -> None:
         try:
             while not self._closing:
-                self._wake.clear()
+                self._begin_turn()
                 await self._take_inbox()
                 await self._decide()
                 self._looked_at = self.world.clock.monotonic()
@@ -232,6 +227,12 @@ class Runner:
             await self._tasks.cancel_all()
             self._refuse_waiting_commands()
 
+    def _begin_turn(self) -> None:
+        self._wake.clear()
+        if self._together is not None:
+            self._together.cancel()
+            self._together = None
+
     def _refuse_waiting_commands(self) -> None:
         while not self._inbox.empty():
             item = self._inbox.get_nowait()
@@ -245,7 +246,7 @@ class Runner:
             return
         # As of the decision: a time that came while effects were started or a checkpoint was written is not slept over.
         moment = Moment(self.state, self.evidence, self._decided_at)
-        times = [at for at in (self._wake_at, ask_rules.next_at(moment)) if at is not None]
+        times = [at for at in (self._wake_at, ask_rules.next_at(moment, self._tasks.has)) if at is not None]
         times += [retry.due_at for key, retry in self.evidence.retries.items() if key in self._effect_ids()]
         times += self._outbox.due_times(self.state)
         times += [self._heart.due_at] if self._heart is not None and not self._heart.is_over else []
@@ -261,26 +262,27 @@ class Runner:
     async def _decide(self) -> None:
         spoken: tuple[Event, ...] = ()
         for _ in range(MOST_ROUNDS):
-            now = self._add_up()
-            decision = decide(self.state, self.evidence, now)
+            moment = self._add_up()
+            decision = decide(moment)
             spoken = decision.events
             if not spoken:
-                self._wake_at, self._decided_at = decision.wake_at, now
+                self._wake_at, self._decided_at = decision.wake_at, moment.now
                 return
             try:
                 await self._append(spoken, keep=False)
             except StoreError:  # what is decided when the store is back is decided on what is known then
-                self._wake_at, self._decided_at = now + STORE_AGAIN_SECONDS, now
+                self._wake_at, self._decided_at = moment.now + STORE_AGAIN_SECONDS, moment.now
                 return
         raise RolloutError(f"{self.run}: decisions chase each other; the last was {spoken[0].type_name}")
 
-    def _add_up(self) -> float:
-        """Bake and watch as of now, which is returned."""
+    def _add_up(self) -> Moment:
+        """This moment, with bake and watch as of now."""
         passed = self.time.passed()
-        self.evidence = ev.note_ahead(self.evidence, self.time.ahead_seconds)
-        self.evidence = ev.note_jump(self.evidence, ev.Jump(passed.now, passed.jumped_seconds))
-        self.evidence = accumulate(self.state, self.evidence, passed.now, passed.seconds)
-        return passed.now
+        evidence = ev.note_ahead(self.evidence, self.time.ahead_seconds)
+        evidence = ev.note_jump(evidence, ev.Jump(passed.now, passed.jumped_seconds))
+        moment = accumulate(Moment(self.state, evidence, passed.now), passed.seconds)
+        self.evidence = moment.evidence
+        return moment
 
     async def _append(
         self, events: Sequence[Event], answer: Answer | None = None, *, keep: bool = True
@@ -343,8 +345,6 @@ class Runner:
             match item:
                 case _Performed():
                     await self._take_outcome(item.effect, item.outcome)
-                case _Noted():
-                    self.evidence = item.change(self.evidence)
                 case _Delivered():
                     await self._take_delivery(item)
                 case _Commanded():
@@ -388,8 +388,7 @@ class Runner:
         return dict(answer.body) if answer is not None else None
 
     async def _accept(self, command: Command, actor: Actor) -> dict[str, Any]:
-        now = self._add_up()
-        events = accept(Moment(self.state, self.evidence, now), command, actor)
+        events = accept(self._add_up(), command, actor)
         body = {
             "run": self.run,
             "command": command.command.value,
@@ -518,11 +517,12 @@ class Runner:
             change = self._could_not(ask, Temporary(f"{type(error).__name__}: {error}"))
         finally:
             self._asking -= 1
-        self._inbox.put_nowait(_Noted(change))
-        if self._asking == 0:
+        before = self.evidence
+        self.evidence = change(before)
+        if self._asking == 0 or ask_rules.is_news(ask, before, self.evidence):
             self._wake.set()
-        else:  # what was asked together is mostly answered together, and then decided upon once
-            asyncio.get_running_loop().call_later(TOGETHER_SECONDS, self._wake.set)
+        elif self._together is None:  # what was asked together is mostly answered together, and decided upon once
+            self._together = asyncio.get_running_loop().call_later(TOGETHER_SECONDS, self._wake.set)
 
     async def _answer(self, ask: Ask) -> Callable[[ev.Evidence], ev.Evidence]:
         is_here = ask.environment == self.state.cursor.environment
@@ -621,13 +621,13 @@ class Runner:
             return
         moment = Moment(self.state, self.evidence, self.time.now())
         asked = frozenset(one.key for scope in scopes(moment) for one in questions(scope))
-        self.evidence = ev.prune(self.evidence, asked, frozenset(self._effect_ids()))
+        self.evidence = saved = ev.prune(self.evidence, asked, frozenset(self._effect_ids()))
         try:
             reach(Point.CHECKPOINT_BEFORE)
-            await self.journal.save_evidence(self.run, self.epoch, ev.to_text(self.evidence))
+            await self.journal.save_evidence(self.run, self.epoch, ev.to_text(saved))
         except StoreError as error:
             log.warning("checkpoint.unwritable", run=self.run, error=str(error))
-        self._saved, self._saved_at = self.evidence, now
+        self._saved, self._saved_at = saved, now
 
 
 def _judged(evidence: ev.Evidence, ask: MeasureAsk, measured: Measurement, wall_at: float) -> ev.Evidence:

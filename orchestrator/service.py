@@ -50,6 +50,7 @@ from orchestrator.ports import (
     FlagRecord,
     FlagWrite,
     Journal,
+    Latch,
     Member,
     NewRun,
     Recorded,
@@ -157,6 +158,7 @@ class Service(Reading):
         self._schedule_watch: asyncio.Task[None] | None = None
         self._freeze_watch: asyncio.Task[None] | None = None
         self._kill_watch: asyncio.Task[None] | None = None
+        self._latches: tuple[Latch, ...] = ()  # that every runner knows of
         self._idle = asyncio.Event()
         self._crashes: dict[str, int] = {}
         self._again: dict[str, asyncio.Task[None]] = {}
@@ -740,6 +742,7 @@ class Service(Reading):
 
     def _spread_kill(self) -> None:
         self.board.look_at_kill_switch()
+        self._latches = self.kill_switch.latches()
         for runner in self._runners.values():
             runner.set_killed(self._killed(runner.state))
 
@@ -775,7 +778,9 @@ class Service(Reading):
         while True:
             await self.clock.sleep(KILL_POLL_SECONDS)
             try:
-                self._spread_kill()
+                self.board.look_at_kill_switch()
+                if self.kill_switch.latches() != self._latches:
+                    self._spread_kill()
             except StoreError as error:
                 log.warning("kill_switch.unreadable", error=str(error))
 

@@ -68,23 +68,27 @@ class Keeper:
     async def look(self) -> None:
         """A run that has just ended is written once more."""
         with contextlib.suppress(RolloutError, OSError):
-            active = {str(one["run"]) for one in await self._service.list(active=True, limit=MOST_AT_ONCE)}
-            for run in active | self._active:
-                self._write(await self._service.status(run))
-            self._active = active
+            listed = await self._service.list(active=True, limit=MOST_AT_ONCE)
+            active = {str(one["run"]): int(one["seq"]) for one in listed}
+            for run in active.keys() | self._active:
+                if not self._is_written(run, active.get(run)):
+                    self._write(await self._service.status(run))
+            self._active = set(active)
             self._written = {run: written for run, written in self._written.items() if run in active}
 
+    def _is_written(self, run: str, seq: int | None) -> bool:
+        """*seq*: its newest event; None if it has ended."""
+        written, at = self._written.get(run, (None, 0.0))
+        return written is not None and written == seq and time.monotonic() - at < AGAIN_SECONDS
+
     def _write(self, status: Json) -> None:
-        run, seq, now = str(status["run"]), int(status["seq"]), time.monotonic()
-        known = self._written.get(run)
-        if known is not None and known[0] == seq and now - known[1] < AGAIN_SECONDS:
-            return
+        run = str(status["run"])
         holds = [hold for hold in status["holds"] if hold["reason"] != NO_CONTROLLER]
         path = folder() / f"{run}.json"
         made = path.with_suffix(f".{os.getpid()}")
         made.write_text(json.dumps({**status, "holds": holds}, ensure_ascii=False), encoding="utf-8")
         made.replace(path)
-        self._written[run] = (seq, now)
+        self._written[run] = (int(status["seq"]), time.monotonic())
 
 
 def _make_folder() -> None:

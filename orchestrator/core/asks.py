@@ -4,8 +4,8 @@ Each ask has a key; the shell has at most one of a key under way. What comes bac
 environment in whose place it is asked: a way back leads through others than the one where the run stands.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from orchestrator.core import afterwards, backward, gates, scaling
@@ -30,6 +30,7 @@ DRAIN_EVERY_SECONDS = 5.0
 SOONEST_SECONDS = 0.001  # a look must lie after what it judges
 LOOK_AGAIN_EVERY_SECONDS = 15.0  # at a target that somebody else might change
 LOOK_AGAIN_SECONDS = 5.0
+JUST_NOW_SECONDS = 1.0
 MOST_CATCH_UP_LOOKS = 120
 
 
@@ -83,7 +84,30 @@ def asks(m: Moment) -> list[Ask]:
     if m.state.stop_requested is not None:
         return []
     looks = list(_looks(m))
-    return [*looks, *_checks(m), *_observations(m, with_looks=bool(looks)), *_success(m)]
+    return [*looks, *_checks(m), *_observations(m, _until_next(looks)), *_success(m)]
+
+
+def _until_next(looks: Sequence[MeasureAsk]) -> float:
+    """Seconds until the first of these is looked at again; 0 if there is none."""
+    return min((one.setting.every_seconds for one in looks), default=0.0)
+
+
+def is_news(ask: Ask, before: Evidence, after: Evidence) -> bool:
+    """Whether what came back may change what is decided. What says the same as the look before can wait a moment for
+    the others that were asked together with it."""
+    match ask:
+        case MeasureAsk():
+            said, says = before.looks.get(ask.key), after.looks[ask.key]
+            return said is None or says.log_evidence is not None or _telling(said) != _telling(says)
+        case ObserveAsk():
+            seen, sees = before.seen.get(ask.target), after.seen[ask.target]
+            return seen is None or replace(seen, at=sees.at) != sees
+        case _:
+            return True
+
+
+def _telling(look: Look) -> tuple[object, ...]:
+    return look.verdict, look.enough, look.mismatch, look.settling
 
 
 def _success(m: Moment) -> list[Ask]:
@@ -94,14 +118,16 @@ def _success(m: Moment) -> list[Ask]:
     ]
 
 
-def next_at(m: Moment) -> float | None:
-    """When the next look is due, as far as time alone decides."""
-    times = [_due_at(m, watched) for watched in _criteria(m)]
-    seen = [m.evidence.seen.get(target.id) for target in _watched(m)]
-    times += [one.at + LOOK_AGAIN_EVERY_SECONDS for one in seen if one is not None]
+def next_at(m: Moment, is_under_way: Callable[[str], bool]) -> float | None:
+    """When the next look is due, as far as time alone decides; *is_under_way*: what is asked (by key) and not answered
+    yet, which wakes a run by itself."""
+    times = [_due_at(m, watched) for watched in _criteria(m) if not is_under_way(watched.key)]
+    seen = {target: one for target, one in m.evidence.seen.items() if not is_under_way(_observing(target))}
+    watched = (seen.get(target.id) for target in _watched(m))
+    times += [one.at + LOOK_AGAIN_EVERY_SECONDS for one in watched if one is not None]
     if any(at >= m.now for at in m.state.changed_at.values()):
         times.append(m.now + SOONEST_SECONDS)
-    times += [seen.at + LOOK_AGAIN_SECONDS for seen in m.evidence.seen.values() if seen.failure is not None]
+    times += [one.at + LOOK_AGAIN_SECONDS for one in seen.values() if one.failure is not None]
     return min((at for at in times if at > m.now), default=None)
 
 
@@ -201,17 +227,21 @@ def _checks(m: Moment) -> Iterator[CheckAsk]:
 # --- looks at targets -------------------------------------------------------------------------------------------------
 
 
-def _observations(m: Moment, *, with_looks: bool) -> list[ObserveAsk]:
-    """*with_looks*: something is looked at anyway. What somebody else might change is looked at together with it, if it
-    was not just now, so that a run is not woken twice."""
+def _observations(m: Moment, until_next_seconds: float) -> list[ObserveAsk]:
+    """*until_next_seconds*: something is looked at anyway, and then not for so long. What somebody else might change is
+    looked at together with it if it would be due before then, so that a run is not woken twice."""
     found: dict[str, ObserveAsk] = {}
-    every = LOOK_AGAIN_EVERY_SECONDS / 2 if with_looks else LOOK_AGAIN_EVERY_SECONDS
+    every = max(LOOK_AGAIN_EVERY_SECONDS - until_next_seconds, JUST_NOW_SECONDS)
     for target, observation, oldest, environment in _wanted_observations(m, every):
         seen = m.evidence.seen.get(target)
         fresh_from = oldest if seen is None or seen.failure is None else max(oldest, m.now - LOOK_AGAIN_SECONDS)
         if seen is None or seen.at < fresh_from or (seen.at <= m.changed_at(target) < m.now):
-            found.setdefault(target, ObserveAsk(f"observe:{target}", target, observation, environment))
+            found.setdefault(target, ObserveAsk(_observing(target), target, observation, environment))
     return list(found.values())
+
+
+def _observing(target: str) -> str:
+    return f"observe:{target}"
 
 
 def _wanted_observations(m: Moment, every_seconds: float) -> Iterator[tuple[str, Observation, float, str]]:

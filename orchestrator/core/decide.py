@@ -1,4 +1,4 @@
-"""``decide(state, evidence, now) -> Decision(events, wake_at)``: what comes next. Pure.
+"""``decide(Moment(state, evidence, now)) -> Decision(events, wake_at)``: what comes next. Pure.
 
 A ladder of rules; the first that has something to say wins, and is asked again after its events are folded:
 
@@ -33,7 +33,6 @@ from orchestrator.core.events import (
     RunEnded,
     WaitingAnswered,
 )
-from orchestrator.core.evidence import Evidence
 from orchestrator.core.freeze import Freeze, is_freeze
 from orchestrator.core.moment import Moment
 from orchestrator.core.phases import GATE_HOLDS, Leg, Phase, Reason
@@ -56,12 +55,11 @@ class Decision:
     wake_at: float | None = None
 
 
-def decide(state: State, evidence: Evidence, now: float) -> Decision:
-    moment = Moment(state, evidence, now)
+def decide(moment: Moment) -> Decision:
     for rule in _LADDER:
         events = rule(moment)
         if events:
-            return Decision(_numbered(state, events))
+            return Decision(_numbered(moment.state, events))
     return Decision((), wake_at(moment))
 
 

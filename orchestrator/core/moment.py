@@ -1,10 +1,10 @@
 """What a decision is made from, and the small questions that every rule asks of it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from orchestrator.core.effect import Effect
 from orchestrator.core.events import EffectRequested, Event
-from orchestrator.core.evidence import Evidence, SeenAt
+from orchestrator.core.evidence import Evidence, Progress, SeenAt
 from orchestrator.core.freeze import Freeze
 from orchestrator.core.gates import GateView, judge_gates, reached_gates
 from orchestrator.core.phases import Leg, Phase, Reason
@@ -22,7 +22,12 @@ class Moment:
     state: State
     evidence: Evidence
     now: float
-    _judged: dict[tuple[str, ...], GateView] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _judged: dict[tuple[str, ...], GateView] = field(default_factory=dict, repr=False, compare=False)
+
+    def progressed(self, **progress: Progress) -> "Moment":
+        """The same moment with what has added up in *bake* or *watch*, of which what gates say does not depend."""
+        evidence = replace(self.evidence, **progress)  # type: ignore[arg-type]
+        return Moment(self.state, evidence, self.now, self._judged)
 
     def judged(self, names: tuple[str, ...]) -> GateView:
         """What gates say together. Several rules ask, and a moment has one answer."""

@@ -1,34 +1,31 @@
 """Time: how passing time adds up, and when waiting alone may change something."""
 
 import math
-from dataclasses import replace
 
 from orchestrator.core import afterwards, backward, forward, gates, notices, rollback, triggers, watching
-from orchestrator.core.evidence import Evidence, Gap, add_up
+from orchestrator.core.evidence import Gap, add_up
 from orchestrator.core.moment import Moment
 from orchestrator.core.phases import GATE_HOLDS, Leg, Phase
 from orchestrator.core.questions import due_at, questions
-from orchestrator.core.state import NodeState, State
+from orchestrator.core.state import NodeState
 from orchestrator.core.wanted import scopes, walks_under_way
 from stages.actions.passive import WaitAction
 
 TICK_SECONDS = 15.0
 
 
-def accumulate(state: State, evidence: Evidence, now: float, passed_seconds: float = math.inf) -> Evidence:
-    """Bake and watch as of *now*: passing time since the last call is added, of which *passed_seconds* really went by.
+def accumulate(m: Moment, passed_seconds: float = math.inf) -> Moment:
+    """With bake and watch as of now: passing time since the last call is added, of which *passed_seconds* really went
+    by.
 
     To be called before every ``decide``.
     """
-    m = Moment(state, evidence, now)
-    gap = Gap(longest_gap_seconds(m), passed_seconds)
+    state, gap = m.state, Gap(longest_gap_seconds(m), passed_seconds)
     if state.phase is Phase.RUNNING and state.leg is Leg.BAKING:
-        bake = add_up(evidence.bake, gates.bake_key(state), forward.bake_counts(m), now, gap)
-        return replace(evidence, bake=bake)
+        return m.progressed(bake=add_up(m.evidence.bake, gates.bake_key(state), forward.bake_counts(m), m.now, gap))
     if state.phase is Phase.WATCHING:
-        watch = add_up(evidence.watch, gates.watch_key(state), watching.counts(m), now, gap)
-        return replace(evidence, watch=watch)
-    return evidence
+        return m.progressed(watch=add_up(m.evidence.watch, gates.watch_key(state), watching.counts(m), m.now, gap))
+    return m
 
 
 def longest_gap_seconds(m: Moment) -> float:

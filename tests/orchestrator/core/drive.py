@@ -120,8 +120,9 @@ class Drive:
 
     def _decide(self) -> None:
         for _ in range(200):
-            self.evidence = accumulate(self.state, self.evidence, self.now)
-            events = decide(self.state, self.evidence, self.now).events
+            moment = accumulate(Moment(self.state, self.evidence, self.now))
+            self.evidence = moment.evidence
+            events = decide(moment).events
             if not events:
                 return
             self._append(list(events))

@@ -1,0 +1,94 @@
+"""What is asked together, and which answers can wait for the others."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from orchestrator.core import asks as ask_rules
+from orchestrator.core import evidence as ev
+from orchestrator.core.asks import MeasureAsk, ObserveAsk
+from orchestrator.core.moment import Moment
+from stages.criteria.base import Verdict
+from tests.orchestrator.core.drive import Drive
+
+EVERY = 10
+
+
+def baking(**flags: Any) -> Drive:
+    """A run in the bake of a step, looked at just now."""
+    criteria = [
+        {"name": "errors", "query": "errors", "fail": "> 0.1"},
+        {"name": "slow", "query": "slow", "fail": "> 1"},
+    ]
+    gates = {"health": {"every": f"{EVERY}s", "criteria": criteria}}
+    stage = {"name": "open", "kind": "monitoring", "flag": "beta", "percentages": [5], "gate": "health", "bake": "1h"}
+    drive = Drive({"flags": {"beta": {}}, "gates": gates, "stages": [stage]}, **flags)
+    drive.metrics |= {"errors": 0.01, "slow": 0.1}
+    drive.run_until(lambda: drive.state.leg == "baking")
+    drive.advance(3 * EVERY)
+    return drive
+
+
+def due(drive: Drive, seconds: float) -> list[Any]:
+    return ask_rules.asks(Moment(drive.state, drive.evidence, drive.now + seconds))
+
+
+def look(drive: Drive, name: str) -> tuple[MeasureAsk, ev.Look]:
+    ask = next(one for one in due(drive, EVERY) if isinstance(one, MeasureAsk) and one.criterion.name == name)
+    return ask, drive.evidence.looks[ask.key]
+
+
+def noted(drive: Drive, key: str, newer: ev.Look) -> ev.Evidence:
+    return replace(drive.evidence, looks={**drive.evidence.looks, key: newer})
+
+
+def test_a_look_that_says_the_same_is_no_news_though_its_value_is_another() -> None:
+    drive = baking()
+    ask, known = look(drive, "errors")
+    newer = replace(known, at=known.at + EVERY, value=0.02, sentence="errors is 0.02")
+    assert not ask_rules.is_news(ask, drive.evidence, noted(drive, ask.key, newer))
+
+
+@pytest.mark.parametrize(
+    "change",
+    ({"verdict": Verdict.FAIL}, {"enough": False}, {"mismatch": True}, {"settling": True}, {"log_evidence": 1.5}),
+)
+def test_a_look_on_which_something_may_be_decided_is_news(change: dict[str, Any]) -> None:
+    drive = baking()
+    ask, known = look(drive, "errors")
+    newer = replace(known, at=known.at + EVERY, **change)
+    assert ask_rules.is_news(ask, drive.evidence, noted(drive, ask.key, newer))
+
+
+def test_the_first_look_is_news() -> None:
+    drive = baking()
+    ask, known = look(drive, "errors")
+    others = {key: one for key, one in drive.evidence.looks.items() if key != ask.key}
+    assert ask_rules.is_news(ask, replace(drive.evidence, looks=others), noted(drive, ask.key, known))
+
+
+def test_a_flag_that_stands_as_it_did_is_no_news_and_one_that_was_changed_is() -> None:
+    drive = baking()
+    ask = next(one for one in due(drive, EVERY) if isinstance(one, ObserveAsk))
+    seen = drive.evidence.seen[ask.target]
+    same = ev.note_seen(drive.evidence, ask.target, replace(seen, at=seen.at + EVERY))
+    assert not ask_rules.is_news(ask, drive.evidence, same)
+    for change in ({"value": {"state": "disabled"}}, {"exists": False}, {"failure": "away"}, {"changed_by": "bob"}):
+        after = ev.note_seen(drive.evidence, ask.target, replace(seen, at=seen.at + EVERY, **change))
+        assert ask_rules.is_news(ask, drive.evidence, after)
+
+
+def test_what_is_looked_at_is_asked_together_so_that_a_run_is_woken_once() -> None:
+    drive = baking()
+    at = min(ask_rules.next_at(Moment(drive.state, drive.evidence, drive.now), lambda _: False) or 0.0, drive.now + 60)
+    kinds = [type(one) for one in due(drive, at - drive.now)]
+    assert (kinds.count(MeasureAsk), kinds.count(ObserveAsk)) == (2, 1)
+
+
+def test_what_is_under_way_wakes_a_run_by_its_answer_and_not_by_the_clock() -> None:
+    drive = baking()
+    moment = Moment(drive.state, drive.evidence, drive.now + EVERY)
+    under_way = {one.key for one in ask_rules.asks(moment)}
+    later = ask_rules.next_at(moment, under_way.__contains__)
+    assert later is None or later > moment.now + 1.0
