@@ -113,6 +113,7 @@ def table(result: dict[str, Any]) -> str:
         *peers,
         f"{f'wanted, every {OFTEN_SECONDS} s':<28}{'':>6}{LIMITS['p50_s']:>9.3f}{LIMITS['p99_s']:>9.3f}",
         *(_ratio(name, result) for name in result["peers"]),
+        *(["theirs end when a watch on the API server sees the canary at 0"] if result["peers"] else []),
         *(f"{name.title()}: not measured: {why}" for name, why in result["not_measured"].items()),
     ]
     return "\n".join(lines)
@@ -270,6 +271,8 @@ def _peers(world: World, tries: int) -> tuple[dict[str, dict[str, Any]], dict[st
             versions[name] = peer.version()
         except RuntimeError as error:
             missing[name] = str(error)
+    if not versions:
+        return {}, missing
     try:
         programs = provide_programs(show_progress=True)
     except RuntimeError as error:

@@ -16,13 +16,14 @@ from providing import HERE, Go, Unavailable, cache_folder, keep, only_one, run, 
 @dataclass(frozen=True)
 class Published:
     """*program* of a module, whose package is `cmd/PROGRAM`, and *files* out of it, a pattern. The folder `NAME-module`
-    here pins all of it by go.mod and go.sum.
+    here pins all of it by go.mod and go.sum. *version_variable* is told the version, if the code does not know it.
     """
 
     name: str
     module: str
     program: str
     files: str
+    version_variable: str = ""
 
     @property
     def pins(self) -> Path:
@@ -34,7 +35,7 @@ class Published:
 
     @property
     def checksum(self) -> str:
-        return self._pinned("go.sum", rf"^{self.module} v\S+ (h1:\S+)$")
+        return self._pinned("go.sum", rf"^{self.module} v[^\s/]+ (h1:\S+)$")
 
     @property
     def home(self) -> Path:
@@ -53,7 +54,8 @@ class Published:
             if got["Sum"] != self.checksum:
                 raise Unavailable(f"{self.module} has checksum {got['Sum']}, and go.sum pins {self.checksum}")
             binary = Path(name) / self.program
-            go.build(f"{self.module}/cmd/{self.program}", binary, stamps={})
+            stamps = {self.version_variable: self.version} if self.version_variable else {}
+            go.build(f"{self.module}/cmd/{self.program}", binary, stamps=stamps)
             run([binary, "--help"], what=f"{self.program} --help")
             for file in Path(got["Dir"]).glob(self.files):
                 shutil.copyfile(file, self.home / file.name)
