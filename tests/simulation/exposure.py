@@ -12,7 +12,7 @@ from orchestrator.ports import Recorded
 from stages.cluster import SetVersion
 from stages.effects import SetFlag
 from stages.flag_spec import percentage_of
-from tests.simulation.journal import Spec, Story, place_of, seconds
+from tests.simulation.journal import Spec, Story, is_exposure, place_of, seconds
 from tests.simulation.world import Asked
 
 if TYPE_CHECKING:
@@ -44,16 +44,26 @@ def _is_fine(answer: Asked, criterion: Spec) -> bool:
 
 
 def raises(simulation: "Simulation", story: Story) -> Complaints:
-    """A percentage is asked to rise only while the gate last reached was just seen passing, or after an advance."""
+    """A percentage is asked to rise only while the gate last reached was just seen passing, or after an advance.
+
+    A raise that is done brings its own step's gate into force, also where the step is begun anew before it has baked.
+    """
     reached: dict[str, tuple[int, int]] = {}
+    acting: dict[str, tuple[int, int]] = {}
+    raising: dict[str, tuple[str, tuple[int, int]]] = {}
     overridden: dict[str, bool] = {}
     cut: set[tuple[str, str]] = set()
     for record in story.records:
         event = record.event
         match event:
+            case ev.LegEntered() if event.leg == "acting":
+                acting[event.environment] = place_of(event)
             case ev.LegEntered() if event.leg == "baking":
                 if reached.get(event.environment) != place_of(event):
                     reached[event.environment], overridden[event.environment] = place_of(event), False
+            case ev.EffectFinished() if event.effect in raising and event.state == "done":
+                environment, place = raising[event.effect]
+                reached[environment], overridden[environment] = place, False
             case ev.StageEnded() if event.how == "cut":
                 cut.add((event.environment, event.stage))
             case ev.Advanced():
@@ -65,6 +75,8 @@ def raises(simulation: "Simulation", story: Story) -> Complaints:
                     if (environment, story.stage(place[0])["name"]) not in cut:
                         words = f"(seq {record.seq}) {event.effect.label}"
                         yield from _gate_was_fine(simulation, story, record, place, overridden[environment], words)
+                if is_exposure(story.stage(acting[environment][0])):
+                    raising[event.effect.id] = environment, acting[environment]
             case _:
                 pass
 
