@@ -42,6 +42,7 @@ def build(status: Json, history: Sequence[Json]) -> dict[str, Any]:
     return {
         **{name: status.get(name) for name in ("run", "plan", "digest", "phase", "outcome", "started", "ended")},
         "seconds": _seconds(status.get("started"), status.get("ended")),
+        "about": dict(status.get("about") or {}),
         "author": started.get("by"),
         "reason": started.get("reason") or None,
         "supersedes": origin.get("supersedes"),
@@ -124,6 +125,7 @@ def _facts(report: Json) -> list[Row]:
     facts = [
         ("outcome", _OUTCOMES.get(str(outcome), f"none yet: the run is {report['phase']}")),
         ("plan", str(report["plan"])),
+        *_about(report.get("about") or {}),
         ("digest", str(report["digest"])),
         ("started", f"{time_words(report['started'])} by {report['author'] or '-'}"),
         ("reason", report["reason"] or ""),
@@ -134,6 +136,16 @@ def _facts(report: Json) -> list[Row]:
         ("flags stand at", ", ".join(f"{flag} {value:g} %" for flag, value in sorted(report["percentages"].items()))),
     ]
     return [(name, value) for name, value in facts if value]
+
+
+def _about(about: Json) -> Iterator[Row]:
+    """What the plan says of itself: whose it is, whom to call, where to look."""
+    yield from ((name, str(about.get(name) or "")) for name in ("description", "owner"))
+    for what, of in (("contact", about.get("contacts")), ("link", about.get("links"))):
+        if isinstance(of, Mapping):
+            yield from ((f"{what}, {name}", str(one)) for name, one in of.items())
+        else:
+            yield from ((what, str(one)) for one in of or ())
 
 
 def _sections(report: Json) -> Iterator[tuple[str, Row, list[Row], str]]:

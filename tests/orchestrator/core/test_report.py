@@ -113,3 +113,11 @@ def test_a_report_of_nothing_is_no_error() -> None:
     empty = build({"run": "x", "phase": "checking"}, [])
     assert "Nothing yet." in to_markdown(empty)
     assert "Nothing yet." in to_html(empty)
+
+
+def test_a_report_says_what_the_plan_says_of_itself() -> None:
+    about = {"owner": "search", "contacts": {"dba": "dora, by day"}, "links": ("https://wiki/a|b",)}
+    written = to_markdown(build({**STATUS, "about": about}, HISTORY))
+    assert "- owner: search\n" in written
+    assert "- contact, dba: dora, by day\n" in written
+    assert "- link: https://wiki/a\\|b\n" in written
