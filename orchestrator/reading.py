@@ -1,6 +1,7 @@
 """What can be read of a store: runs, their journals, flags. With or without a controller beside it."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -27,6 +28,8 @@ from orchestrator.ports import Clock, FlagRecord, Journal, KillSwitch, Latch, Re
 
 EVERYWHERE = "*"
 MOST_HISTORY = 1000
+MOST_ENTRIES = 1 << 53  # of one journal
+PIECE_ENTRIES = 500
 KEPT = "KeptAsReport"
 """The type of the entry that stands for a journal of which only the report is kept."""
 _SHOWN_WHEN_MADE = ("state", "percentage", "targets", "parameters", "profile")
@@ -104,7 +107,10 @@ class Reading:
 
         now, past = await self.status(run), await self.history(run)
         kept = await self._kept(run) if not past or past[0]["type"] == KEPT else None
-        made = build(now, past) if kept is None else kept.document["report"]
+        if kept is not None:
+            made = kept.document["report"]
+        else:  # aside where it takes long: gates must not wait
+            made = build(now, past) if len(past) <= PIECE_ENTRIES else await asyncio.to_thread(build, now, past)
         return {"status": now, "history": past, "report": made}
 
     async def offers(self, run: str, actor: Actor) -> Entries:
@@ -149,9 +155,21 @@ class Reading:
 
     async def history(self, run: str, after: int = 0, limit: int | None = None) -> Entries:
         """Of a run of which only the report is kept, one entry in the last one's place says so."""
+        return [entry async for piece in self.pieces(run, after, limit) for entry in piece]
+
+    async def pieces(self, run: str, after: int = 0, limit: int | None = None) -> AsyncIterator[Entries]:
+        """``history``, some entries at a time: nobody else has to wait until a long journal is read."""
         if (kept := await self._kept_behind(run, after)) is not None:
-            return kept
-        return [shown(record) for record in await self.journal.read(run, after, limit)]
+            yield kept
+            return
+        left = limit if limit is not None else MOST_ENTRIES
+        while left > 0:
+            records = await self.journal.read(run, after, min(PIECE_ENTRIES, left))
+            if records:
+                yield [shown(record) for record in records]
+            if len(records) < PIECE_ENTRIES:
+                return
+            after, left = records[-1].seq, left - len(records)
 
     async def _kept_behind(self, run: str, after: int) -> Entries | None:
         """None if the journal is there."""

@@ -607,9 +607,10 @@ class Service(Reading):
         self._followers.setdefault(run, []).append(queue)
         try:
             while True:
-                for entry in await self.history(run, after):
-                    after = entry["seq"]
-                    yield entry
+                async for piece in self.pieces(run, after):
+                    for entry in piece:
+                        after = entry["seq"]
+                        yield entry
                 row = await self.journal.row(run)
                 if row is None or not row.active or self._is_closed:
                     return

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request
@@ -30,12 +31,13 @@ from orchestrator.api.bodies import (
     refusals,
 )
 from orchestrator.api.context import context_of
-from orchestrator.api.encoding import Json
+from orchestrator.api.encoding import Json, large_json, listed_json
 from orchestrator.api.errors import BadRequest
 from orchestrator.api.passing import passed_on
 from orchestrator.api.streams import EVENT_STREAM, stream_run
 from orchestrator.core.commands import Command
 from orchestrator.errors import InvalidPlan
+from orchestrator.reading import PIECE_ENTRIES, Entries
 
 JSON_LINES = "application/jsonl"
 
@@ -184,7 +186,15 @@ async def read_events(
     name = await context.service.resolve_name(run)
     if EVENT_STREAM in accept:
         return await stream_run(context, name, _seq(last_event_id), which.after)
-    return Json(await context.service.history(name, which.after, which.limit))
+    pieces = context.service.pieces(name, which.after, which.limit)
+    first: Entries = await anext(pieces, [])  # what can't be read is refused before anything is sent
+    return Json(first) if len(first) < PIECE_ENTRIES else listed_json(_with(first, pieces))
+
+
+async def _with(first: Entries, others: AsyncIterator[Entries]) -> AsyncIterator[Entries]:
+    yield first
+    async for piece in others:
+        yield piece
 
 
 def _seq(last_event_id: str | None) -> int | None:
@@ -233,4 +243,5 @@ async def export_journal(
 async def report_run(run: str, request: Request) -> Response:
     """Everything about a run in one document: how it stands (or ended), and every fact with its evidence."""
     service = context_of(request).service
-    return Json(await service.report(await service.resolve_name(run)))
+    found = await service.report(await service.resolve_name(run))
+    return Json(found) if len(found["history"]) <= PIECE_ENTRIES else large_json(found)

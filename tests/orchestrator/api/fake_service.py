@@ -31,7 +31,7 @@ from orchestrator.journal.memory_schedules import MemorySchedules
 from orchestrator.journal.memory_tokens import MemoryTokens
 from orchestrator.metrics import Counts, Meter, RunNow
 from orchestrator.ports import Latch, World
-from orchestrator.reading import Kill, killed, latched
+from orchestrator.reading import PIECE_ENTRIES, Kill, killed, latched
 from orchestrator.schedule_port import Schedule
 from orchestrator.scheduling import Scheduling
 from orchestrator.service import Service, Submission
@@ -175,6 +175,11 @@ class FakeService:
 
     async def history(self, run: str, after: int = 0, limit: int | None = None) -> Entries:
         return self.runs[run].entries[after:][:limit]
+
+    async def pieces(self, run: str, after: int = 0, limit: int | None = None) -> AsyncIterator[Entries]:
+        entries = await self.history(run, after, limit)
+        for first in range(0, len(entries), PIECE_ENTRIES):
+            yield entries[first : first + PIECE_ENTRIES]
 
     async def report(self, run: str) -> Json:
         status, history = await self.status(run), await self.history(run)
