@@ -3,7 +3,8 @@ ReplicaSet is told to be 0.
 
 Used like `_flagger`, where ROLLOUT_ARGO_ROLLOUTS names a folder with the controller as `rollouts-controller` and its
 custom resource definitions as `*-crd.yaml`. Half of two pods are the canary; one analysis asks every so many seconds
-and fails at the first bad answer, which is the quickest that can be set. All other settings are those by default.
+and fails at the first bad answer, and the canary's pod goes without waiting for one of the stable version to come:
+the quickest that can be set. Of what is set by default only the number of requests to the API server is raised.
 """
 
 import os
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks._canaries import pods_of, portions, watched
+from benchmarks._canaries import REQUESTS_A_SECOND, pods_of, portions, watched
 from tests.support.cluster import Cluster
 from tests.support.ports import free_port
 from tests.support.process import Child, wait_until
@@ -43,7 +44,7 @@ def argo_folder() -> Path:
 
 def version_in(folder: Path) -> str:
     done = subprocess.run([folder / CONTROLLER, "--version"], capture_output=True, text=True, timeout=30, check=True)
-    found = re.search(r"v(\d\S*)", done.stdout)
+    found = re.search(r"v(\d[\d.]*)", done.stdout)
     return found[1] if found is not None else "of unknown version"
 
 
@@ -63,6 +64,8 @@ def argo(cluster: Cluster, prometheus: str, folder: Path, every_seconds: int) ->
             f"--namespace={namespace}",
             "--namespaced",
             "--leader-elect=false",
+            f"--qps={REQUESTS_A_SECOND}",
+            f"--burst={2 * REQUESTS_A_SECOND}",
             f"--metricsPort={free_port()}",
             f"--healthzPort={free_port()}",
         ]
@@ -162,6 +165,8 @@ def rollout_of(namespace: str, name: str, version: int) -> dict[str, Any]:
             "replicas": 2,
             "selector": {"matchLabels": {"app": name}},
             "template": pods_of(name, version),
-            "strategy": {"canary": {"analysis": analysis, "steps": [{"setWeight": 50}, {"pause": {}}]}},
+            "strategy": {
+                "canary": {"analysis": analysis, "maxUnavailable": "100%", "steps": [{"setWeight": 50}, {"pause": {}}]}
+            },
         },
     }

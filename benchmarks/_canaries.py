@@ -15,6 +15,7 @@ import httpx
 from tests.support.cluster import Cluster
 
 TICKS = os.sysconf("SC_CLK_TCK")
+REQUESTS_A_SECOND = 1000  # that a controller may send to the API server; by default it is a tenth and less
 AT_ONCE = 25  # objects that one kubectl makes
 
 

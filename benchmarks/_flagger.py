@@ -22,7 +22,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks._canaries import deployment_of, memory_mb, portions, processor_seconds, watched
+from benchmarks._canaries import (
+    REQUESTS_A_SECOND,
+    deployment_of,
+    memory_mb,
+    portions,
+    processor_seconds,
+    watched,
+)
 from tests.support.cluster import Cluster
 from tests.support.ports import free_port
 from tests.support.process import ROOT, Child, wait_until
@@ -33,7 +40,6 @@ READY_SECONDS = 300.0
 ROUTES = "httproutes.gateway.networking.k8s.io"
 OURS = ("canaries.flagger.app", "metrictemplates.flagger.app", "alertproviders.flagger.app")
 GROUP = "/apis/flagger.app/v1beta1"
-REQUESTS_A_SECOND = 1000
 QUERIES: Mapping[str, str] = {
     "errors": 'sum(rate(failures_total{service="{{ target }}"}[1m])) / '
     'sum(rate(requests_total{service="{{ target }}"}[1m]))'

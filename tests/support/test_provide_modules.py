@@ -1,4 +1,6 @@
-"""`.ci/provide/flagger` with a stand-in for Go: what it builds and keeps, and what it says when it can't."""
+"""`.ci/provide/flagger` and `argo-rollouts` with a stand-in for Go: what they build and keep, and what they say when they
+can't.
+"""
 
 import os
 import re
@@ -11,8 +13,8 @@ import pytest
 from tests.support.process import ROOT
 from tests.support.providing import provided
 
-PROVIDER = ROOT / ".ci" / "provide" / "flagger"
-GO_SUM = ROOT / ".ci" / "provide" / "flagger-module" / "go.sum"
+PROVIDERS = ROOT / ".ci" / "provide"
+DEFINITION = "kind: CustomResourceDefinition\n"
 GO = """#!{python}
 import json, os, pathlib, sys
 
@@ -45,12 +47,15 @@ class Machine:
         self.go.parent.mkdir()
         self.go.write_text(GO.format(python=sys.executable))
         self.go.chmod(0o755)
-        definitions = folder / "module" / "artifacts" / "flagger" / "crd.yaml"
-        definitions.parent.mkdir(parents=True)
-        definitions.write_text("kind: CustomResourceDefinition\n")
+        for file in ("artifacts/flagger/crd.yaml", "manifests/crds/rollout-crd.yaml"):
+            (folder / "module" / file).parent.mkdir(parents=True)
+            (folder / "module" / file).write_text(DEFINITION)
 
-    def provide(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        pinned = re.search(r"fluxcd/flagger v\S+ (h1:\S+)", GO_SUM.read_text())
+    def provide(
+        self, *arguments: str, provider: str = "flagger", **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        sums = (PROVIDERS / f"{provider}-module" / "go.sum").read_text()
+        pinned = re.search(rf"/{provider} v\S+ (h1:\S+)", sums)
         assert pinned is not None
         ours = {
             "PATH": str(self.go.parent),
@@ -60,7 +65,7 @@ class Machine:
             "GO_MODULES": str(self.folder / "module"),
             "GO_CHECKSUM": pinned[1],
         }
-        return provided(PROVIDER, *arguments, environment=ours | environment)
+        return provided(PROVIDERS / provider, *arguments, environment=ours | environment)
 
     def builds(self) -> int:
         return sum(line.startswith("build") for line in self.calls.read_text().splitlines())
@@ -75,10 +80,16 @@ def last_line(text: str) -> str:
     return text.strip().splitlines()[-1]
 
 
-def test_the_controller_and_its_definitions_are_in_the_folder_it_prints(machine: Machine) -> None:
-    folder = Path(last_line(machine.provide().stdout))
-    assert os.access(folder / "flagger", os.X_OK)
-    assert (folder / "crd.yaml").read_text() == "kind: CustomResourceDefinition\n"
+@pytest.mark.parametrize(
+    ("provider", "program", "file"),
+    (("flagger", "flagger", "crd.yaml"), ("argo-rollouts", "rollouts-controller", "rollout-crd.yaml")),
+)
+def test_the_controller_and_its_definitions_are_in_the_folder_it_prints(
+    machine: Machine, provider: str, program: str, file: str
+) -> None:
+    folder = Path(last_line(machine.provide(provider=provider).stdout))
+    assert os.access(folder / program, os.X_OK)
+    assert (folder / file).read_text() == DEFINITION
 
 
 def test_it_builds_once(machine: Machine) -> None:
