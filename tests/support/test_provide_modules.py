@@ -1,6 +1,4 @@
-"""`.ci/provide/flagger` and `argo-rollouts` with a stand-in for Go: what they build and keep, and what they say when they
-can't.
-"""
+"""`.ci/provide/flagger` and `argo-rollouts` with a stand-in for Go: what they build, keep, and say when they can not."""
 
 import os
 import re
