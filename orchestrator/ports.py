@@ -204,6 +204,14 @@ class Membership(Protocol):
         """Those whose lease holds, by name."""
         ...
 
+    async def shares(self) -> Mapping[str, int]:
+        """Name of each whose lease holds -> how many active or unsettled runs it has claimed."""
+        ...
+
+    async def release(self, runs: Sequence[str]) -> None:
+        """Gives the claims on these up, as far as they are ours: whoever claims next has them."""
+        ...
+
     async def leave(self) -> None:
         """Gives all claims and the lease up, so that others need not wait for it to lapse."""
         ...

@@ -45,6 +45,7 @@ from orchestrator.heart import Heart
 from orchestrator.outbox import Outbox, Parcel
 from orchestrator.ports import UNWANTED, Answer, Batch, CheckAnswer, Ending, Journal, Recorded, Scene, World, scene_of
 from orchestrator.run_time import RunTime
+from orchestrator.turns import Turns
 from stages.checks import Source, Standing
 from stages.criteria.base import Judgement, Measurement, MeasurementState, Verdict, Wanted
 from stages.criteria.judging import judge, wanted
@@ -118,6 +119,7 @@ class Runner:
         self.time = RunTime(world.clock, max(self.state.at, ev.newest_at(self.evidence) or 0.0))
         self.evidence = ev.note_life(self.evidence, self.time.now(), self.time.ahead_seconds)
         self.listeners: list[Callable[[Sequence[Recorded]], None]] = []
+        self.turns = Turns()  # its own, unless it shares them with others
         self.may_act: Callable[[], bool] = lambda: True  # asked before anything is done in the world
         self._inbox: asyncio.Queue[_Performed | _Delivered | _Commanded] = asyncio.Queue()
         self._wake = asyncio.Event()
@@ -179,6 +181,12 @@ class Runner:
     def is_closing(self) -> bool:
         return self._closing
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is under way but looks: no effect, no command, no notice."""
+        notices = any(key.startswith("notice:") for key in self._tasks.running)
+        return not (self._closing or self.state.ended or self.state.outstanding or notices) and self._inbox.empty()
+
     async def close(self, grace_seconds: float = 0.0) -> None:
         """Stop acting. What is under way may finish within the grace; the rest is taken up by the next life."""
         self._closing = True
@@ -205,6 +213,7 @@ class Runner:
 
     async def work(self) -> None:
         try:
+            await self.turns.wait(self._wake)
             while not self._closing:
                 self._begin_turn()
                 await self._take_inbox()
@@ -257,7 +266,7 @@ class Runner:
             async with asyncio.timeout(delay):
                 await self._wake.wait()
         except TimeoutError:
-            return
+            await self.turns.wait(self._wake)
 
     async def _decide(self) -> None:
         spoken: tuple[Event, ...] = ()

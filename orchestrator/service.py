@@ -9,8 +9,9 @@ import getpass
 import hashlib
 import secrets
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -63,6 +64,7 @@ from orchestrator.schedule_port import Schedule
 from orchestrator.scheduling import Scheduling
 from orchestrator.sharing import MOVES_SECONDS, Sharing
 from orchestrator.survey import Finding, Level, lint_migrators, missing_secrets, secrets_of, survey
+from orchestrator.turns import Turns
 from stages.compile import compile_plan
 from stages.flag_spec import ABSENT, FlagChange, change_value, percentage_of, to_document, to_value
 from stages.load_schedule import from_raw_schedule
@@ -159,6 +161,7 @@ class Service(Reading):
         self._freeze_watch: asyncio.Task[None] | None = None
         self._kill_watch: asyncio.Task[None] | None = None
         self._latches: tuple[Latch, ...] = ()  # that every runner knows of
+        self._turns = Turns()
         self._idle = asyncio.Event()
         self._crashes: dict[str, int] = {}
         self._again: dict[str, asyncio.Task[None]] = {}
@@ -251,6 +254,7 @@ class Service(Reading):
         runner = Runner(self.journal, self.world, records, epoch, await self.journal.evidence(run))
         started = runner.state.started
         runner.listeners.append(lambda recorded: self._publish(run, recorded))
+        runner.turns = self._turns
         runner.set_killed(self._killed(runner.state))
         runner.set_freezes(self._freezes_over(runner.state))
         if self.sharing is not None:
@@ -282,6 +286,15 @@ class Service(Reading):
     def let_go(self) -> None:
         for runner in self._runners.values():
             runner.let_go()
+
+    def idle(self, most: int) -> list[str]:
+        return list(islice((run for run, runner in self._runners.items() if runner.is_idle), most))
+
+    async def lay_down(self, runs: Collection[str]) -> None:
+        runners = [self._runners[run] for run in runs if run in self._runners]
+        work = [self._work[runner.run] for runner in runners]
+        await asyncio.gather(*(runner.close() for runner in runners))
+        await asyncio.gather(*work, return_exceptions=True)
 
     async def elsewhere(self, run: str) -> Member | None:
         """The other controller that acts for a run; None if this one does, or nobody has to. Raises ``Temporary`` if

@@ -4,6 +4,9 @@ Theory of operation. A controller holds a lease in the store and claims runs und
 renews the lease; the other claims what is free and takes up whatever is ours and in nobody's hand, so that a run that
 was dropped for any reason (a lapse, an append whose fate was not known) comes back by itself.
 
+Who has clearly more than its share (of many runs; a few stay where they are) lays some idle ones down and gives its
+claims on them up. For the two seconds in which it claims nothing others find them, as they find what a dead one had.
+
 The store judges leases by its own clock; we judge ours by a clock of this machine that counts sleep, from the moment at
 which the renewal was *sent*, and give up three seconds before the store would: what is under way is cut short, with
 time left for that, before anybody can take over. Whoever is about to act asks ``may_act``, which compares clocks and
@@ -21,6 +24,7 @@ What a controller sends in the very moment in which it is frozen can't be called
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any, Protocol
 
@@ -41,6 +45,10 @@ LEAVE_SECONDS = 1.0
 SHORTEST_WATCH_SECONDS = 0.1
 MOST_CLAIMED = 1000
 MOST_TOGETHER = 8  # runs that are taken up side by side: each asks the store half a dozen things
+EVEN_SECONDS = 5.0  # between two looks whether others have fewer runs than this controller
+GIVEN_SECONDS = 2.0  # for which who gave runs away leaves all that are free to others
+MOST_GIVEN = 250  # at a time
+UNEVEN_RUNS, UNEVEN_SHARE = 10, 0.05  # what is more than one's share must be so much of it before any run is moved
 MOVES_SECONDS = 2.0  # after which a run whose controller went has another, mostly
 
 
@@ -55,6 +63,14 @@ class Hands(Protocol):
         """Of everything, at once: nothing that is not sent yet is sent any more."""
         ...
 
+    def idle(self, most: int) -> list[str]:
+        """Up to so many runs for which nothing is under way."""
+        ...
+
+    async def lay_down(self, runs: Collection[str]) -> None:
+        """Ends the walk of these in peace, with all that is known of them written."""
+        ...
+
 
 class Sharing:
     """Keeps the lease of one controller from ``open`` to ``close``. *time* is a clock that counts sleep, in seconds."""
@@ -66,7 +82,10 @@ class Sharing:
         clock: Clock,
         time: Callable[[], float],
         peers: Peers | None = None,
+        *,
+        uneven_runs: int = UNEVEN_RUNS,
     ) -> None:
+        """*uneven_runs*: by so many this controller must have more than its share before it gives any away."""
         self.membership = membership
         self.me = membership.me
         self.peers = peers
@@ -77,6 +96,9 @@ class Sharing:
         self._until = time()  # from then on we must not act
         self._acts = False
         self._mine: set[str] = set()
+        self._uneven_runs = uneven_runs
+        self._even_at = time() + EVEN_SECONDS
+        self._claims_at = time()  # before then, others have what is free
         self._loops: list[asyncio.Task[None]] = []
         self._finding: asyncio.Task[None] | None = None
 
@@ -197,7 +219,8 @@ class Sharing:
         if self._hands is None or not self.may_act():
             return
         try:
-            self._mine.update(await self.membership.claim(MOST_CLAIMED))  # never cut short: it may have been done
+            if self._time() >= self._claims_at:
+                self._mine.update(await self.membership.claim(MOST_CLAIMED))  # never cut short: it may have been done
         except Fenced:
             return  # the next renewal learns of it as well
         wanted = sorted(self._mine - set(self._hands.in_hand()))
@@ -208,6 +231,29 @@ class Sharing:
             done = await asyncio.gather(*(self._see_to(self._hands, run) for run in together), return_exceptions=True)
             for problem in filter(None, done):
                 raise problem
+        if self._time() >= self._even_at:
+            self._even_at = self._time() + EVEN_SECONDS
+            await self._even_out(self._hands)
+
+    async def _even_out(self, hands: Hands) -> None:
+        """Gives runs away that are more than this controller's share, where there are others."""
+        shares = await self.membership.shares()
+        if self.me.name not in shares or len(shares) == 1:
+            return
+        fair = math.ceil(sum(shares.values()) / len(shares))
+        surplus = shares[self.me.name] - fair
+        if surplus < max(self._uneven_runs, UNEVEN_SHARE * fair):
+            return
+        given = hands.idle(min(surplus, MOST_GIVEN))
+        log.info("runs.given_away", controller=self.me.name, runs=len(given), of=shares[self.me.name])
+        self._mine.difference_update(given)
+        try:
+            await hands.lay_down(given)
+            await self.membership.release(given)
+        except BaseException:
+            self._mine.update(given)  # the next look finds out whether they still are
+            raise
+        self._claims_at = self._time() + GIVEN_SECONDS
 
     async def _see_to(self, hands: Hands, run: str) -> None:
         if not self.may_act():

@@ -4,6 +4,7 @@ Nothing in it waits, so every call is one atomic step of the event loop: checks 
 changed. It reads no clock and draws nothing, so equal calls give equal journals, hashes included.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -261,6 +262,16 @@ class MemoryReplica(MemoryStore):
 
     async def members(self) -> list[Member]:
         return [lease.member for name, lease in sorted(self._members.leases.items()) if self._holds(name)]
+
+    async def shares(self) -> dict[str, int]:
+        rows = [one.row for one in self._runs.values() if self._is_wanted(one.row)]
+        counts = Counter(self._members.owners.get(row.run) for row in rows)
+        return {one.name: counts[one.name] for one in await self.members()}
+
+    async def release(self, runs: Sequence[str]) -> None:
+        for run in runs:
+            if self._members.owners.get(run) == self.me.name:
+                del self._members.owners[run]
 
     async def leave(self) -> None:
         self._members.leases.pop(self.me.name, None)

@@ -1,7 +1,7 @@
 """Several controllers on one store, in virtual time: who acts for a run, who takes it over and when, who sees what."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from functools import wraps
 from typing import Any
 
@@ -13,7 +13,7 @@ from orchestrator.journal.memory import MemoryReplica
 from orchestrator.ports import Batch, Recorded
 from orchestrator.reading import Kill
 from orchestrator.service import Service
-from orchestrator.sharing import LEASE_SECONDS, RENEWED_WITHIN_SECONDS
+from orchestrator.sharing import LEASE_SECONDS, RENEWED_WITHIN_SECONDS, UNEVEN_RUNS
 from stages.flag_spec import FlagChange
 from tests.orchestrator.house import ANN, QUICK, House, submission
 from tests.simulation.loop import simulate
@@ -136,6 +136,79 @@ async def test_many_runs_are_taken_over_in_time_though_each_journal_takes_its_ti
     await asyncio.sleep(5.0)
     kill(a)
     assert await until(lambda: all(acts_for(b, run) for run in runs)) <= TAKEOVER_SECONDS
+
+
+async def started(service: Service, count: int) -> list[str]:
+    return [(await service.start(submission(f"change-{n}", flag=f"f{n}"), ANN))[0] for n in range(count)]
+
+
+def shares(*services: Service) -> list[int]:
+    return [len(service.in_hand()) for service in services]
+
+
+@in_virtual_time
+async def test_of_many_runs_who_comes_later_is_given_a_share(house: House) -> None:
+    a = await house.join("a")
+    runs = await started(a, 60)
+    b, c = [await house.join(name) for name in "bc"]
+    took = await until(lambda: max(shares(a, b, c)) <= 30 and sum(shares(a, b, c)) == len(runs))
+    assert took <= 30.0
+    assert sorted((*a.in_hand(), *b.in_hand(), *c.in_hand())) == sorted(runs)
+    await asyncio.sleep(60.0)
+    now = shares(a, b, c)
+    assert max(now) - min(now) < 2 * UNEVEN_RUNS
+    await asyncio.sleep(60.0)
+    assert shares(a, b, c) == now
+
+
+@in_virtual_time
+async def test_a_run_that_is_given_away_goes_on_where_it_was(house: House) -> None:
+    a = await house.join("a")
+    for n in range(40):
+        stage = {"name": "open", "kind": "monitoring", "flag": f"f{n}", "percentages": [50, 100], "bake": "2m"}
+        await a.start(submission(f"change-{n}", flag=f"f{n}", stages=[stage]), ANN)
+    await asyncio.sleep(90.0)
+    b = await house.join("b")
+    await until(lambda: len(b.in_hand()) >= 10)
+    moved = min(b.in_hand())
+
+    async def raised() -> bool:
+        return 100 in (await b.status(moved))["percentages"].values()
+
+    while not await raised():
+        await asyncio.sleep(0.5)
+    assert asyncio.get_running_loop().time() <= 150.0  # 120 are the bake: it did not start anew
+
+
+@in_virtual_time
+async def test_a_few_runs_stay_where_they_are(house: House) -> None:
+    a, b = [await house.join(name) for name in "ab"]
+    await started(a, UNEVEN_RUNS)
+    await asyncio.sleep(60.0)
+    assert shares(a, b) == [UNEVEN_RUNS, 0]
+
+
+@in_virtual_time
+async def test_a_run_that_could_not_be_released_is_taken_up_again(house: House) -> None:
+    a = await house.join("a", Door)
+    runs = await started(a, 40)
+    b = await house.join("b")
+    assert a.sharing is not None
+    released = a.sharing.membership.release
+    refused: list[int] = []
+
+    async def refuse(runs: Sequence[str]) -> None:
+        refused.append(len(runs))
+        if len(refused) == 1:
+            raise StoreError("the store is away")
+        await released(runs)
+
+    a.sharing.membership.release = refuse  # type: ignore[method-assign]
+    await until(lambda: len(refused) == 1)
+    await until(lambda: shares(a, b) == [len(runs), 0])
+    await until(lambda: len(b.in_hand()) >= 10)
+    await asyncio.sleep(5.0)
+    assert sum(shares(a, b)) == len(runs)
 
 
 class Silent(MemoryReplica):

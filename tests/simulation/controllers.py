@@ -6,7 +6,7 @@ else, as the event loop of a real one does.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING
@@ -82,6 +82,14 @@ class MemberStore:
     async def members(self) -> list[Member]:
         await self._pass("members")
         return await self._replica.members()
+
+    async def shares(self) -> Mapping[str, int]:
+        await self._pass("shares")
+        return await self._replica.shares()
+
+    async def release(self, runs: Sequence[str]) -> None:
+        await self._pass("release")
+        await self._replica.release(runs)
 
     async def leave(self) -> None:
         await self._pass("leave")

@@ -378,7 +378,7 @@ class Simulation:
         sharing = None
         if replica is not None:
             member = MemberStore(replica, store_is_away(self), life)
-            sharing = Sharing(member, door, world.clock, world.clock.monotonic)
+            sharing = Sharing(member, door, world.clock, world.clock.monotonic, uneven_runs=1)
             life.look = sharing.may_act
         service = Service(door, world.flags, world, sharing=sharing)  # type: ignore[arg-type]  # the board, made there
         await service.open()

@@ -6,6 +6,8 @@ frozen past its lease is fenced by the epoch in what it writes, and finds no row
 that moment are passed by, and found by the next look.
 """
 
+from collections.abc import Sequence
+
 from orchestrator.failpoints import Point, reach
 from orchestrator.journal import rules
 from orchestrator.journal.postgresql.reading import each, one
@@ -59,6 +61,10 @@ class Lease:
         if claimed:
             reach(Point.CLAIM_COMMITTED)
         return [*found, *free]
+
+    def release(self, connection: Connection, runs: Sequence[str]) -> None:
+        query = "UPDATE runs SET owner = NULL WHERE owner = %s AND run = ANY(%s)"
+        connection.execute(query, (self._me.name, list(runs)))
 
     def leave(self, connection: Connection) -> None:
         with connection.transaction():

@@ -99,6 +99,14 @@ def owner(connection: Connection, run: str) -> Member | None:
     return None if found is None else Member(*found)
 
 
+def shares(connection: Connection) -> dict[str, int]:
+    query = (
+        "SELECT name, count(run) FROM controllers LEFT JOIN runs ON owner = name AND (active OR unsettled) "
+        "WHERE lease_until > clock_timestamp() GROUP BY name"
+    )
+    return dict(each(connection, query))
+
+
 def members(connection: Connection) -> list[Member]:
     query = 'SELECT name, address FROM controllers WHERE lease_until > clock_timestamp() ORDER BY name COLLATE "C"'
     return [Member(*found) for found in each(connection, query)]

@@ -82,6 +82,9 @@ class ReadingStore(RefusesWrites):
     async def members(self) -> list[Member]:
         return await self._pool.do(reading.members)
 
+    async def shares(self) -> dict[str, int]:
+        return await self._pool.do(reading.shares)
+
     async def switch(self) -> str | None:
         return await self._pool.do(reading.switch)
 
@@ -145,6 +148,9 @@ class PostgresStore(ReadingStore):
 
     async def claim(self, most: int) -> list[str]:
         return await self._pool.do(partial(self._lease.claim, most=most), key=self._lease)
+
+    async def release(self, runs: Sequence[str]) -> None:
+        await self._pool.do(partial(self._lease.release, runs=runs), key=self._lease)
 
     async def put_switch(self, text: str, before: str | None) -> bool:
         return await self._pool.do(partial(writing.put_switch, text=text, before=before))

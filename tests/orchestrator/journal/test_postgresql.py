@@ -9,12 +9,13 @@ import psycopg
 import pytest
 
 from orchestrator.core.events import Paused
-from orchestrator.errors import Conflict, StoreError, TargetBusy
+from orchestrator.errors import Conflict, Fenced, StoreError, TargetBusy
 from orchestrator.journal import chain
+from orchestrator.journal.memory import MemoryReplica, MemoryStore
 from orchestrator.journal.postgresql import PostgresStore, open_reading
 from orchestrator.journal.postgresql.address import parse
 from orchestrator.journal.postgresql.session import connect
-from orchestrator.ports import Batch
+from orchestrator.ports import Batch, Member
 from tests.support.journals import answered, batch, flag_write, started
 from tests.support.lossy import LossyLine
 from tests.support.postgres import PostgresServer
@@ -404,6 +405,33 @@ async def test_two_stores_that_claim_two_hundred_runs_share_them_without_overlap
     for one, share in zip(two, shares, strict=True):
         assert [await one.take(run) for run in share[:5]] == [3] * len(share[:5])
         await one.close()
+
+
+@pytest.mark.parametrize("is_shared_by", ("postgresql", "memory"))
+async def test_who_gives_runs_up_leaves_them_to_whoever_claims_next(
+    is_shared_by: str, store: PostgresStore, postgres_schema: PostgresSchema
+) -> None:
+    first: PostgresStore | MemoryReplica = store
+    second: PostgresStore | MemoryReplica = postgres_schema.store("second")
+    if is_shared_by == "memory":
+        memory = MemoryStore()
+        first, second = (MemoryReplica(memory, Member(name, ""), lambda: 0.0) for name in (store.me.name, "second"))
+    await first.renew(600)
+    await second.renew(600)
+    for name in ("r1", "r2", "r3"):
+        await started(first, name)
+    assert await first.shares() == {first.me.name: 3, "second": 0}
+    await second.release(["r1"])  # not its own
+    assert await second.claim(10) == []
+    await first.release(["r1", "r3", "unknown"])
+    assert await first.shares() == {first.me.name: 1, "second": 0}
+    assert await first.owner("r1") is None
+    assert sorted(await second.claim(10)) == ["r1", "r3"]
+    with pytest.raises(Fenced):
+        await first.append(batch("r1"))
+    for one in (first, second):
+        if isinstance(one, PostgresStore) and one is not store:
+            await one.close()
 
 
 def test_a_thousand_appends_from_eight_threads_keep_every_chain_right(postgres_schema: PostgresSchema) -> None:

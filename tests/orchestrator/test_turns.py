@@ -1,0 +1,70 @@
+"""Of many runs that wake at the same time a few have their turn at once; who has something to be told does not wait."""
+
+import asyncio
+
+import pytest
+
+from orchestrator.core.commands import Command
+from orchestrator.core.phases import CommandName
+from orchestrator.turns import WOKEN_AT_ONCE, Turns
+from tests.orchestrator.house import ANN, House, eventually, submission
+from tests.support.process import DEADLINE_SECONDS
+
+MANY = 5 * WOKEN_AT_ONCE
+
+
+async def test_a_few_have_their_turn_in_each_round_of_the_loop_first_come_first_served() -> None:
+    turns, rounds, came = Turns(), [0], list[tuple[int, int]]()
+
+    async def take_a_turn(number: int) -> None:
+        await turns.wait(asyncio.Event())
+        came.append((rounds[0], number))
+
+    waiting = [asyncio.create_task(take_a_turn(number)) for number in range(MANY)]
+    while len(came) < MANY:
+        rounds[0] += 1
+        await asyncio.sleep(0)
+    await asyncio.gather(*waiting)
+    assert [number for _, number in came] == list(range(MANY))
+    at_once = [sum(one == number for one, _ in came) for number in range(rounds[0] + 1)]
+    assert max(at_once) == WOKEN_AT_ONCE
+
+
+async def test_who_is_woken_otherwise_is_through_at_once_and_delays_nobody() -> None:
+    turns, came = Turns(), list[int]()
+    wakes = [asyncio.Event() for _ in range(MANY)]
+
+    async def take_a_turn(number: int) -> None:
+        await turns.wait(wakes[number])
+        came.append(number)
+
+    waiting = [asyncio.create_task(take_a_turn(number)) for number in range(MANY)]
+    await asyncio.sleep(0)
+    wakes[-1].set()
+    await asyncio.gather(*waiting)
+    assert came.index(MANY - 1) <= WOKEN_AT_ONCE
+    assert sorted(came) == list(range(MANY))
+
+
+async def test_who_leaves_the_line_leaves_it_to_the_others() -> None:
+    turns = Turns()
+    first, second = (asyncio.create_task(turns.wait(asyncio.Event())) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        await second
+    assert first.cancelled()
+
+
+async def test_a_command_is_carried_out_though_the_line_does_not_move(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = await house.move_in()
+    run, _ = await service.start(submission(), ANN)
+    await eventually(service, run, leg="baking")
+    monkeypatch.setattr(Turns, "_wake_some", lambda self: None)
+    await service.close(0)
+    again = await house.move_in()
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        await again.command(run, Command(command=CommandName.PAUSE, reason="look"), ANN)
+    assert [hold["reason"] for hold in (await again.status(run))["holds"]] == ["paused"]
