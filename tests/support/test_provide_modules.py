@@ -1,4 +1,4 @@
-"""`.ci/provide/flagger` and `argo-rollouts` with a stand-in for Go: what they build, keep, and say when they can not."""
+"""`.ci/provide/flagger` and `argo-rollouts` with a stand-in for Go: what they build, and what they say if they fail."""
 
 import os
 import re
