@@ -50,11 +50,9 @@ def run(quick: bool, full: bool = False) -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> str:
-    lines = [f"{'runs':<10}{'HTTP answers, s':>17}{'half seen, s':>14}{'all seen, s':>13}{'processor s':>13}{'MB':>7}"]
-    lines.append(
-        f"{result['runs']:<10}{result['http_s']:>17.2f}{result['half_s']:>14.2f}{result['seconds']:>13.2f}"
-        f"{result['processor_s']:>13.2f}{result['rss_mb']:>7.0f}"
-    )
+    heads = ("runs", "HTTP answers, s", "half seen, s", "all seen, s", "processor s", "MB", "held")
+    names = ("runs", "http_s", "half_s", "seconds", "processor_s", "rss_mb", "held")
+    lines = ["".join(f"{word:>16}" for word in heads), "".join(f"{result[name]:>16}" for name in names)]
     lines.append(f"{result['machine']}; load {', '.join(map(str, result['load']))}")
     return "\n".join(lines)
 
@@ -74,7 +72,17 @@ def _restarted(fleet: Fleet) -> dict[str, Any]:
         "processor_s": round(used.at(looks[-1]), 2),
         "processor_to_http_s": round(used.at(http), 2),
         "rss_mb": round(fleet.memory_mib * 1.048576),
+        "held": asyncio.run(_held(fleet)),
     }
+
+
+async def _held(fleet: Fleet) -> int:
+    """How many runs something holds: nothing would, had nobody been away."""
+    store = open_reading(f"sqlite:///{fleet.life.state_dir / STORE}")
+    try:
+        return sum(bool(row.summary["holds"]) for row in await store.rows(active=True, limit=MOST_RUNS))
+    finally:
+        await store.close()
 
 
 @dataclass
