@@ -31,7 +31,7 @@ ASKED = {
 }
 
 
-def plan_of(number: int, service: int, prometheus: str) -> dict[str, Any]:
+def plan_of(number: int, service: int, prometheus: str, every_seconds: int = EVERY_SECONDS) -> dict[str, Any]:
     flag = f"flag-{number}"
     criteria = [
         {"name": name, "query": query.format(f"s{service}"), "pass": "< 0.05", "fail": "> 0.10"}
@@ -46,7 +46,7 @@ def plan_of(number: int, service: int, prometheus: str) -> dict[str, Any]:
         "spec": {
             "prometheus": {"url": prometheus},
             "flags": {flag: {}},
-            "gates": {"health": {"every": f"{EVERY_SECONDS}s", "criteria": criteria}},
+            "gates": {"health": {"every": f"{every_seconds}s", "criteria": criteria}},
             "stages": [stage],
         },
     }
@@ -58,6 +58,7 @@ class Fleet:
     prometheus: str
     runs: int
     different: bool
+    every_seconds: int = EVERY_SECONDS
 
     @property
     def questions(self) -> int:
@@ -77,7 +78,7 @@ class Fleet:
 
     def _start(self, number: int) -> httpx.Response:
         service = number if self.different else number // SHARED_BY
-        text = json.dumps(plan_of(number, service, self.prometheus))
+        text = json.dumps(plan_of(number, service, self.prometheus, self.every_seconds))
         plan = load_plan(text, f"run-{number}.yaml", {}, read_file=_no_file)
         documents = [{"environment": environment, "plan": document} for environment, document in plan.raw]
         body = {"plan": plan.name, "digest": plan.digest, "documents": documents, "files": {}}
@@ -110,16 +111,24 @@ class Fleet:
 def fleet_of(runs: int, folder: Path, *, different: bool = False) -> Iterator[Fleet]:
     """A controller of its own, not forked off anything, so that its memory is its own."""
     with ExitStack() as stack:
-        server = Child([sys.executable, "-m", "benchmarks._steady_server"], folder)
-        stack.callback(server.kill)
-        server.start()
-        wait_until(lambda: bool(server.output.strip()), what=f"the server's address; it says {server.errors}")
-        url = server.output.strip()
+        url = stack.enter_context(steady_server(folder))
         life = Life(folder, isolated_environment(folder))
         stack.callback(life.end)
         life.start(forked=False)
         life.wait_until_ready()
         yield Fleet(life, url, runs, different)
+
+
+@contextmanager
+def steady_server(folder: Path) -> Iterator[str]:
+    """The address of what answers like a healthy Prometheus."""
+    server = Child([sys.executable, "-m", "benchmarks._steady_server"], folder)
+    try:
+        server.start()
+        wait_until(lambda: bool(server.output.strip()), what=f"the server's address; it says {server.errors}")
+        yield server.output.strip()
+    finally:
+        server.kill()
 
 
 def _no_file(name: str) -> bytes:
