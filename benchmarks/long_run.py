@@ -2,11 +2,12 @@
 
 A run is started and walked until its bake. Then it is paused and resumed again and again through the core (``accept``,
 ``apply``) and the store's own calls, until its journal has the events that are asked for, and a controller is started
-on it. Measured are the time until that one has taken the run up (beside that of one with the short run), `rollout
-status` with the controller and without one, what HTTP answers, one request after the other: the run, pieces of its
-history and of its timeline at either end, the commands, the page's first byte, and all that the page asks for when it
-is opened; the controller's memory before and after many such requests; and everything at once (history and report),
-with the longest that anybody else waits meanwhile for ``/healthz``.
+on it. Measured are the time until that one has taken the run up (beside that of one with the short run); `rollout
+status` with the controller, after it has ended, and from the journal alone, where no controller left a snapshot; what
+HTTP answers, one request after the other: the run, pieces of its history and of its timeline at either end, the
+commands, the page's first byte, and all that the page asks for when it is opened; the controller's memory before and
+after many such requests; and everything at once (history and report), with the longest that anybody else waits
+meanwhile for ``/healthz``.
 """
 
 import asyncio
@@ -44,7 +45,7 @@ from tests.support.process import ROOT, isolated_environment, wait_until
 QUICK, USUAL, FULL = 5_000, 30_000, 100_000
 TOGETHER = 500  # events in one write
 PIECE = 500
-QUICK_ROUNDS, ROUNDS, ROUNDS_ALONE = 5, 30, 3  # the last without a controller: the whole journal is read each time
+QUICK_ROUNDS, ROUNDS, ROUNDS_FOLDED = 5, 30, 3
 REQUESTS = 200  # between two looks at the memory
 STATUS = "from orchestrator.cli import main; raise SystemExit(main())"
 ANN = Actor("ann", "operator")
@@ -60,15 +61,19 @@ def run(quick: bool, full: bool = False) -> dict[str, Any]:
         short = _restarted(fleet)
         _end(fleet)
         name = asyncio.run(lengthen(fleet.life.state_dir / STORE, events))
-        alone = _statuses(name, fleet.life.folder, ROUNDS_ALONE)
+        folded = _statuses(name, fleet.life.folder, ROUNDS_FOLDED)
         long = _restarted(fleet)
+        beside = _statuses(name, fleet.life.folder, rounds)
+        looked_at = _looked_at(fleet, name, events, rounds)
+        _end(fleet)
         return {
             "events": events,
             "start_short_s": short,
             "start_long_s": long,
-            "status_ms": _statuses(name, fleet.life.folder, rounds),
-            "status_without_controller_ms": alone,
-            **_looked_at(fleet, name, events, rounds),
+            "status_ms": beside,
+            "status_without_controller_ms": _statuses(name, fleet.life.folder, rounds),
+            "status_folded_ms": folded,
+            **looked_at,
             "rounds": rounds,
             "load": [round(number, 1) for number in os.getloadavg()],
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
@@ -81,7 +86,8 @@ def table(result: dict[str, Any]) -> str:
     lines = [f"{head:<48}{'p50':>9}{'most':>9}"]
     rows = {
         "rollout status": result["status_ms"],
-        "the same without a controller": result["status_without_controller_ms"],
+        "the same after it has ended": result["status_without_controller_ms"],
+        "the same from the journal alone": result["status_folded_ms"],
     }
     for words, one in {**rows, **result["requests_ms"]}.items():
         lines.append(f"{words:<48}{one['p50']:>9.1f}{one['most']:>9.1f}")
