@@ -84,7 +84,7 @@ def _check(body: SubmissionBody) -> None:
     """What a submitter says of its plan is looked at again, as if nobody had: the digest decides which run is attached
     to, and what `rollout start` refuses is refused here too."""
     from orchestrator.app import lint_plan
-    from stages.load import from_raw, load_plan
+    from stages.load import from_raw, load_data
     from stages.problems import InvalidPlan as Problems
 
     try:
@@ -96,8 +96,8 @@ def _check(body: SubmissionBody) -> None:
     if (plan.name, plan.digest) != (body.plan, body.digest):
         raise InvalidPlan("Name or digest are not those of the documents and files that were sent.")
     for document in {json.dumps(one.plan) for one in body.documents}:
-        plain = document.replace("$", "$$")  # it was expanded before it was sent
-        load_plan(plain, body.plan, {}, read_file=lambda path: _sent(body, path))
+        plain = json.loads(document.replace("$", "$$"))  # it was expanded before it was sent
+        load_data(plain, body.plan, {}, read_file=lambda path: _sent(body, path))
     linted = lint_plan(plan, body.plan, body.directory, Allowance())
     if linted.errors:
         raise Problems(linted.errors)
