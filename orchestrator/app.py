@@ -270,6 +270,7 @@ def _world(
     from orchestrator.adapters.sql import SqlPerformer
     from orchestrator.adapters.sql.backfill import BackfillPerformer
     from orchestrator.adapters.sql.migrators import MigratorLock
+    from orchestrator.journal import is_shared
     from orchestrator.journal.kill_switch import FileKillSwitch
     from orchestrator.journal.seen import SeenFile
     from stages.cluster import Kubernetes
@@ -280,7 +281,8 @@ def _world(
     for close in (clusters.close, keeper.close, reader.prometheus.close):  # the last one first
         outside.push_async_callback(close)
     kill_switch = FileKillSwitch(settings.state_dir / KILL_SWITCH_FILE)
-    board = FlagBoard(store, kill_switch, SeenFile(settings.state_dir / SEEN_FILE))
+    seen = SeenFile(settings.state_dir / SEEN_FILE)
+    board = FlagBoard(store, kill_switch, seen, alone=not is_shared(settings.store))
     flags = PlacedFlagPerformer(FlagPerformer(board, reader.clock), FlagSystems(reader.http, clusters))
     sql = SqlPerformer(reader.http.secrets)
     backfill = BackfillPerformer(reader.http.secrets)

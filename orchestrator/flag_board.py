@@ -13,7 +13,7 @@ from typing import Protocol
 import structlog
 
 from flags.feed import Feed, FeedVersion, Texts, newest
-from flags.model import FlagDocument, Version
+from flags.model import Version
 from flags.snapshot import Snapshot
 from orchestrator.ports import FlagRecord, FlagStore, FlagWrite, KillSwitch
 
@@ -56,14 +56,20 @@ class Standing:
 class FlagBoard:
     """A ``FlagStore`` in front of another; *listeners* hear of every write: environment and key."""
 
-    def __init__(self, store: FlagStore, kill_switch: KillSwitch, seen: VersionSeen | None = None) -> None:
-        """*seen* remembers, outside of the store, the newest version that was given out."""
+    def __init__(
+        self, store: FlagStore, kill_switch: KillSwitch, seen: VersionSeen | None = None, *, alone: bool = False
+    ) -> None:
+        """*seen* remembers, outside of the store, the newest version that was given out. *alone*: nobody but this board
+        writes the store's flags, so once they are loaded what is known here is what stands there."""
         self._store = store
         self._kill_switch = kill_switch
         self._seen = seen
+        self._alone = alone
+        self._is_loaded = False
+        self._doubted: set[tuple[str, str]] = set()  # flags of which a write failed, and may be there all the same
         self._generation = Version(0, 0)
         self._newest = Version(0, 0)  # up to which everything that was written is known here
-        self._documents: dict[str, dict[str, FlagDocument]] = {}
+        self._records: dict[str, dict[str, FlagRecord]] = {}
         self._standings: dict[str, Standing] = {}
         self._made: dict[str, Made] = {}
         self._moved = asyncio.Event()
@@ -76,6 +82,7 @@ class FlagBoard:
             self._note(record)
         self._note_generation(given.generation)
         self._newest = given
+        self._is_loaded = True
 
     async def catch_up(self) -> None:
         """Takes over what others wrote since, as if it had been written here. Raises ``StoreError``."""
@@ -112,7 +119,14 @@ class FlagBoard:
         log.warning("flags.restored", known=str(given), seen=str(seen), generation=generation)
 
     async def get(self, environment: str, key: str) -> FlagRecord | None:
-        return await self._store.get(environment, key)
+        """From memory where that is sure: a way back does not wait until the store has read something long."""
+        place = (environment, key)
+        if self._alone and self._is_loaded and place not in self._doubted:
+            return self._records.get(environment, {}).get(key)
+        record = await self._store.get(environment, key)
+        if self._alone and record is not None and self._note(record):
+            self._tell(record)
+        return record
 
     async def all(self, environment: str | None = None) -> list[FlagRecord]:
         return await self._store.all(environment)
@@ -129,7 +143,11 @@ class FlagBoard:
         return generation
 
     async def write(self, write: FlagWrite, at: float) -> FlagRecord:
-        record = await self._store.write(write, at)
+        try:
+            record = await self._store.write(write, at)
+        except BaseException:  # also one that nobody waits for any more, and that is made later
+            self._doubted.add((write.document.environment, write.document.key))
+            raise
         self._note(record)
         version = record.document.version
         if version == Version(self._newest.generation, self._newest.number + 1):
@@ -146,10 +164,10 @@ class FlagBoard:
     def _note(self, record: FlagRecord) -> bool:
         """Whether it is news."""
         document = record.document
-        known = self._documents.setdefault(document.environment, {})
-        if document.key in known and known[document.key].version >= document.version:
+        known = self._records.setdefault(document.environment, {})
+        if document.key in known and known[document.key].document.version >= document.version:
             return False
-        known[document.key] = document
+        known[document.key] = record
         self._standings.pop(document.environment, None)
         self._wake()
         return True
@@ -161,13 +179,13 @@ class FlagBoard:
         if known is not None and known.feed.version.revision == revision:
             return known
         feed = self._feed(environment, revision)
-        if environment not in self._documents:  # anybody may ask for any name
+        if environment not in self._records:  # anybody may ask for any name
             return Standing(feed)
         standing = self._standings[environment] = Standing(feed, self._made.setdefault(environment, Made()))
         return standing
 
     def _feed(self, environment: str, revision: int) -> Feed:
-        documents = tuple(self._documents.get(environment, {}).values())
+        documents = tuple(record.document for record in self._records.get(environment, {}).values())
         killed = self._kill_switch.is_killed(environment)
         is_held = {
             one.key: self._kill_switch.is_killed(environment, one.key, permanent=one.permanent) for one in documents

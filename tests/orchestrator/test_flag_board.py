@@ -3,17 +3,19 @@
 import asyncio
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from flags.feed import Feed
 from flags.model import FlagDocument, Version
 from flags.snapshot import Snapshot
+from orchestrator.errors import StoreError
 from orchestrator.flag_board import FlagBoard
 from orchestrator.journal.kill_switch import MemoryKillSwitch
 from orchestrator.journal.memory import MemoryStore
 from orchestrator.journal.seen import SeenFile
-from orchestrator.ports import FlagWrite, Latch
+from orchestrator.ports import FlagRecord, FlagStore, FlagWrite, Latch
 
 
 @pytest.fixture
@@ -149,3 +151,65 @@ async def test_a_note_of_versions_that_cannot_be_written_stops_nothing(tmp_path:
     board = FlagBoard(MemoryStore(), MemoryKillSwitch(), SeenFile(tmp_path / "nowhere" / "seen"))
     await write(board, "a")
     assert board.standing("production").feed.documents
+
+
+class Counting:
+    """A store that counts how often it is asked for a flag, and fails to answer a write that it makes."""
+
+    def __init__(self) -> None:
+        self._store = MemoryStore()
+        self.asked = 0
+        self.loses_answers = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def get(self, environment: str, key: str) -> FlagRecord | None:
+        self.asked += 1
+        return await self._store.get(environment, key)
+
+    async def write(self, write: FlagWrite, at: float) -> FlagRecord:
+        record = await self._store.write(write, at)
+        if self.loses_answers:
+            raise StoreError("the disk failed")
+        return record
+
+
+async def test_who_alone_writes_a_store_need_not_ask_it_what_stands_there() -> None:
+    store = Counting()
+    await write(FlagBoard(cast(FlagStore, store), MemoryKillSwitch()), "a", percentage=5.0)
+    board = FlagBoard(cast(FlagStore, store), MemoryKillSwitch(), alone=True)
+    await board.load()
+    store.asked = 0
+    await write(board, "a", percentage=7.0)
+    record = await board.get("production", "a")
+    assert record is not None
+    assert (record.document.percentage, record.by) == (7.0, "ann")
+    assert (await board.get("production", "b"), store.asked) == (None, 0)
+
+
+async def test_before_it_is_loaded_and_where_others_write_too_the_store_is_asked() -> None:
+    store = Counting()
+    for alone in (True, False):
+        board = FlagBoard(cast(FlagStore, store), MemoryKillSwitch(), alone=alone)
+        if not alone:
+            await board.load()
+        await write(FlagBoard(cast(FlagStore, store), MemoryKillSwitch()), "a", percentage=5.0 + alone)
+        record = await board.get("production", "a")
+        assert record is not None
+        assert record.document.percentage == 5.0 + alone
+
+
+async def test_a_write_whose_answer_was_lost_is_found_in_the_store_and_served() -> None:
+    store = Counting()
+    board = FlagBoard(cast(FlagStore, store), MemoryKillSwitch(), alone=True)
+    await board.load()
+    await write(board, "a", percentage=100.0)
+    store.loses_answers = True
+    with pytest.raises(StoreError):
+        await write(board, "a", percentage=0.0)
+    assert on(board) == {"a"}
+    record = await board.get("production", "a")
+    assert record is not None
+    assert record.document.percentage == 0.0
+    assert on(board) == set()
