@@ -21,9 +21,10 @@ RESULT: dict[str, Any] = {
     "gb_a_day_of_looks": 0.0,
     "written_gb_a_day_of_looks": 460.0,
     "target_gb_a_day": 3.0,
+    "most_evidence_bytes_per_run": 11_000,
     "active": {
         "runs": 100, "seconds": 60.2, "looks": 1204, "entries": 0, "journal_bytes": 0, "journal_bytes_per_look": 0.0,
-        "evidence_bytes_per_run": 3000, "evidence_grown_bytes_per_run": -2, "written_bytes": 3_200_000,
+        "evidence_bytes_per_run": 3000, "written_bytes": 3_200_000,
         "written_per_look": 2657.8, "bytes_per_run": 20_000,
     },
     "finished": {"runs": 60, "entries": 38, "whole_bytes": 52_019, "cut_bytes": 6_963},
@@ -78,4 +79,9 @@ def test_the_table_says_what_fills_the_disk_and_what_only_wears_it() -> None:
     assert "52,019 bytes each" in shown
     assert "6,963 bytes each" in shown
     assert "0.55 GB, 0.00 for looks (target: 3)" in shown
-    assert "460.0 GB, over and over in the same place" in shown
+    assert "3,000 bytes a run, 11,000 at most in an hour" in shown
+    assert "460.0 GB or so, over and over in the same place" in shown
+
+
+def test_evidence_does_not_grow_for_ever() -> None:
+    assert 5_000 < disk.most_evidence_bytes() < 20_000
