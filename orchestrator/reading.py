@@ -28,6 +28,7 @@ from orchestrator.ports import Clock, FlagRecord, Journal, KillSwitch, Latch, Re
 
 EVERYWHERE = "*"
 MOST_HISTORY = 1000
+MOST_RUNS = 1_000_000
 MOST_ENTRIES = 1 << 53  # of one journal
 PIECE_ENTRIES = 500
 KEPT = "KeptAsReport"
@@ -125,7 +126,7 @@ class Reading:
     async def approvals(self, actor: Actor) -> Entries:
         """Whatever a person is asked, over all runs, what is due first coming first; with what *actor* could answer."""
         found: Entries = []
-        for row in await self.journal.rows():
+        for row in await self.journal.rows(limit=MOST_RUNS):
             if is_unfinished(row):
                 state, text = await self._state(row.run)
                 if asked := waiting(state):
@@ -197,7 +198,7 @@ class Reading:
         """The run that *text* means: its name, a unique beginning of it, or a plan's newest run."""
         if await self.journal.row(text) is not None:
             return text
-        rows = await self.journal.rows()
+        rows = await self.journal.rows(limit=MOST_RUNS)
         by_plan = [row.run for row in rows if row.plan == text]
         if by_plan:
             return by_plan[0]
@@ -262,7 +263,7 @@ class Reading:
             return {asked.environment or EVERYWHERE: ()}
         run = await self.resolve_name(asked.run) if asked.run is not None else None
         found: dict[str, set[str]] = {}
-        for row in await self.journal.rows():
+        for row in await self.journal.rows(limit=MOST_RUNS):
             if row.run == run or (run is None and row.summary.get("owner") == asked.owner):
                 for environment, keys in row.summary.get("flags", {}).items():
                     found.setdefault(environment, set()).update(keys)

@@ -58,7 +58,7 @@ from orchestrator.ports import (
     RunRow,
     World,
 )
-from orchestrator.reading import EVERYWHERE, Entries, Kill, Reading, is_unfinished, killed, latched, shown
+from orchestrator.reading import EVERYWHERE, MOST_RUNS, Entries, Kill, Reading, is_unfinished, killed, latched, shown
 from orchestrator.runner import Runner
 from orchestrator.schedule_port import Schedule
 from orchestrator.scheduling import Scheduling
@@ -80,7 +80,6 @@ SUPERSEDE_WAIT_SECONDS = 60.0
 FLAG_WRITES = 5  # tries, when others write between our look and our write
 FOLLOW_QUEUE = 10_000
 FOLLOW_POLL_SECONDS = 1.0  # for the journal of a run that another controller walks
-MOST_COUNTED = 1_000_000
 TAKEN_UP_TOGETHER = 500
 ROLES = ("viewer", "operator", "approver", "admin")
 
@@ -187,7 +186,7 @@ class Service(Reading):
 
     async def _take_all_up(self) -> None:
         """Side by side: one after the other, each would wait for the disk, and for those that are walked already."""
-        runs = [row.run for row in await self.journal.rows(limit=MOST_COUNTED) if is_unfinished(row)]
+        runs = [row.run for row in await self.journal.rows(limit=MOST_RUNS) if is_unfinished(row)]
         for first in range(0, len(runs), TAKEN_UP_TOGETHER):
             await asyncio.gather(*map(self._take_up, runs[first : first + TAKEN_UP_TOGETHER]))
 
@@ -219,7 +218,7 @@ class Service(Reading):
 
     async def counts(self) -> Counts:
         """For monitoring. The journals' events are counted by the runs' rows, without reading them."""
-        rows = await self.journal.rows(limit=MOST_COUNTED)
+        rows = await self.journal.rows(limit=MOST_RUNS)
         phases = Counter(str(row.summary.get("phase")) for row in rows)
         return Counts(phases, sum(row.rev for row in rows))
 
@@ -318,7 +317,7 @@ class Service(Reading):
         here = [runner.state for runner in self._runners.values() if not runner.state.ended]
         if self._others is None:
             return here
-        rows = [row for row in await self.journal.rows(active=True, limit=MOST_COUNTED) if row.run not in self._runners]
+        rows = [row for row in await self.journal.rows(active=True, limit=MOST_RUNS) if row.run not in self._runners]
         return [*here, *await self._others.states(rows)]
 
     async def _run(self, runner: Runner) -> None:
@@ -450,9 +449,13 @@ class Service(Reading):
             raise InvalidPlan([Problem("the plan", 0, 0, path, words) for path, words in refused])
 
     async def _attached(self, submission: Submission) -> str | None:
-        rows = await self.journal.rows(active=True)
-        same = (row.run for row in rows if (row.plan, row.digest) == (submission.plan, submission.digest))
-        return next(same, None)
+        wanted = (submission.plan, submission.digest)
+        here = [one.state for one in self._runners.values() if not one.state.ended]
+        found = next((one.run for one in here if (one.program.name, one.program.digest) == wanted), None)
+        if found is not None or (self.sharing is None and not self._again):
+            return found
+        rows = await self.journal.rows(active=True, limit=MOST_RUNS)
+        return next((row.run for row in rows if (row.plan, row.digest) == wanted), None)
 
     async def _require_secrets(self, submission: Submission) -> None:
         """Nothing is started that would find out half-way that it can't log in, or may not."""
@@ -767,7 +770,7 @@ class Service(Reading):
         _require(actor, "operator", "freezing")
         made = await self.freezing.freeze(asked, actor.name)
         self._spread_freezes()
-        rows = await self.journal.rows(active=True, limit=MOST_COUNTED)
+        rows = await self.journal.rows(active=True, limit=MOST_RUNS)
         held = [row.run for row in rows if made.covers(str(row.summary.get("environment")))]
         return {**made.shown(), "runs": held, "frozen": [one.shown() for one in self.freezing.standing()]}
 
