@@ -63,16 +63,16 @@ async def multiply(path: Path, runs: int, *, shared_by: int) -> None:
     """*path*: of a store with one run, number 0, that nobody walks; afterwards it has so many."""
     store = SqliteStore(path)
     try:
-        told = await _read(store)
+        told = await read(store)
         for first in range(1, runs, TOGETHER):
             numbers = range(first, min(first + TOGETHER, runs))
-            await asyncio.gather(*(_write(store, told.as_number(one, one // shared_by)) for one in numbers))
+            await asyncio.gather(*(write(store, told.as_number(one, one // shared_by)) for one in numbers))
     finally:
         await store.close()
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class Told:
     """A run as the store has it."""
 
     row: RunRow
@@ -81,7 +81,7 @@ class _Told:
     flags: Sequence[FlagRecord]
     evidence: str
 
-    def as_number(self, number: int, service: int) -> "_Told":
+    def as_number(self, number: int, service: int) -> "Told":
         """As it would be if the same had happened to another plan of the fleet."""
         plan = f"run-{number}"
         names = {
@@ -95,7 +95,7 @@ class _Told:
             [(one["environment"], one["plan"]) for one in started["documents"]], started.get("files", {})
         )
         rename = _renaming(names)
-        return _Told(
+        return Told(
             row=replace(
                 self.row,
                 run=names[self.row.run],
@@ -126,20 +126,22 @@ def _retold_flag(record: FlagRecord, rename: Callable[[str], str]) -> FlagRecord
     return FlagRecord(document, rename(record.by), rename(record.reason), record.at, run, effect)
 
 
-async def _read(store: SqliteStore) -> _Told:
-    (row,) = await store.rows()
+async def read(store: SqliteStore) -> Told:
+    """Number 0 of a fleet."""
+    row = next(one for one in await store.rows() if one.plan == "run-0")
     records = await store.read(row.run)
     first = records[0].event
     assert isinstance(first, RunStarted)
-    flags = [one for flag in await store.all() for one in reversed(await store.history(*_place(flag)))]
-    return _Told(row, program_of(first).claims(), records, flags, await store.evidence(row.run) or "")
+    own = [one for one in await store.all() if one.run == row.run]
+    flags = [one for flag in own for one in reversed(await store.history(*_place(flag)))]
+    return Told(row, program_of(first).claims(), records, flags, await store.evidence(row.run) or "")
 
 
 def _place(record: FlagRecord) -> tuple[str, str]:
     return record.document.environment, record.document.key
 
 
-async def _write(store: SqliteStore, told: _Told) -> None:
+async def write(store: SqliteStore, told: Told) -> None:
     row, summary = told.row, told.row.summary
     first, *later = [list(together) for _, together in groupby(told.records, lambda one: one.at)]
     new = NewRun(row.run, row.plan, row.digest, told.claims)

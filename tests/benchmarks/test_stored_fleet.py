@@ -10,26 +10,29 @@ import pytest
 
 from benchmarks import restart
 from benchmarks._fleet import SHARED_BY, fleet_of
-from benchmarks._stored_fleet import STORE, has_passed, multiply
+from benchmarks._stored_fleet import STORE, has_passed, read, write
 from orchestrator.core.events import to_json
 from orchestrator.journal import chain
 from orchestrator.journal.sqlite import SqliteStore
 from tests.support.process import wait_until
 
 STARTED = SHARED_BY + 1  # so that the last of them asks for another service
-Told = dict[str, Any]
-"""All that a store has of a run."""
+TOLD = (1, STARTED - 1)
+Json = dict[str, Any]
 
 
 @pytest.mark.slow
 def test_a_run_that_is_told_again_is_as_one_that_was_started(tmp_path: Path) -> None:
-    real, told = tmp_path / "real", tmp_path / "told"
-    for folder, runs in ((real, STARTED), (told, 1)):
-        _walk(folder, runs)
-    asyncio.run(multiply(_store(told), STARTED, shared_by=SHARED_BY))
-    for number in (1, STARTED - 1):
-        started, retold = (asyncio.run(_read(_store(folder), f"run-{number}")) for folder in (real, told))
-        assert retold == started
+    with fleet_of(STARTED, tmp_path) as fleet:
+        fleet.start_all()
+        wait_until(lambda: has_passed(fleet), what="the gates of all runs to pass", every_seconds=0.2)
+        fleet.life.send(signal.SIGTERM)
+        wait_until(lambda: not fleet.life.running, what="the controller to end")
+        real, again = fleet.life.state_dir / STORE, tmp_path / "again.db"
+    asyncio.run(_tell_again(real, again))
+    for number in TOLD:
+        started, told = (asyncio.run(_all_of(path, f"run-{number}")) for path in (real, again))
+        assert told == started
 
 
 @pytest.mark.slow
@@ -41,24 +44,20 @@ def test_every_run_of_a_fleet_is_looked_at_again_after_the_controller_was_killed
     assert result["runs"] == 6
     assert 0 < result["half_s"] <= result["seconds"]
     assert result["processor_to_http_s"] > 0
+    assert result["held"] == 0
     assert "all seen" in restart.table(result)
 
 
-def _walk(folder: Path, runs: int) -> None:
-    """Until all have passed in their bake, and the controller has ended."""
-    folder.mkdir()
-    with fleet_of(runs, folder) as fleet:
-        fleet.start_all()
-        wait_until(lambda: has_passed(fleet), what="the gates of all runs to pass", every_seconds=0.2)
-        fleet.life.send(signal.SIGTERM)
-        wait_until(lambda: not fleet.life.running, what="the controller to end")
+async def _tell_again(real: Path, again: Path) -> None:
+    source, store = SqliteStore(real), SqliteStore(again)
+    told = await read(source)
+    for number in TOLD:
+        await write(store, told.as_number(number, number // SHARED_BY))
+    await source.close()
+    await store.close()
 
 
-def _store(folder: Path) -> Path:
-    return folder / "state" / "staged-rollout" / STORE
-
-
-async def _read(path: Path, plan: str) -> Told:
+async def _all_of(path: Path, plan: str) -> Json:
     """What the store has of the run of *plan*, without what differs from start to start: times, and what is random."""
     store = SqliteStore(path)
     try:
@@ -80,7 +79,7 @@ async def _read(path: Path, plan: str) -> Told:
     return _without(found, row.run, row.digest)
 
 
-def _without(told: Told, run: str, digest: str) -> Told:
+def _without(told: Json, run: str, digest: str) -> Json:
     words = json.dumps(told).replace(run, "RUN").replace(digest, "DIGEST")
     told = json.loads(words)
     for document in told["events"][0]["documents"]:

@@ -73,7 +73,7 @@ class Patience:
     @contextmanager
     def standing_still(self) -> Iterator[None]:
         now = asyncio.get_running_loop().time
-        if self._in_line == 0 and (ends := self._limit.when()) is not None:
+        if self._in_line == 0 and (ends := self._limit.when()) is not None and not self._limit.expired():
             self._left_seconds = ends - now()
             self._limit.reschedule(None)
         self._in_line += 1
