@@ -10,6 +10,7 @@ is found out as soon as ever: nobody's answer comes, and everybody's time is ove
 
 import asyncio
 import math
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
@@ -19,37 +20,51 @@ _patience: ContextVar["Patience | None"] = ContextVar("patience", default=None)
 
 
 class Line:
-    """For one event loop."""
+    """For one event loop. First come, first served, however long one stands there."""
 
     def __init__(self, places: int) -> None:
-        self._slots = asyncio.Semaphore(places)
+        self._free = places
+        self._waiting: deque[asyncio.Future[None]] = deque()
         self._moved_at = -math.inf
 
     @asynccontextmanager
     async def place(self, limit_seconds: float) -> AsyncIterator[None]:
         """Raises ``TimeoutError`` if nobody was answered for so long."""
-        await self._wait(limit_seconds)
+        if self._free:
+            self._free -= 1
+        else:
+            await self._wait(limit_seconds)
         try:
             yield
         finally:
-            self._slots.release()
+            self._give_on()
 
     def moved(self) -> None:
         """Somebody was answered."""
         self._moved_at = asyncio.get_running_loop().time()
 
     async def _wait(self, limit_seconds: float) -> None:
-        now = asyncio.get_running_loop().time
-        while True:
-            since = now()
-            try:
-                async with asyncio.timeout(limit_seconds):
-                    await self._slots.acquire()
-            except TimeoutError:
-                if self._moved_at < since:
-                    raise
-            else:
+        loop = asyncio.get_running_loop()
+        mine: asyncio.Future[None] = loop.create_future()
+        self._waiting.append(mine)
+        try:
+            while not mine.done():
+                since = loop.time()
+                await asyncio.wait((mine,), timeout=limit_seconds)
+                if not mine.done() and self._moved_at < since:
+                    raise TimeoutError
+        except BaseException:
+            if not mine.cancel():  # it was given while its owner was leaving
+                self._give_on()
+            raise
+
+    def _give_on(self) -> None:
+        while self._waiting:
+            place = self._waiting.popleft()
+            if not place.done():
+                place.set_result(None)
                 return
+        self._free += 1
 
 
 class Patience:

@@ -36,6 +36,35 @@ async def test_a_line_that_moves_is_waited_in_for_longer_than_an_answer_may_take
     assert await second
 
 
+async def test_who_has_waited_for_long_is_not_overtaken_by_who_comes_later() -> None:
+    line, served = Line(1), list[str]()
+
+    async def stand_in(name: str) -> None:
+        async with line.place(LIMIT_SECONDS):
+            served.append(name)
+
+    standing = []
+    async with line.place(LIMIT_SECONDS):
+        for name in ("first", "second", "third"):
+            standing.append(asyncio.create_task(stand_in(name)))
+            for _ in range(5):
+                await asyncio.sleep(LIMIT_SECONDS / 3)
+                line.moved()
+    await asyncio.gather(*standing)
+    assert served == ["first", "second", "third"]
+
+
+async def test_a_place_that_is_given_to_somebody_who_leaves_is_given_on() -> None:
+    line = Line(1)
+    async with line.place(LIMIT_SECONDS):
+        leaving = asyncio.create_task(_stand_in(line))
+        await asyncio.sleep(0)
+    leaving.cancel()  # it has been given its place, and does not know yet
+    await asyncio.gather(leaving, return_exceptions=True)
+    assert leaving.cancelled()
+    assert await _stand_in(line)
+
+
 async def test_a_line_in_which_nobody_is_answered_is_left_in_time() -> None:
     line = Line(1)
     line.moved()  # before anybody waited
