@@ -6,6 +6,8 @@ every 15 s: it wears a disk without filling it, which is told as what the proces
 until it has as many points of each criterion as it keeps; how far, the same plan tells, walked for an hour of virtual
 time. Then runs with five gated steps go all the way, and are cut to their reports: what one takes whole, and cut.
 
+What is written counts only where the folder of temporary files is on a disk: ``TMPDIR`` names another one.
+
 The day of 10,000 runs is these numbers times 10,000, as if each were looked at all day, and began and ended in it.
 """
 
@@ -67,7 +69,7 @@ class Size:
 
 def run(quick: bool) -> dict[str, Any]:
     runs, seconds, finished = (20, 30.0, 10) if quick else (100, 60.0, 30)
-    with tempfile.TemporaryDirectory(prefix="rollout-disk-", dir=Path.cwd()) as folder:
+    with tempfile.TemporaryDirectory(prefix="rollout-disk-") as folder:
         looks = _looked_at(Path(folder, "active"), runs, seconds)
         over = _over(Path(folder, "finished"), finished)
     by_looks = RUNS * LOOKS_A_DAY * looks["journal_bytes_per_look"]

@@ -39,13 +39,13 @@ def serve(arguments: Namespace) -> int:
         arguments.in_cluster,
         arguments.namespace,
         checked_url(arguments.advertise) if arguments.advertise else None,
-        _keep(arguments),
+        keep_of(arguments),
     )
     with asyncio.Runner(loop_factory=waking_loop) as runner:
         return runner.run(_serve(wanted, until_idle=arguments.until_idle))
 
 
-def _keep(arguments: Namespace) -> Keep | None:
+def keep_of(arguments: Namespace) -> Keep | None:
     """For ever where nothing was said to a controller that is there for a while only, as `rollout start` makes it."""
     usual = FOREVER if arguments.until_idle else KEEP_FINISHED
     given = arguments.keep_finished if arguments.keep_finished is not None else usual

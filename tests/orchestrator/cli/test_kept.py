@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli.hosting import bind, hosted
+from orchestrator.cli.parser import make_parser
+from orchestrator.cli.serve import keep_of
 from orchestrator.cli.settings import find_controller
 from orchestrator.retention import Keep
 from tests.orchestrator.cli.conftest import Cli
@@ -141,6 +143,23 @@ def test_such_a_line_among_entries_is_no_entry(cli: Cli, kept_line: Path) -> Non
     kept_line.write_text(f"{kept_line.read_text()}\n" * 2)
     said = cli("verify", str(kept_line))
     assert (said.code, "line 1 is no entry of a journal" in said.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("typed", "seconds"),
+    (
+        ((), 30 * 86_400.0),
+        (("--keep-finished", "36h"), 36 * 3600.0),
+        (("--keep-finished", "forever"), None),
+        (("--until-idle",), None),  # a controller in the background of `rollout start`
+        (("--until-idle", "--keep-finished", "1d"), 86_400.0),
+    ),
+)
+def test_finished_runs_are_kept_whole_for_30_days_unless_something_else_is_said(
+    typed: tuple[str, ...], seconds: float | None
+) -> None:
+    keep = keep_of(make_parser().parse_args(["serve", *typed]))
+    assert (keep.seconds if keep is not None else None) == seconds
 
 
 @pytest.mark.parametrize("given", ("30", "-1d", "soon", ""))
