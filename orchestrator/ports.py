@@ -191,9 +191,10 @@ class Membership(Protocol):
         """
         ...
 
-    async def claim(self, most: int) -> list[str]:
-        """Claims up to so many free runs that are active or unsettled, oldest first. Who acted for them before is
-        fenced from now on. Raises ``Fenced`` if our lease has lapsed."""
+    async def claim(self, most: int, *, only_lapsed: bool = False) -> list[str]:
+        """Claims up to so many free runs that are active or unsettled, oldest first; *only_lapsed*: none that was given
+        up, which others shall have. Who acted for them before is fenced from now on. Raises ``Fenced`` if our lease has
+        lapsed."""
         ...
 
     async def owner(self, run: str) -> Member | None:
@@ -204,8 +205,8 @@ class Membership(Protocol):
         """Those whose lease holds, by name."""
         ...
 
-    async def shares(self) -> Mapping[str, int]:
-        """Name of each whose lease holds -> how many active or unsettled runs it has claimed."""
+    async def shares(self) -> tuple[Mapping[str, int], int]:
+        """Name of each whose lease holds -> how many active or unsettled runs it has claimed; and how many are free."""
         ...
 
     async def release(self, runs: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ renews the lease; the other claims what is free and takes up whatever is ours an
 was dropped for any reason (a lapse, an append whose fate was not known) comes back by itself.
 
 Who has clearly more than its share (of many runs; a few stay where they are) lays some idle ones down and gives its
-claims on them up. For the two seconds in which it claims nothing others find them, as they find what a dead one had.
+claims on them up. They go to who has less than its share: others claim only what somebody had whose lease has lapsed.
 
 The store judges leases by its own clock; we judge ours by a clock of this machine that counts sleep, from the moment at
 which the renewal was *sent*, and give up three seconds before the store would: what is under way is cut short, with
@@ -45,8 +45,8 @@ LEAVE_SECONDS = 1.0
 SHORTEST_WATCH_SECONDS = 0.1
 MOST_CLAIMED = 1000
 MOST_TOGETHER = 8  # runs that are taken up side by side: each asks the store half a dozen things
-EVEN_SECONDS = 5.0  # between two looks whether others have fewer runs than this controller
-GIVEN_SECONDS = 2.0  # for which who gave runs away leaves all that are free to others
+SHARES_SECONDS = 1.0  # between two looks who has how many runs
+GIVEN_SECONDS = 5.0  # between two times that runs are given away
 MOST_GIVEN = 250  # at a time
 UNEVEN_RUNS, UNEVEN_SHARE = 10, 0.05  # what is more than one's share must be so much of it before any run is moved
 MOVES_SECONDS = 2.0  # after which a run whose controller went has another, mostly
@@ -97,8 +97,9 @@ class Sharing:
         self._acts = False
         self._mine: set[str] = set()
         self._uneven_runs = uneven_runs
-        self._even_at = time() + EVEN_SECONDS
-        self._claims_at = time()  # before then, others have what is free
+        self._has_share = False  # and others are there, who may have less
+        self._shares_at = time()
+        self._gives_at = time() + GIVEN_SECONDS
         self._loops: list[asyncio.Task[None]] = []
         self._finding: asyncio.Task[None] | None = None
 
@@ -218,9 +219,12 @@ class Sharing:
         """Claims what is free, and takes up what is ours and in nobody's hand."""
         if self._hands is None or not self.may_act():
             return
+        if self._time() >= self._shares_at:
+            self._shares_at = self._time() + SHARES_SECONDS
+            await self._even_out(self._hands)
         try:
-            if self._time() >= self._claims_at:
-                self._mine.update(await self.membership.claim(MOST_CLAIMED))  # never cut short: it may have been done
+            claimed = await self.membership.claim(MOST_CLAIMED, only_lapsed=self._has_share)
+            self._mine.update(claimed)  # and never cut short: it may have been done
         except Fenced:
             return  # the next renewal learns of it as well
         wanted = sorted(self._mine - set(self._hands.in_hand()))
@@ -231,21 +235,19 @@ class Sharing:
             done = await asyncio.gather(*(self._see_to(self._hands, run) for run in together), return_exceptions=True)
             for problem in filter(None, done):
                 raise problem
-        if self._time() >= self._even_at:
-            self._even_at = self._time() + EVEN_SECONDS
-            await self._even_out(self._hands)
 
     async def _even_out(self, hands: Hands) -> None:
         """Gives runs away that are more than this controller's share, where there are others."""
-        shares = await self.membership.shares()
-        if self.me.name not in shares or len(shares) == 1:
+        shares, free = await self.membership.shares()
+        fair = math.ceil((sum(shares.values()) + free) / max(len(shares), 1))
+        mine = shares.get(self.me.name, 0)
+        self._has_share = mine >= fair and len(shares) > 1  # never of all of them, as long as any run is free
+        surplus, most = mine - fair, max(self._uneven_runs, UNEVEN_SHARE * fair)
+        if not self._has_share or surplus < most or self._time() < self._gives_at:
             return
-        fair = math.ceil(sum(shares.values()) / len(shares))
-        surplus = shares[self.me.name] - fair
-        if surplus < max(self._uneven_runs, UNEVEN_SHARE * fair):
-            return
+        self._gives_at = self._time() + GIVEN_SECONDS
         given = hands.idle(min(surplus, MOST_GIVEN))
-        log.info("runs.given_away", controller=self.me.name, runs=len(given), of=shares[self.me.name])
+        log.info("runs.given_away", controller=self.me.name, runs=len(given), of=mine)
         self._mine.difference_update(given)
         try:
             await hands.lay_down(given)
@@ -253,7 +255,6 @@ class Sharing:
         except BaseException:
             self._mine.update(given)  # the next look finds out whether they still are
             raise
-        self._claims_at = self._time() + GIVEN_SECONDS
 
     async def _see_to(self, hands: Hands, run: str) -> None:
         if not self.may_act():

@@ -244,10 +244,11 @@ class MemoryReplica(MemoryStore):
             raise rules.lapsed(self.me.name)
         self._members.leases[self.me.name] = _Lease(self.me, self._now() + lease_seconds)
 
-    async def claim(self, most: int) -> list[str]:
+    async def claim(self, most: int, *, only_lapsed: bool = False) -> list[str]:
         if not self._holds(self.me.name):
             raise rules.lapsed(self.me.name)
         free = [run for run in self._runs.values() if self._is_wanted(run.row) and not self._is_owned(run.row.run)]
+        free = [run for run in free if not only_lapsed or run.row.run in self._members.owners]
         claimed = [run.row.run for run in sorted(free, key=lambda run: run.row.created)[: max(most, 0)]]
         for run in claimed:
             before = self._members.leases.get(self._members.owners.get(run, ""))
@@ -263,10 +264,10 @@ class MemoryReplica(MemoryStore):
     async def members(self) -> list[Member]:
         return [lease.member for name, lease in sorted(self._members.leases.items()) if self._holds(name)]
 
-    async def shares(self) -> dict[str, int]:
-        rows = [one.row for one in self._runs.values() if self._is_wanted(one.row)]
-        counts = Counter(self._members.owners.get(row.run) for row in rows)
-        return {one.name: counts[one.name] for one in await self.members()}
+    async def shares(self) -> tuple[dict[str, int], int]:
+        runs = [one.row.run for one in self._runs.values() if self._is_wanted(one.row)]
+        counts = Counter(self._members.owners[run] if self._is_owned(run) else None for run in runs)
+        return {one.name: counts[one.name] for one in await self.members()}, counts[None]
 
     async def release(self, runs: Sequence[str]) -> None:
         for run in runs:

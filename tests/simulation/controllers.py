@@ -71,9 +71,9 @@ class MemberStore:
         await self._pass("renew")
         await self._replica.renew(lease_seconds)
 
-    async def claim(self, most: int) -> list[str]:
+    async def claim(self, most: int, *, only_lapsed: bool = False) -> list[str]:
         await self._pass("claim")
-        return await self._replica.claim(most)
+        return await self._replica.claim(most, only_lapsed=only_lapsed)
 
     async def owner(self, run: str) -> Member | None:
         await self._pass("owner")
@@ -83,7 +83,7 @@ class MemberStore:
         await self._pass("members")
         return await self._replica.members()
 
-    async def shares(self) -> Mapping[str, int]:
+    async def shares(self) -> tuple[Mapping[str, int], int]:
         await self._pass("shares")
         return await self._replica.shares()
 

@@ -40,11 +40,11 @@ class Lease:
         )
         self._is_begun = True
 
-    def claim(self, connection: Connection, most: int) -> list[str]:
+    def claim(self, connection: Connection, most: int, only_lapsed: bool) -> list[str]:
         with connection.transaction():
             self._check(connection)
             found = self._found_again(connection)
-            free = _free(connection, most)
+            free = _free(connection, most, only_lapsed)
             claimed = each(
                 connection,
                 "UPDATE runs SET owner = %s, epoch = epoch + 1 WHERE run = ANY(%s) RETURNING run, epoch",
@@ -89,15 +89,15 @@ class Lease:
         return [run for (run,) in found]
 
 
-def _free(connection: Connection, most: int) -> dict[str, str | None]:
+def _free(connection: Connection, most: int, only_lapsed: bool) -> dict[str, str | None]:
     """Up to so many free runs, oldest first, locked; each with who had it. Whether a lease has lapsed is asked again
     when its row is locked: it may be renewed, or begun, at this moment."""
     candidates = each(
         connection,
         "SELECT run, owner FROM runs WHERE (active OR unsettled) AND NOT EXISTS ("
         "SELECT FROM controllers WHERE name = owner AND lease_until > clock_timestamp()) "
-        "ORDER BY created, id LIMIT %s FOR UPDATE OF runs SKIP LOCKED",
-        (max(most, 0),),
+        "AND (owner IS NOT NULL OR NOT %s) ORDER BY created, id LIMIT %s FOR UPDATE OF runs SKIP LOCKED",
+        (only_lapsed, max(most, 0)),
     )
     owners = sorted({owner for _, owner in candidates if owner is not None})
     locked = each(

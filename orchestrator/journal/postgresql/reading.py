@@ -99,12 +99,15 @@ def owner(connection: Connection, run: str) -> Member | None:
     return None if found is None else Member(*found)
 
 
-def shares(connection: Connection) -> dict[str, int]:
+def shares(connection: Connection) -> tuple[dict[str, int], int]:
     query = (
-        "SELECT name, count(run) FROM controllers LEFT JOIN runs ON owner = name AND (active OR unsettled) "
-        "WHERE lease_until > clock_timestamp() GROUP BY name"
+        "WITH living AS (SELECT name FROM controllers WHERE lease_until > clock_timestamp()), "
+        "wanted AS (SELECT run, owner FROM runs WHERE active OR unsettled) "
+        "SELECT name, count(run) FROM living FULL JOIN wanted ON owner = name GROUP BY name"
     )
-    return dict(each(connection, query))
+    counts: dict[str | None, int] = dict(each(connection, query))
+    free = counts.pop(None, 0)
+    return {name: count for name, count in counts.items() if name is not None}, free
 
 
 def members(connection: Connection) -> list[Member]:

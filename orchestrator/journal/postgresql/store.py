@@ -82,7 +82,7 @@ class ReadingStore(RefusesWrites):
     async def members(self) -> list[Member]:
         return await self._pool.do(reading.members)
 
-    async def shares(self) -> dict[str, int]:
+    async def shares(self) -> tuple[dict[str, int], int]:
         return await self._pool.do(reading.shares)
 
     async def switch(self) -> str | None:
@@ -146,8 +146,8 @@ class PostgresStore(ReadingStore):
     async def renew(self, lease_seconds: float) -> None:
         await self._pool.do(partial(self._lease.renew, lease_seconds=lease_seconds), key=self._lease)
 
-    async def claim(self, most: int) -> list[str]:
-        return await self._pool.do(partial(self._lease.claim, most=most), key=self._lease)
+    async def claim(self, most: int, *, only_lapsed: bool = False) -> list[str]:
+        return await self._pool.do(partial(self._lease.claim, most=most, only_lapsed=only_lapsed), key=self._lease)
 
     async def release(self, runs: Sequence[str]) -> None:
         await self._pool.do(partial(self._lease.release, runs=runs), key=self._lease)
