@@ -4,8 +4,9 @@
 
 It says its address on standard output. `GET /asked` tells what was asked since the last `GET /asked`: how often, how
 many different questions, when the last of these was asked first, and how long it took, in milliseconds and 99 times of
-100 at most, from one time that a question was asked to the next. It costs little, so that it can stand beside what is
-measured.
+100 at most, from one time that a question was asked to the next. `GET /first` lists what was asked since then: each
+question, the second as of which it was asked, and when it was asked for that second first. It costs little, so that it
+can stand beside what is measured.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ class Server:
     def forget(self) -> None:
         self.newest: dict[str, float] = {}
         self.gaps: list[float] = []
+        self.first: dict[tuple[str, str], float] = {}  # question, and as of when: when it was asked first
         self.last_new, self.count = 0.0, 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -44,6 +46,8 @@ class Server:
         parts = urlsplit(target)
         if parts.path == "/asked":
             return json.dumps(self.told())
+        if parts.path == "/first":
+            return json.dumps([[*asked, when] for asked, when in self.first.items()])
         form = parse_qs(body or parts.query)
         query = form.get("query", [""])[0]
         self.count += 1
@@ -54,6 +58,7 @@ class Server:
             self.last_new = now
         self.newest[query] = now
         at = form.get("time", ["0"])[0]
+        self.first.setdefault((query, at), now)
         return ANSWER % (at, at if query.startswith("timestamp(") else "0.01")
 
     def told(self) -> dict[str, float]:
