@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.core.events import Event, from_json, to_json
-from orchestrator.core.telling import time_words
 from orchestrator.core.times import iso
 from orchestrator.errors import KeptAsReport, StoreError, Tampered, UsageError
 from orchestrator.journal import chain
 from orchestrator.keeping_port import Kept
+from orchestrator.kept import kept_words
 from orchestrator.ports import Recorded
 
 _HEAD = re.compile(r"([1-9][0-9]{0,11}):([0-9a-f]{64})")
@@ -65,15 +65,6 @@ def line(record: Recorded) -> str:
     data = to_json(record.event)
     entry = {"run": record.run, "seq": record.seq, "at": record.at, "type": record.event.type_name, "data": data}
     return chain.canonical({**entry, "hash": record.hash})
-
-
-def kept_words(kept: Kept) -> str:
-    """What everybody is told who asks for more than is there."""
-    since, setting = time_words(iso(kept.at)), kept.document["setting"]
-    return (
-        f"{kept.run} is kept as its report since {since} (rollout serve {setting}): its {len(kept.hashes)} entries are"
-        f" no longer there; `rollout report {kept.run}` shows what is"
-    )
 
 
 def kept_line(kept: Kept) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from flags.feed import FeedVersion
 from flags.snapshot import Snapshot
-from orchestrator.audit import kept_line, kept_words, line
+from orchestrator.audit import kept_line, line
 from orchestrator.core import evidence as ev
 from orchestrator.core.commands import Actor
 from orchestrator.core.events import to_json
@@ -24,6 +24,7 @@ from orchestrator.errors import KeptAsReport, NotFound
 from orchestrator.flag_board import FlagBoard, Standing
 from orchestrator.freeze_port import Freezes
 from orchestrator.keeping_port import Kept, KeptReports
+from orchestrator.kept import KEPT, kept_entry, kept_words, shown_kept
 from orchestrator.ports import Clock, FlagRecord, Journal, KillSwitch, Latch, Recorded, RunRow
 
 EVERYWHERE = "*"
@@ -31,8 +32,6 @@ MOST_HISTORY = 1000
 MOST_RUNS = 1_000_000
 MOST_ENTRIES = 1 << 53  # of one journal
 PIECE_ENTRIES = 500
-KEPT = "KeptAsReport"
-"""The type of the entry that stands for a journal of which only the report is kept."""
 _SHOWN_WHEN_MADE = ("state", "percentage", "targets", "parameters", "profile")
 Entries = list[dict[str, Any]]
 
@@ -341,29 +340,6 @@ def shown(record: Recorded) -> dict[str, Any]:
         "reason": event.reason,
         "data": data,
         "hash": record.hash,
-    }
-
-
-def shown_kept(kept: Kept) -> dict[str, Any]:
-    return {
-        "since": iso(kept.at),
-        "entries": len(kept.hashes),
-        "head": kept.head,
-        "setting": kept.document["setting"],
-        "sentence": kept_words(kept),
-    }
-
-
-def kept_entry(kept: Kept) -> dict[str, Any]:
-    """In the place of the last entry, whose hash stands for all."""
-    return {
-        "seq": len(kept.hashes),
-        "time": iso(kept.at),
-        "type": KEPT,
-        "by": "controller",
-        "reason": "",
-        "data": shown_kept(kept),
-        "hash": kept.hashes[-1],
     }
 
 

@@ -225,7 +225,7 @@ async def show_timeline(run: str, request: Request, which: Annotated[Piece, Quer
     "/{run}/journal",
     dependencies=[READS],
     response_class=PlainTextResponse,
-    responses={**refusals(400, 404), 200: {"content": {JSON_LINES: {"schema": {"type": "string"}}}}},
+    responses={**refusals(400, 404, 410), 200: {"content": {JSON_LINES: {"schema": {"type": "string"}}}}},
 )
 async def export_journal(
     run: str,
