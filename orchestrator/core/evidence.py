@@ -286,7 +286,14 @@ def _adapter() -> TypeAdapter[Any]:
 
 
 def to_text(evidence: Evidence) -> str:
-    return str(_adapter().dump_json(evidence).decode())
+    """Small, for it is written all the time. How a plain value came to be what it is, Prometheus knows as well; how the
+    evidence of a test did, nobody else."""
+    looks = {key: look if look.log_evidence is not None else _untold(look) for key, look in evidence.looks.items()}
+    return str(_adapter().dump_json(replace(evidence, looks=looks), exclude_defaults=True).decode())
+
+
+def _untold(look: Look) -> Look:
+    return replace(look, trail=()) if look.trail else look
 
 
 def from_text(text: str | None) -> Evidence:

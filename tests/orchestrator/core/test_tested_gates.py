@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -263,3 +264,13 @@ def test_the_status_shows_evidence_against_its_bounds_and_how_it_grew() -> None:
     }
     assert criterion["trail"][-1]["against"] == pytest.approx(4, rel=0.01)
     json.dumps(criterion)
+
+
+def test_a_checkpoint_leaves_out_how_a_plain_value_came_to_be_what_it_is() -> None:
+    known = ev.Point(1.0, 0.01)
+    plain = ev.Look(1.0, Verdict.PASS, "errors is 0.01", Memory(), True, 60.0, 0.01, trail=(known,))
+    tested = replace(plain, log_evidence=0.5, trail=(replace(known, log_evidence=0.5),))
+    kept = ev.from_text(ev.to_text(ev.Evidence(looks={"plain": plain, "tested": tested})))
+    assert kept == ev.Evidence(looks={"plain": replace(plain, trail=()), "tested": tested})
+    many = {f"gate:production/health/criterion-{n}": replace(plain, trail=(known,) * 40) for n in range(10)}
+    assert len(ev.to_text(ev.Evidence(looks=many))) < 3000
