@@ -3,7 +3,11 @@
 Measured are the controller's processor time and memory, how many questions reach the server (of runs that ask the same
 at the same second there is one), and how late looks are: by how much the time between two of a question is more than
 15 s. From the last two numbers of runs an exponent is told: 1 is a cost that grows as the runs do; below that the cost
-of being there at all still hides it. Beside it the same number of runs that all ask something different.
+of being there at all still hides it. Beside it the same number of runs that all ask something different. A thousand and
+more are found in the store (`_stored_fleet`), for to start them takes longer than to measure them.
+
+Flagger's canaries stand beside them, with as many metrics, every 10 s (`_flagger_fleet`), where it can be built. They
+are no more than a hundred, since it takes minutes to make more; compare the cost of a look, not of the whole.
 """
 
 import math
@@ -15,10 +19,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks._fleet import EVERY_SECONDS, Fleet, fleet_of
+from benchmarks import _flagger_fleet
+from benchmarks._flagger import INTERVAL_SECONDS
+from benchmarks._fleet import ASKED, EVERY_SECONDS, Fleet, fleet_of
+from benchmarks._stored_fleet import stored_fleet_of
 
 SETTLE_SECONDS = 2.5 * EVERY_SECONDS
 QUICK, USUAL, FULL = (10, 100), (10, 100, 1000), (10, 100, 1000, 10_000)
+STORED_FROM = 1000
+CANARIES, CANARY_SECONDS = 100, 60.0
 
 
 def run(quick: bool, full: bool = False) -> dict[str, Any]:
@@ -26,6 +35,7 @@ def run(quick: bool, full: bool = False) -> dict[str, Any]:
     measured = [_measured(size, seconds, different=False) for size in sizes]
     apart = _measured(sizes[-1], seconds, different=True)
     largest = measured[-1]
+    peers, missing = ({}, "not measured with --quick") if quick else _peers()
     return {
         "runs": largest["runs"],
         "cores": largest["cores"],
@@ -34,21 +44,43 @@ def run(quick: bool, full: bool = False) -> dict[str, Any]:
         "by_runs": measured,
         "all_different": apart,
         "exponent": _exponent(measured),
-        "peers": {},
+        "peers": peers,
+        "peers_missing": missing,
         "load": [round(number, 1) for number in os.getloadavg()],
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
         "versions": {"python": platform.python_version()},
     }
 
 
+def _peers() -> tuple[dict[str, Any], str]:
+    """What was measured, and why nothing was."""
+    try:
+        found = _flagger_fleet.measure(CANARIES, CANARY_SECONDS)
+    except (RuntimeError, AssertionError) as error:
+        return {}, str(error)
+    looks = found["judged"] * len(_flagger_fleet.QUERIES) / INTERVAL_SECONDS
+    return {"flagger": {"runs": found["canaries"], "us_per_look": _us(found["cores"], looks), **found}}, ""
+
+
+def _us(cores: float, looks_per_s: float) -> int:
+    return round(cores / looks_per_s * 1e6)
+
+
 def table(result: dict[str, Any]) -> str:
-    lines = [f"{'runs':<22}{'cores':>8}{'MB':>8}{'questions a look':>18}{'late p99, s':>13}{'starts/s':>10}"]
-    for one in (*result["by_runs"], {**result["all_different"], "apart": True}):
-        words = f"{one['runs']}{', all different' if one.get('apart') else ''}"
-        lines.append(
-            f"{words:<22}{one['cores']:>8.3f}{one['rss_mb']:>8.0f}{one['asked_share']:>18.2f}"
-            f"{one['lateness_p99_s']:>13.2f}{one['starts_per_s']:>10.1f}"
-        )
+    heads = ("cores", "MB", "us a look", "questions a look", "late p99, s")
+    lines = [f"{'':<28}" + "".join(f"{head:>18}" for head in heads)]
+    rows = {f"{one['runs']} runs": one for one in result["by_runs"]}
+    rows[f"{result['all_different']['runs']} runs, all different"] = result["all_different"]
+    rows |= {f"{one['runs']} canaries of {name}": one for name, one in result["peers"].items()}
+    for words, one in rows.items():
+        numbers = (f"{one['cores']:.3f}", one["rss_mb"], one["us_per_look"], f"{one['asked_share']:.2f}")
+        lines.append(f"{words:<28}" + "".join(f"{number:>18}" for number in (*numbers, f"{one['lateness_p99_s']:.2f}")))
+    lines += [
+        f"{name}: its API server and store spend {one['api_server_cores']:.3f} cores more"
+        for name, one in result["peers"].items()
+    ]
+    if result["peers_missing"]:
+        lines.append(f"Flagger: {result['peers_missing']}")
     lines.append(f"cost grows as runs to the power of {result['exponent']:.2f}")
     lines.append(f"{result['machine']}; load {', '.join(map(str, result['load']))}")
     return "\n".join(lines)
@@ -56,13 +88,19 @@ def table(result: dict[str, Any]) -> str:
 
 def _measured(runs: int, seconds: float, *, different: bool) -> dict[str, Any]:
     print(f"scale: {runs} runs{', all different' if different else ''}", file=sys.stderr)
-    with (
-        tempfile.TemporaryDirectory(prefix="rollout-scale-") as folder,
-        fleet_of(runs, Path(folder), different=different) as fleet,
-    ):
-        starts = fleet.start_all()
-        time.sleep(SETTLE_SECONDS)
-        return {"runs": runs, "starts_per_s": round(starts, 1), **_steady(fleet, seconds)}
+    with tempfile.TemporaryDirectory(prefix="rollout-scale-") as name:
+        folder = Path(name)
+        if runs >= STORED_FROM:
+            with stored_fleet_of(runs, folder, different=different) as fleet:
+                return _settled(fleet, seconds)
+        with fleet_of(runs, folder, different=different) as fleet:
+            fleet.start_all()
+            return _settled(fleet, seconds)
+
+
+def _settled(fleet: Fleet, seconds: float) -> dict[str, Any]:
+    time.sleep(SETTLE_SECONDS)
+    return {"runs": fleet.runs, **_steady(fleet, seconds)}
 
 
 def _steady(fleet: Fleet, seconds: float) -> dict[str, Any]:
@@ -71,9 +109,10 @@ def _steady(fleet: Fleet, seconds: float) -> dict[str, Any]:
     time.sleep(seconds)
     passed, spent = time.monotonic() - began, fleet.processor_seconds - spent
     asked = fleet.asked()
-    looks = fleet.runs * 3 * passed / EVERY_SECONDS
+    looks = fleet.runs * len(ASKED) * passed / EVERY_SECONDS
     return {
         "cores": round(spent / passed, 3),
+        "us_per_look": _us(spent, looks),
         "rss_mb": round(fleet.memory_mib * 1.048576),
         "lateness_p99_s": round(max(asked["gap_p99_ms"] / 1000 - EVERY_SECONDS, 0.0), 2),
         "asked_share": round(asked["count"] / looks, 2),

@@ -658,8 +658,9 @@ class Service(Reading):
     # --- flags ----------------------------------------------------------------------------------------------------
 
     def _flag_changed(self, environment: str, key: str) -> None:
+        target = f"flag:{environment}/{key}"
         for runner in self._runners.values():
-            runner.target_changed(f"flag:{environment}/{key}")
+            runner.target_changed(target)
 
     async def _holders(self) -> Mapping[str, tuple[str, bool]]:
         found: dict[str, tuple[str, bool]] = {}
