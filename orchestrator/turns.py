@@ -1,17 +1,16 @@
-"""Whose turn it is: of thousands of runs that all have something to do now, a few at a time.
+"""Whose turn it is: of thousands of runs that all have something to do now, one after the other.
 
 Theory of operation. A turn of a run takes a millisecond or so of the processor. If a thousand runs took theirs in one
 round of the event loop, nothing else would be done for a second: an answer that somebody has waited for is not read,
 and seems to be late; no request is answered. So runs that wake up because of the time, as thousands do at the same one,
-stand in line, first come, first served, and in each round of the loop a few of them are woken; between two rounds the
-loop sees to whatever has arrived. A run that is woken by anything else (a command, an answer, a switch) has its turn at
-once, wherever it stood. There are never many of those: no more answers come than were asked for.
+stand in line, first come, first served, and in each round of the loop one of them is woken; between two rounds the loop
+sees to whatever has arrived, which goes on faster than runs ask for more. A run that is woken by anything else (a
+command, an answer, a switch) has its turn at once, wherever it stood. There are never many of those: no more answers
+come than were asked for.
 """
 
 import asyncio
 from collections import OrderedDict
-
-WOKEN_AT_ONCE = 4
 
 
 class Turns:
@@ -33,10 +32,10 @@ class Turns:
     def _move_on(self) -> None:
         if self._line and not self._is_moving:
             self._is_moving = True
-            asyncio.get_running_loop().call_soon(self._wake_some)
+            asyncio.get_running_loop().call_soon(self._wake_one)
 
-    def _wake_some(self) -> None:
-        for _ in range(min(WOKEN_AT_ONCE, len(self._line))):
+    def _wake_one(self) -> None:
+        if self._line:
             wake, _ = self._line.popitem(last=False)
             wake.set()
         self._is_moving = False

@@ -80,7 +80,7 @@ class Served:
 
 async def _serve(wanted: Served, *, until_idle: bool) -> int:
     told_to_end = asyncio.Event()
-    with ending_signals(told_to_end):
+    with ending_signals(told_to_end), rare_collection():  # which is worth most while runs are taken up
         async with (
             _hosted(wanted) as here,
             _serving_flagd(here, wanted) as flagd,
@@ -95,8 +95,7 @@ async def _serve(wanted: Served, *, until_idle: bool) -> int:
             waits: list[asyncio.Task[Any]] = [asyncio.create_task(told_to_end.wait())]
             if until_idle:
                 waits.append(asyncio.create_task(_idle(here)))
-            with rare_collection():
-                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             for task in waits:
                 task.cancel()
             left = await here.controller.service.list(active=True)
