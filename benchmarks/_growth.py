@@ -44,6 +44,9 @@ def _draw(axes: Any, result: dict[str, Any], key: str) -> None:
     for run, value in zip(runs, values, strict=True):
         axes.annotate(f"{value:g}", (run, value), textcoords="offset points", xytext=(0, 5), ha="center")
     axes.margins(0.15)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.set_minor_formatter(lambda *_: "")
     axes.grid(visible=True, which="major", color="#e9ecef")
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
