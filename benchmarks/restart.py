@@ -4,7 +4,7 @@ Every run is in its bake, and judged by three criteria every 15 s (``_fleet.py``
 process: until HTTP answers, and until the gate of each run was looked at again. The first look is in the run's own
 evidence, which this process reads from the store afterwards, so that nothing is asked of the controller; when it was
 answered, the server knows. Processor time is what the controller had used by then. A gate that was looked at just
-before the kill is due only 15 s after that.
+before the kill is due only 15 s after that. A checkpoint has the newest look alone: a number is rather too high.
 """
 
 import asyncio
@@ -139,9 +139,8 @@ async def _first_look(store: ReadingStore, row: RunRow, since: float) -> Look:
     until = time.monotonic() + LONGEST_SECONDS
     while time.monotonic() < until:
         evidence = ev.from_text(await store.evidence(row.run))
-        looks = {key.rpartition("/")[2]: look for key, look in evidence.looks.items()}
-        first = {name: next((one.at for one in look.trail if one.at > since), None) for name, look in looks.items()}
-        seconds = {name: math.floor(at) for name, at in first.items() if at is not None}
+        times = {key.rpartition("/")[2]: look.at for key, look in evidence.looks.items()}
+        seconds = {name: math.floor(at) for name, at in times.items() if at > since}
         if seconds.keys() == ASKED.keys():
             service = int(row.plan.removeprefix("run-")) // SHARED_BY
             return {ASKED[name].format(f"s{service}"): second for name, second in seconds.items()}
