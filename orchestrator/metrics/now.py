@@ -49,6 +49,7 @@ class Seen:
     failing: int = 0
     unwritable: int = 0
     unseen: float = 0.0
+    late: float = 0.0
     notices: int = 0
     notice_age: float = 0.0
     channels_failing: int = 0
@@ -62,6 +63,8 @@ class Seen:
         shown = None if state.ended else gate(run.moment)
         if shown is not None:
             self.gates[shown["verdict"]] += 1
+            due_at = run.moment.reached_gate.due_at
+            self.late = max(self.late, now - due_at if due_at is not None else 0.0)
         for entry in state.outstanding.values():
             self.outstanding += 1
             self.outstanding_age = max(self.outstanding_age, now - entry.since)
@@ -120,6 +123,11 @@ def lines(counts: Counts | None, seen: Seen) -> list[str]:
             "staged_rollout_look_oldest_age_seconds",
             "For how long the run that was looked at longest ago was not: seconds, unless the controller hangs.",
             seen.unseen,
+        ),
+        *gauge(
+            "staged_rollout_look_late_seconds",
+            "By how much the look at a gate that is overdue the longest is late; 0 if none is.",
+            seen.late,
         ),
         *gauge("staged_rollout_notifications_waiting", "Notifications that are still to be delivered.", seen.notices),
         *gauge(

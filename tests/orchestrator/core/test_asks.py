@@ -9,6 +9,7 @@ from orchestrator.core import asks as ask_rules
 from orchestrator.core import evidence as ev
 from orchestrator.core.asks import MeasureAsk, ObserveAsk
 from orchestrator.core.moment import Moment
+from orchestrator.metrics.now import RunNow, seen
 from stages.criteria.base import Verdict
 from tests.orchestrator.core.drive import Drive
 
@@ -92,3 +93,12 @@ def test_what_is_under_way_wakes_a_run_by_its_answer_and_not_by_the_clock() -> N
     under_way = {one.key for one in ask_rules.asks(moment)}
     later = ask_rules.next_at(moment, under_way.__contains__)
     assert later is None or later > moment.now + 1.0
+
+
+async def test_a_look_that_is_overdue_shows_in_the_metrics() -> None:
+    drive = baking()
+    due_at = Moment(drive.state, drive.evidence, drive.now).reached_gate.due_at
+    assert due_at is not None
+    for late, told in ((-1.0, 0.0), (12.0, 12.0)):
+        moment = Moment(drive.state, drive.evidence, due_at + late)
+        assert (await seen([RunNow(moment, is_unwritable=False)])).late == told
