@@ -11,6 +11,7 @@ import pytest
 from benchmarks import restart
 from benchmarks._fleet import SHARED_BY, fleet_of
 from benchmarks._stored_fleet import STORE, has_passed, read, write
+from orchestrator.core import evidence as ev
 from orchestrator.core.events import to_json
 from orchestrator.journal import chain
 from orchestrator.journal.sqlite import SqliteStore
@@ -66,15 +67,15 @@ async def _all_of(path: Path, plan: str) -> Json:
         assert chain.verify(records) is None
         flags = [one for one in await store.all() if one.run == row.run]
         assert [one.document.key for one in flags] == [f"flag-{plan.removeprefix('run-')}"]
-        evidence = json.loads(await store.evidence(row.run) or "")
+        evidence = ev.from_text(await store.evidence(row.run))
     finally:
         await store.close()
     found = {
         "row": {**row.summary, "started": "", "digest": "", "epoch": row.epoch, "rev": row.rev, "active": row.active},
         "events": [to_json(one.event) for one in records],
         "flag": [{**flags[0].document.to_json(), "version": ""}, flags[0].by, flags[0].reason, flags[0].effect],
-        "looks": {key: [look["verdict"], look["sentence"]] for key, look in evidence["looks"].items()},
-        "seen": {key: [seen["value"], seen["exists"]] for key, seen in evidence["seen"].items()},
+        "looks": {key: [look.verdict, look.sentence] for key, look in evidence.looks.items()},
+        "seen": {key: [seen.value, seen.exists] for key, seen in evidence.seen.items()},
     }
     return _without(found, row.run, row.digest)
 
