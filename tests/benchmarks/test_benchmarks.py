@@ -55,6 +55,4 @@ def test_the_command_line_is_measured_beside_a_bare_python() -> None:
     for name in ("help_ms", "status_ms", "python_ms"):
         least, most = result["spread_ms"][name]
         assert 0 < least <= result[name] <= most
-    assert result["help_ms"] <= max(150.0, 5 * result["python_ms"])
-    assert result["status_ms"] <= max(300.0, 10 * result["python_ms"])
     assert "rollout --help" in cli.table(result)
