@@ -1,5 +1,6 @@
 """A plan of the examples, and some of those that the simulation draws, rehearsed; `whole.py` has all of them."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,16 @@ from stages.load import LoadedPlan, from_raw, load_plan
 from tests.rehearse.plans import rehearsed, without_untold
 from tests.simulation.plans import draw
 
-EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*/*.yaml"))
-VARIABLES = {name: f"http://{name.lower()}.example" for name in ("PROMETHEUS_URL", "APP_URL")}
-VARIABLES |= {"DATABASE_URL": "sqlite:///app.db"}
+FOLDER = Path(__file__).parents[2] / "examples"
+EXAMPLES = [path for path in sorted(FOLDER.glob("*/*.yaml")) if "\nkind: StagedRollout\n" in path.read_text()]
+VARIABLES = {"DATABASE_URL": "sqlite:///app.db"}
 SHORT = (8, 10)  # plans that are walked within a second
 
 
 def example(path: Path) -> LoadedPlan:
-    return load_plan(path.read_text(), path.name, VARIABLES, read_file=lambda name: (path.parent / name).read_bytes())
+    text = path.read_text()
+    variables = {name: f"http://{name.lower()}.example" for name in re.findall(r"\$\{(\w+)\}", text)} | VARIABLES
+    return load_plan(text, path.name, variables, read_file=lambda name: (path.parent / name).read_bytes())
 
 
 def drawn(seed: int) -> LoadedPlan:
