@@ -528,7 +528,7 @@ class Runner:
             self._asking -= 1
         before = self.evidence
         self.evidence = change(before)
-        if self._asking == 0 or ask_rules.is_news(ask, before, self.evidence):
+        if self._asking == 0 or ask_rules.is_news(self.state, ask, before, self.evidence):
             self._wake.set()
         elif self._together is None:  # what was asked together is mostly answered together, and decided upon once
             self._together = asyncio.get_running_loop().call_later(TOGETHER_SECONDS, self._wake.set)

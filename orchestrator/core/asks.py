@@ -13,7 +13,7 @@ from orchestrator.core.evidence import Evidence, Look
 from orchestrator.core.moment import OBSERVATION_LASTS_SECONDS, Moment
 from orchestrator.core.questions import is_due, questions
 from orchestrator.core.setting import criterion_key, setting_of
-from orchestrator.core.state import NodeState, TargetState
+from orchestrator.core.state import NodeState, State, TargetState
 from orchestrator.core.walk import current_act
 from orchestrator.core.wanted import scopes, unseen_flags, walks_under_way
 from stages.checks import Check
@@ -92,13 +92,17 @@ def _until_next(looks: Sequence[MeasureAsk]) -> float:
     return min((one.setting.every_seconds for one in looks), default=0.0)
 
 
-def is_news(ask: Ask, before: Evidence, after: Evidence) -> bool:
+def is_news(state: State, ask: Ask, before: Evidence, after: Evidence) -> bool:
     """Whether what came back may change what is decided. What says the same as the look before can wait a moment for
-    the others that were asked together with it."""
+    the others that were asked together with it; on the way back everything is waited for."""
+    if not state.forward:
+        return True
     match ask:
         case MeasureAsk():
             said, says = before.looks.get(ask.key), after.looks[ask.key]
-            return said is None or says.log_evidence is not None or _telling(said) != _telling(says)
+            if said is None or said.at <= ask.setting.since:
+                return True
+            return says.log_evidence is not None or _decisive(said) != _decisive(says)
         case ObserveAsk():
             seen, sees = before.seen.get(ask.target), after.seen[ask.target]
             return seen is None or replace(seen, at=sees.at) != sees
@@ -106,7 +110,7 @@ def is_news(ask: Ask, before: Evidence, after: Evidence) -> bool:
             return True
 
 
-def _telling(look: Look) -> tuple[object, ...]:
+def _decisive(look: Look) -> tuple[object, ...]:
     return look.verdict, look.enough, look.mismatch, look.settling
 
 

@@ -48,7 +48,7 @@ def test_a_look_that_says_the_same_is_no_news_though_its_value_is_another() -> N
     drive = baking()
     ask, known = look(drive, "errors")
     newer = replace(known, at=known.at + EVERY, value=0.02, sentence="errors is 0.02")
-    assert not ask_rules.is_news(ask, drive.evidence, noted(drive, ask.key, newer))
+    assert not ask_rules.is_news(drive.state, ask, drive.evidence, noted(drive, ask.key, newer))
 
 
 @pytest.mark.parametrize(
@@ -59,14 +59,31 @@ def test_a_look_on_which_something_may_be_decided_is_news(change: dict[str, Any]
     drive = baking()
     ask, known = look(drive, "errors")
     newer = replace(known, at=known.at + EVERY, **change)
-    assert ask_rules.is_news(ask, drive.evidence, noted(drive, ask.key, newer))
+    assert ask_rules.is_news(drive.state, ask, drive.evidence, noted(drive, ask.key, newer))
 
 
 def test_the_first_look_is_news() -> None:
     drive = baking()
     ask, known = look(drive, "errors")
     others = {key: one for key, one in drive.evidence.looks.items() if key != ask.key}
-    assert ask_rules.is_news(ask, replace(drive.evidence, looks=others), noted(drive, ask.key, known))
+    assert ask_rules.is_news(drive.state, ask, replace(drive.evidence, looks=others), noted(drive, ask.key, known))
+
+
+def test_a_look_that_says_the_same_is_news_where_the_one_before_spoke_of_something_else() -> None:
+    drive = baking()
+    ask, known = look(drive, "errors")
+    anew = replace(ask, setting=replace(ask.setting, since=known.at + 1.0))  # exposure changed in between
+    newer = replace(known, at=known.at + EVERY)
+    assert ask_rules.is_news(drive.state, anew, drive.evidence, noted(drive, ask.key, newer))
+
+
+def test_on_the_way_back_a_flag_that_stands_as_it_did_is_news_for_it_is_waited_for() -> None:
+    drive = baking()
+    ask = next(one for one in due(drive, EVERY) if isinstance(one, ObserveAsk))
+    drive.command("rollback", reason="not wanted")
+    seen = drive.evidence.seen[ask.target]
+    after = ev.note_seen(drive.evidence, ask.target, replace(seen, at=seen.at + EVERY))
+    assert ask_rules.is_news(drive.state, ask, drive.evidence, after)
 
 
 def test_a_flag_that_stands_as_it_did_is_no_news_and_one_that_was_changed_is() -> None:
@@ -74,10 +91,10 @@ def test_a_flag_that_stands_as_it_did_is_no_news_and_one_that_was_changed_is() -
     ask = next(one for one in due(drive, EVERY) if isinstance(one, ObserveAsk))
     seen = drive.evidence.seen[ask.target]
     same = ev.note_seen(drive.evidence, ask.target, replace(seen, at=seen.at + EVERY))
-    assert not ask_rules.is_news(ask, drive.evidence, same)
+    assert not ask_rules.is_news(drive.state, ask, drive.evidence, same)
     for change in ({"value": {"state": "disabled"}}, {"exists": False}, {"failure": "away"}, {"changed_by": "bob"}):
         after = ev.note_seen(drive.evidence, ask.target, replace(seen, at=seen.at + EVERY, **change))
-        assert ask_rules.is_news(ask, drive.evidence, after)
+        assert ask_rules.is_news(drive.state, ask, drive.evidence, after)
 
 
 def test_what_is_looked_at_is_asked_together_so_that_a_run_is_woken_once() -> None:
