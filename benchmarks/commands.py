@@ -6,7 +6,6 @@ and what was asked is durable) and until it is acted upon (the run's status says
 some others are rolled back, and measured is the time until the flag is where it was before the run: off.
 """
 
-import math
 import os
 import platform
 import random
@@ -20,6 +19,7 @@ from typing import Any
 
 import httpx
 
+from benchmarks._flag_server import percentile
 from benchmarks._fleet import EVERY_SECONDS, Fleet
 from benchmarks._stored_fleet import stored_fleet_of
 from tests.support.process import wait_until
@@ -158,6 +158,5 @@ def _since(began: float) -> float:
 
 def _spread(name: str, values: Sequence[float]) -> dict[str, float]:
     ordered = sorted(values)
-    p99 = ordered[max(math.ceil(0.99 * len(ordered)) - 1, 0)]
-    numbers = {"p50": statistics.median(ordered), "p99": p99, "most": ordered[-1]}
+    numbers = {"p50": statistics.median(ordered), "p99": percentile(ordered, 0.99), "most": ordered[-1]}
     return {f"{name}_{which}_ms": round(value, 1) for which, value in numbers.items()}

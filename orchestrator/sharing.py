@@ -242,8 +242,8 @@ class Sharing:
         fair = math.ceil((sum(shares.values()) + free) / max(len(shares), 1))
         mine = shares.get(self.me.name, 0)
         self._has_share = mine >= fair and len(shares) > 1  # never of all of them, as long as any run is free
-        surplus, most = mine - fair, max(self._uneven_runs, UNEVEN_SHARE * fair)
-        if not self._has_share or surplus < most or self._time() < self._gives_at:
+        surplus, least = mine - fair, max(self._uneven_runs, UNEVEN_SHARE * fair)
+        if not self._has_share or surplus < least or self._time() < self._gives_at:
             return
         self._gives_at = self._time() + GIVEN_SECONDS
         given = hands.idle(min(surplus, MOST_GIVEN))

@@ -294,6 +294,7 @@ class RunStatus(Answered):
     run: str
     plan: str
     digest: str
+    seq: Annotated[int | None, Field(description="The number of its newest event.")] = None
     phase: Literal["checking", "running", "watching", "rolling_back", "ended"]
     leg: str | None = None
     outcome: Literal["promoted", "rolled_back", "stopped", "rollback_failed"] | None

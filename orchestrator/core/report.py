@@ -125,7 +125,7 @@ def _facts(report: Json) -> list[Row]:
     facts = [
         ("outcome", _OUTCOMES.get(str(outcome), f"none yet: the run is {report['phase']}")),
         ("plan", str(report["plan"])),
-        *_about(report.get("about") or {}),
+        *_about(report["about"]),
         ("digest", str(report["digest"])),
         ("started", f"{time_words(report['started'])} by {report['author'] or '-'}"),
         ("reason", report["reason"] or ""),
