@@ -2,77 +2,29 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.go_stand_in import GoMachine, last_line
 from tests.support.process import ROOT
 
 PROVIDER = ROOT / ".ci" / "provide" / "kubernetes"
 PROGRAMS = {"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "kwok"}
-GO = """#!{python}
-import json, os, pathlib, sys
-
-arguments = sys.argv[1:]
-with open(os.environ["GO_CALLS"], "a") as calls:
-    print(*arguments, file=calls)
-if arguments[0] == "env":
-    print("go1.99.0")
-elif arguments[0] == "list":
-    print("fmt", "k8s.io/api")
-elif arguments[0] == "build":
-    if os.environ.get("GO_FAILS"):
-        sys.exit("k8s.io/api\\nmain.go:1:1: syntax error")
-    binary = pathlib.Path(arguments[arguments.index("-o") + 1])
-    binary.write_text("#!/bin/sh\\necho 1.0\\n")
-    binary.chmod(0o755)
-else:
-    module = arguments[-1]
-    sums = dict(line.split()[:2] for line in open(os.environ["GO_SUMS"]))
-    print(json.dumps({{"Dir": os.environ["GO_MODULES"], "Sum": sums.get(module, "h1:other")}}))
-"""
 
 
-class Machine:
-    """A machine with an empty cache folder, and on PATH nothing but a Go that notes how it is called."""
-
+class Machine(GoMachine):
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        super().__init__(folder, ROOT / ".ci" / "provide" / "kubernetes-module" / "crds.lock")
         self.cache = folder / "cache" / "staged-rollout" / "kubernetes"
-        self.calls = folder / "calls"
-        self.calls.touch()
-        self.go = folder / "bin" / "go"
-        self.go.parent.mkdir()
-        self.go.write_text(GO.format(python=sys.executable))
-        self.go.chmod(0o755)
-        self.sums = ROOT / ".ci" / "provide" / "kubernetes-module" / "crds.lock"
         for line in self.sums.read_text().splitlines():
-            within = folder / "modules" / line.split()[2]
+            within = self.modules / line.split()[2]
             within.mkdir(parents=True)
             (within / "x.example.org_widgets.yaml").write_text("---\nkind: CustomResourceDefinition\n")
             (within / "kustomization.yaml").write_text("resources: []\n")
 
     def provide(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        ours = {
-            "PATH": str(self.go.parent),
-            "HOME": str(self.folder),
-            "XDG_CACHE_HOME": str(self.folder / "cache"),
-            "GO_CALLS": str(self.calls),
-            "GO_SUMS": str(self.sums),
-            "GO_MODULES": str(self.folder / "modules"),
-        }
-        return subprocess.run(
-            [sys.executable, PROVIDER, *arguments],
-            env=ours | environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    def builds(self) -> int:
-        return sum(line.startswith("build") for line in self.calls.read_text().splitlines())
+        return self.run(PROVIDER, *arguments, **environment)
 
     def assets(self, *programs: str) -> Path:
         folder = self.folder / "assets"
@@ -86,10 +38,6 @@ class Machine:
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
-
-
-def last_line(text: str) -> str:
-    return text.strip().splitlines()[-1]
 
 
 def names(folder: str) -> set[str]:

@@ -1,81 +1,36 @@
 """`.ci/provide/flagger` and `argo-rollouts` with a stand-in for Go: what they build, and what they say if they fail."""
 
 import os
-import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.go_stand_in import GoMachine, last_line
 from tests.support.process import ROOT
-from tests.support.providing import provided
 
 PROVIDERS = ROOT / ".ci" / "provide"
 DEFINITION = "kind: CustomResourceDefinition\n"
-GO = """#!{python}
-import json, os, pathlib, sys
-
-arguments = sys.argv[1:]
-with open(os.environ["GO_CALLS"], "a") as calls:
-    print(*arguments, file=calls)
-if arguments[0] == "env":
-    print("go1.99.0")
-elif arguments[0] == "list":
-    print("fmt", "k8s.io/api")
-elif arguments[0] == "build":
-    if os.environ.get("GO_FAILS"):
-        sys.exit("k8s.io/api\\nmain.go:1:1: syntax error")
-    binary = pathlib.Path(arguments[arguments.index("-o") + 1])
-    binary.write_text("#!/bin/sh\\n")
-    binary.chmod(0o755)
-else:
-    print(json.dumps({{"Dir": os.environ["GO_MODULES"], "Sum": os.environ["GO_CHECKSUM"]}}))
-"""
 
 
-class Machine:
-    """A machine with an empty cache folder, and on PATH nothing but a Go that notes how it is called."""
-
+class Machine(GoMachine):
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.calls = folder / "calls"
-        self.calls.touch()
-        self.go = folder / "bin" / "go"
-        self.go.parent.mkdir()
-        self.go.write_text(GO.format(python=sys.executable))
-        self.go.chmod(0o755)
+        super().__init__(folder, folder / "sums")
+        pinned = [line.split() for path in PROVIDERS.glob("*-module/go.sum") for line in path.read_text().splitlines()]
+        self.sums.write_text("".join(f"{module}@{version} {checksum}\n" for module, version, checksum in pinned))
         for file in ("artifacts/flagger/crd.yaml", "manifests/crds/rollout-crd.yaml"):
-            (folder / "module" / file).parent.mkdir(parents=True)
-            (folder / "module" / file).write_text(DEFINITION)
+            (self.modules / file).parent.mkdir(parents=True)
+            (self.modules / file).write_text(DEFINITION)
 
     def provide(
         self, *arguments: str, provider: str = "flagger", **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        sums = (PROVIDERS / f"{provider}-module" / "go.sum").read_text()
-        pinned = re.search(rf"/{provider} v\S+ (h1:\S+)", sums)
-        assert pinned is not None
-        ours = {
-            "PATH": str(self.go.parent),
-            "HOME": str(self.folder),
-            "XDG_CACHE_HOME": str(self.folder / "cache"),
-            "GO_CALLS": str(self.calls),
-            "GO_MODULES": str(self.folder / "module"),
-            "GO_CHECKSUM": pinned[1],
-        }
-        return provided(PROVIDERS / provider, *arguments, environment=ours | environment)
-
-    def builds(self) -> int:
-        return sum(line.startswith("build") for line in self.calls.read_text().splitlines())
+        return self.run(PROVIDERS / provider, *arguments, **environment)
 
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
-
-
-def last_line(text: str) -> str:
-    return text.strip().splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -109,7 +64,8 @@ def test_a_build_that_fails_says_what_the_compiler_said_and_the_next_one_builds_
 
 
 def test_a_module_with_another_checksum_is_refused(machine: Machine) -> None:
-    done = machine.provide(GO_CHECKSUM="h1:other")
+    machine.sums.write_text("")
+    done = machine.provide()
     assert (done.returncode, done.stdout, machine.builds()) == (1, "", 0)
     assert "has checksum h1:other, and go.sum pins h1:" in last_line(done.stderr)
 
