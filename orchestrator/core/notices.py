@@ -31,11 +31,11 @@ def events(m: Moment) -> list[Event]:
 
 
 def due_times(m: Moment) -> Iterator[float]:
-    """When the next notices are due, as far as it is known."""
+    """When notices are due, as far as it is known. Some have passed."""
     if not m.state.program.notify.channels:
         return
     for alarm in alarms(m.state):
-        yield from (at for at, _ in told_at(m.state, alarm, m.now) if at > m.now)
+        yield from (at for at, _ in told_at(m.state, alarm, m.now))
 
 
 def _news(state: State) -> Iterator[Notice]:

@@ -37,15 +37,19 @@ def longest_gap_seconds(m: Moment) -> float:
 
 def wake_at(m: Moment) -> float | None:
     """The next time at which waiting alone may change something. Answers and commands wake a run by themselves."""
-    state = m.state
-    times = [*notices.due_times(m), *_waiting_times(m), *_walk_times(m)]
+    state, times = m.state, due_times(m)
     if state.ended:
         times += [at for one in afterwards.open_success(state) if (at := afterwards.success_due_at(state, one))]
         return min((at for at in times if at > m.now), default=None)
     times += [at for scope in scopes(m) for one in questions(scope) if (at := due_at(m, one)) is not None]
-    times += _leg_times(m)
     times.append(m.now + TICK_SECONDS)
     return min(at for at in times if at > m.now)
+
+
+def due_times(m: Moment) -> list[float]:
+    """When time alone changes something, but for questions that are asked again. Some may have passed."""
+    times = [*notices.due_times(m), *_waiting_times(m), *_walk_times(m)]
+    return times if m.state.ended else times + _leg_times(m)
 
 
 def _waiting_times(m: Moment) -> list[float]:
@@ -91,10 +95,10 @@ def _leg_times(m: Moment) -> list[float]:
     if state.leg is Leg.BAKING and m.evidence.bake.counting and state.step is not None:
         progress = forward.bake_progress(m)
         bake = state.step.bake
-        times += [m.now + max(full - progress.seconds, 0.0) for full in (bake.min_seconds, bake.max_seconds)]
+        times += [m.now + full - progress.seconds for full in (bake.min_seconds, bake.max_seconds)]
     if state.phase is Phase.WATCHING and m.evidence.watch.counting:
         left = state.environment.watch_seconds - gates.watched_seconds(state, m.evidence)
-        times.append(m.now + max(left, 0.0))
+        times.append(m.now + left)
     window = m.closed_window()
     if window is not None and (opens := window.opens_at(m.wall)) is not None:
         times.append(opens + m.evidence.ahead_seconds)

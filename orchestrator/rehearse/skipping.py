@@ -7,18 +7,21 @@ left.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from orchestrator.core import gates, notices
+from orchestrator.core import gates, timing, wanted
 from orchestrator.core.evidence import Evidence, Look, Progress
 from orchestrator.core.forward import bake_progress
 from orchestrator.core.moment import Moment
 from orchestrator.core.phases import GATE_HOLDS, Leg, Phase, Reason
+from orchestrator.core.questions import due_at, is_settled, questions
 from stages.criteria.base import Verdict
 
 WALKED_SECONDS = 120.0  # at either end of what is skipped
 SHORTEST_SECONDS = 60.0  # that are worth it
 BEFORE_SECONDS = 20.0  # something that is due: it is walked from there
+AFTER_SECONDS = 5.0  # it is written by then
 STANDING = frozenset({Reason.PAUSED, Reason.APPROVAL, Reason.MANUAL, Reason.WINDOW, Reason.TRIGGER, Reason.FAILING})
 """Holds that go by what somebody does, or by the clock."""
 
@@ -36,8 +39,25 @@ class Around:
 def seconds_to_skip(m: Moment, around: Around) -> float:
     """How much of what lies ahead would bring nothing new; 0 if something may."""
     left = _held_seconds(m, around) if m.state.holds else _left_seconds(m)
-    left = min(left, around.next_at - m.now - BEFORE_SECONDS)
+    if left <= 0.0:
+        return 0.0
+    due = [around.next_at, *_asked_again(m), *_due_again(m)]
+    left = min(left, min(due) - m.now - BEFORE_SECONDS)
     return left if SHORTEST_SECONDS <= left < math.inf else 0.0
+
+
+def _due_again(m: Moment) -> list[float]:
+    """What the run itself waits for. What was due just now is being written."""
+    return [at for at in timing.due_times(m) if at > m.now - AFTER_SECONDS]
+
+
+def _asked_again(m: Moment) -> Iterator[float]:
+    """When checks that were answered well are asked again: of one that is being asked, a time that has passed."""
+    for scope in wanted.scopes(m):
+        for question in questions(scope):
+            at = due_at(m, question) if is_settled(m, question) else None
+            if at is not None:
+                yield at
 
 
 def _held_seconds(m: Moment, around: Around) -> float:
@@ -46,13 +66,7 @@ def _held_seconds(m: Moment, around: Around) -> float:
     stays = STANDING | GATE_HOLDS if around.is_away and not _counts_missing(m) else STANDING
     if state.outstanding or state.rollback is not None or any(reason not in stays for reason, _ in state.holds):
         return 0.0
-    if m.now - around.quiet_since < max(SHORTEST_SECONDS, _longest_look(m)):
-        return 0.0
-    due = [*notices.due_times(m), around.next_at]
-    window = m.closed_window()
-    opens = window.opens_at(m.wall) if window is not None else None
-    due += [opens] if opens is not None else []
-    return min(due) - m.now - BEFORE_SECONDS
+    return math.inf if m.now - around.quiet_since >= max(SHORTEST_SECONDS, _longest_look(m)) else 0.0
 
 
 def _counts_missing(m: Moment) -> bool:
@@ -66,7 +80,7 @@ def _left_seconds(m: Moment) -> float:
     state = m.state
     if state.outstanding or any(item.open for item in state.waiting.values()) or state.rollback is not None:
         return 0.0
-    if not _all_pass(m):
+    if not _all_pass(m) or not _all_answered(m):
         return 0.0
     if state.phase is Phase.RUNNING and state.leg is Leg.BAKING and state.step is not None:
         return _within(m, bake_progress(m), state.step.bake.min_seconds)
@@ -79,6 +93,10 @@ def _all_pass(m: Moment) -> bool:
     """Of what is looked at these minutes; older looks are of other stages."""
     since = m.now - _longest_look(m)
     return all(look.verdict is Verdict.PASS for look in m.evidence.looks.values() if look.at >= since)
+
+
+def _all_answered(m: Moment) -> bool:
+    return all(is_settled(m, question) for scope in wanted.scopes(m) for question in questions(scope))
 
 
 def _within(m: Moment, progress: Progress, end_seconds: float) -> float:
@@ -96,12 +114,9 @@ def _longest_look(m: Moment) -> float:
 
 
 def _next_part(m: Moment) -> float:
-    """The next moment of the watch, in seconds after its begin, at which something else is asked."""
+    """The next moment of the watch, in seconds after its begin, at which a phase of it begins or ends."""
     passed = gates.watched_seconds(m.state, m.evidence)
     edges = [edge for phase in m.state.environment.watch for edge in (phase.from_seconds, phase.to_seconds)]
-    edges += [
-        passed + phase.every_seconds for phase in m.state.environment.watch if phase.every_seconds and phase.checks
-    ]
     return min((edge for edge in edges if edge > passed), default=passed)
 
 
@@ -110,9 +125,8 @@ def skipped(m: Moment, evidence: Evidence, seconds: float) -> Evidence:
     made any more stays where it is."""
     since = m.now - _longest_look(m)
     looks = {key: _later(look, seconds) if look.at >= since else look for key, look in evidence.looks.items()}
-    return replace(
-        evidence, looks=looks, seen={}, bake=_longer(evidence.bake, seconds), watch=_longer(evidence.watch, seconds)
-    )
+    bake, watch = (_longer(progress, m.now, seconds) for progress in (evidence.bake, evidence.watch))
+    return replace(evidence, looks=looks, seen={}, bake=bake, watch=watch)
 
 
 def _later(look: Look, seconds: float) -> Look:
@@ -120,8 +134,9 @@ def _later(look: Look, seconds: float) -> Look:
     return replace(look, at=look.at + seconds, passed_at=passed_at if passed_at is not None else look.passed_at)
 
 
-def _longer(progress: Progress, seconds: float) -> Progress:
+def _longer(progress: Progress, now: float, seconds: float) -> Progress:
+    """With what has passed since it was last added up as well: a life that begins counts from its begin."""
     if progress.at is None:
         return progress
-    gained = seconds if progress.counting else 0.0
-    return replace(progress, at=progress.at + seconds, seconds=progress.seconds + gained)
+    gained = now - progress.at + seconds if progress.counting else 0.0
+    return replace(progress, at=now + seconds, seconds=progress.seconds + gained)
