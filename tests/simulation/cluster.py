@@ -287,7 +287,8 @@ class _Attempt:
             await self.world.die(f"before {self.effect.id}")
         fate = self.world.faults.fate()
         if fate is Fate.REFUSED:
-            return Outcome(state=EffectState.REFUSED, detail="the API server does not allow it")
+            left = self._observed() if self.effect.id in self.world.log.ran else None  # by an earlier try
+            return Outcome(state=EffectState.REFUSED, detail="the API server does not allow it", observed=left)
         if fate in (Fate.TEMPORARY, Fate.UNKNOWN_NOT_DONE):
             return Outcome(state=EffectState.TEMPORARY, detail="the API server is away")
         patches = self._patches()
