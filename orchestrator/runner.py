@@ -3,8 +3,8 @@
 Theory of operation. The loop owns the run's state; nothing else changes it. Everything that takes time (effects, asks,
 deliveries) runs as a task beside it, so that a hung server delays nobody. What an ask brings back is noted in the
 evidence at once, and wakes the loop if it is news; everything else is handed back through one inbox. Each round takes
-what is in the inbox, lets ``decide`` speak until it has nothing more to say, starts what is wanted, and sleeps until
-something arrives or time alone may change something.
+what is in the inbox, writes down what there is to conclude from all that is known, starts what is wanted, and sleeps
+until something arrives or time alone may change something.
 
 Crashes need no code of their own. What is to be performed is ``state.outstanding``, which folding the journal brings
 back; an effect that this life of the controller did not ask for itself is performed as *resumed*, so that its adapter
@@ -26,7 +26,7 @@ from orchestrator.core.afterwards import is_settled
 from orchestrator.core.asks import Ask, CheckAsk, MeasureAsk, ObserveAsk, SuccessAsk
 from orchestrator.core.backward import backoff_seconds
 from orchestrator.core.commands import Actor, Command, accept
-from orchestrator.core.decide import decide
+from orchestrator.core.decide import conclude
 from orchestrator.core.effect import Effect, EffectState, Outcome
 from orchestrator.core.events import Event
 from orchestrator.core.fold import apply, fold
@@ -56,7 +56,6 @@ CHECKPOINT_EVERY_SECONDS = 15.0
 STORE_AGAIN_SECONDS = 1.0
 LONGEST_SLEEP_SECONDS = 15.0
 TOGETHER_SECONDS = 0.25  # for so long an answer that is no news waits for others
-MOST_ROUNDS = 1000  # of decide in one turn; more means that two rules undo each other
 _NOT_WANTED = Outcome(state=EffectState.UNKNOWN, detail="not wanted any more")
 
 
@@ -269,20 +268,18 @@ class Runner:
             await self.turns.wait(self._wake)
 
     async def _decide(self) -> None:
-        spoken: tuple[Event, ...] = ()
-        for _ in range(MOST_ROUNDS):
-            moment = self._add_up()
-            decision = decide(moment)
-            spoken = decision.events
-            if not spoken:
-                self._wake_at, self._decided_at = decision.wake_at, moment.now
-                return
-            try:
-                await self._append(spoken, keep=False)
-            except StoreError:  # what is decided when the store is back is decided on what is known then
-                self._wake_at, self._decided_at = moment.now + STORE_AGAIN_SECONDS, moment.now
-                return
-        raise RolloutError(f"{self.run}: decisions chase each other; the last was {spoken[0].type_name}")
+        """What comes in while it is written wakes the loop anew."""
+        moment = self._add_up()
+        decision = conclude(moment)
+        self._wake_at, self._decided_at = decision.wake_at, moment.now
+        if not decision.events:
+            return
+        try:
+            await self._append(decision.events, keep=False)
+        except StoreError:  # what is decided when the store is back is decided on what is known then
+            self._wake_at = moment.now + STORE_AGAIN_SECONDS
+        else:
+            self._add_up()  # a bake that begins with these events begins now
 
     def _add_up(self) -> Moment:
         """This moment, with bake and watch as of now."""

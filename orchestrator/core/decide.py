@@ -33,18 +33,21 @@ from orchestrator.core.events import (
     RunEnded,
     WaitingAnswered,
 )
+from orchestrator.core.fold import apply
 from orchestrator.core.freeze import Freeze, is_freeze
 from orchestrator.core.moment import Moment
 from orchestrator.core.phases import GATE_HOLDS, Leg, Phase, Reason
 from orchestrator.core.state import State, Waiting
-from orchestrator.core.timing import wake_at
+from orchestrator.core.timing import accumulate, wake_at
 from orchestrator.core.walk import observed
 from orchestrator.core.wanted import is_over, unseen_flags
+from orchestrator.errors import RolloutError
 from stages.actions import Site
 from stages.actions.flag import FlagAction
 from stages.step import Act
 
 Holds = dict[tuple[Reason, str], str]
+MOST_ROUNDS = 1000  # as of one moment; more means that two rules undo each other
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,25 @@ def decide(moment: Moment) -> Decision:
         if events:
             return Decision(_numbered(moment.state, events))
     return Decision((), wake_at(moment))
+
+
+def conclude(moment: Moment) -> Decision:
+    """All that ``decide`` has to say as of one moment, each time after what it has said is folded.
+
+    What belongs together is appended together: a gate that failed, the way back that follows and its first effects are
+    one write, which a crash leaves whole or not at all. Raises RolloutError if it never ends.
+    """
+    spoken: tuple[Event, ...] = ()
+    for _ in range(MOST_ROUNDS):
+        decision = decide(moment)
+        if not decision.events:
+            return Decision(spoken, decision.wake_at)
+        spoken += decision.events
+        state = moment.state
+        for event in decision.events:
+            state = apply(state, event, moment.now)
+        moment = accumulate(Moment(state, moment.evidence, moment.now), 0.0)
+    raise RolloutError(f"{moment.state.run}: decisions chase each other; the last was {spoken[-1].type_name}")
 
 
 def _numbered(state: State, events: list[Event]) -> tuple[Event, ...]:
