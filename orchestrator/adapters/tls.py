@@ -4,13 +4,15 @@ The files are read anew for each request, so that certificates may be renewed wh
 once for each content, for that takes milliseconds.
 """
 
+import os
 import ssl
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import certifi
 
 from orchestrator.adapters.secrets import Secrets
 from orchestrator.errors import Permanent
@@ -25,7 +27,7 @@ LONGEST_FILE_BYTES = 1024 * 1024  # a system's whole bundle of authorities has a
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Texts in PEM. Without *ca* the system's authorities are trusted; *server_name* is who the certificate must be of,
+    """Texts in PEM. Without *ca* the usual authorities are trusted; *server_name* is who the certificate must be of,
     if that is not the URL's host."""
 
     ca: str | None = None
@@ -45,17 +47,30 @@ def credentials_of(tls: "Tls", secrets: Secrets, directory: str | None) -> Crede
     return Credentials(ca, cert, key, tls.server_name, verify=not tls.insecure_skip_verify)
 
 
+@cache
+def usual_context() -> ssl.SSLContext:
+    """One for the process: loading the authorities takes 20 ms."""
+    return _usual()
+
+
 @lru_cache(CONTEXTS)
-def context_of(credentials: Credentials, system: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
-    """*system* makes a context that trusts the system's authorities. Raises ``Permanent`` for certificates that are
-    none."""
-    context = system() if credentials.ca is None else _trusting(credentials.ca)
+def context_of(credentials: Credentials) -> ssl.SSLContext:
+    """Raises ``Permanent`` for certificates that are none."""
+    context = _usual() if credentials.ca is None else _trusting(credentials.ca)
     if not credentials.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if credentials.cert is not None:
         _show(context, credentials.cert, credentials.key or "")
     return context
+
+
+def _usual() -> ssl.SSLContext:
+    """Trusts the authorities that the environment names, else those that browsers do, wherever this runs."""
+    file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    if file or folder:
+        return ssl.create_default_context(cafile=file or None, capath=folder or None)
+    return ssl.create_default_context(cafile=certifi.where())
 
 
 def _public(part: TextOrSecret, secrets: Secrets, directory: str | None) -> str:

@@ -27,7 +27,6 @@ from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import urlencode, urlsplit
 from weakref import WeakValueDictionary
 
-from orchestrator.adapters.connections import Connections
 from orchestrator.adapters.http_client import HttpClient, Reply, server_of
 from orchestrator.adapters.prometheus.answers import UnusableAnswer
 from orchestrator.adapters.prometheus.line import Line, until
@@ -122,8 +121,7 @@ class Api:
     def __init__(self, http: HttpClient, now: Callable[[], float] = time.time) -> None:
         self.http = http
         self._now = now
-        self._connections: Connections[Any] = Connections()
-        self._reader = HttpClient(http.secrets, self._connections)
+        self._reader = HttpClient(http.secrets, keep=True)
         self._lines: WeakValueDictionary[str, Line] = WeakValueDictionary()
         self._shared: dict[tuple[str, Question[Any]], _Shared] = {}
         self._told_exactly: set[str] = set()  # addresses of servers
@@ -153,7 +151,7 @@ class Api:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._connections.close()
+        await self._reader.close()
 
     def _forget_before(self, second: float) -> None:
         """Answers are kept for the second in which they were asked for."""

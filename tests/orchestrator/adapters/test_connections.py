@@ -3,91 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 
-from orchestrator.adapters.connections import IDLE_SECONDS, MOST_IDLE, Connections
 from orchestrator.adapters.http_client import HttpClient, NoAnswer
 from orchestrator.adapters.secrets import Secrets
 from stages.checks import HttpRequest
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-
-class Connection:
-    def __init__(self) -> None:
-        self.is_closed = False
-
-    async def aclose(self) -> None:
-        self.is_closed = True
-
-
-def test_one_that_was_given_back_is_taken_by_the_next_and_by_nobody_else() -> None:
-    async def work() -> None:
-        kept: Connections[Connection] = Connections()
-        one = Connection()
-        await kept.give_back("here", one)
-        assert await kept.take("there") is None
-        assert await kept.take("here") is one
-        assert await kept.take("here") is None
-
-    asyncio.run(work())
-
-
-def test_one_that_nobody_used_for_long_is_closed() -> None:
-    async def work() -> None:
-        now = 0.0
-        kept: Connections[Connection] = Connections(lambda: now)
-        one = Connection()
-        await kept.give_back("here", one)
-        now = IDLE_SECONDS + 1
-        assert await kept.take("there") is None
-        assert one.is_closed
-        assert await kept.take("here") is None
-
-    asyncio.run(work())
-
-
-def test_several_who_find_the_same_old_one_close_it_once_and_go_on() -> None:
-    class Slow(Connection):
-        times = 0
-
-        async def aclose(self) -> None:
-            self.times += 1
-            await asyncio.sleep(0)
-
-    async def work() -> None:
-        now = 0.0
-        kept: Connections[Slow] = Connections(lambda: now)
-        old, new = Slow(), Slow()
-        await kept.give_back("here", old)
-        now = IDLE_SECONDS + 1
-
-        async def ask() -> None:
-            assert await kept.take("there") is None
-
-        await asyncio.gather(ask(), ask(), kept.give_back("here", new))
-        assert old.times == 1
-        assert await kept.take("here") is new
-
-    asyncio.run(work())
-
-
-def test_no_more_are_kept_than_a_bound_and_none_after_the_end() -> None:
-    async def work() -> None:
-        kept: Connections[Connection] = Connections()
-        many = [Connection() for _ in range(MOST_IDLE + 3)]
-        for one in many:
-            await kept.give_back("here", one)
-        assert sum(one.is_closed for one in many) == 3
-        await kept.close()
-        assert all(one.is_closed for one in many)
-        late = Connection()
-        await kept.give_back("here", late)
-        assert late.is_closed
-
-    asyncio.run(work())
 
 
 class Server:
@@ -123,13 +46,13 @@ class Server:
 @asynccontextmanager
 async def serving(server: Server) -> AsyncIterator[HttpClient]:
     """A client that keeps its connections to *server*."""
-    kept: Connections[Any] = Connections()
+    client = HttpClient(Secrets(environ={}), keep=True)
     async with await asyncio.start_server(server.serve, "127.0.0.1", 0) as listening:
         server.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/"
         try:
-            yield HttpClient(Secrets(environ={}), kept)
+            yield client
         finally:
-            await kept.close()
+            await client.close()
 
 
 async def ask(client: HttpClient, server: Server, timeout_seconds: float = 30.0) -> str:

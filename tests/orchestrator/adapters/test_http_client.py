@@ -64,6 +64,17 @@ async def test_a_request_arrives_as_the_plan_says(server: ScriptedServer) -> Non
     assert got.headers["host"] == f"127.0.0.1:{server.port}"
 
 
+async def test_an_address_is_sent_as_it_is_written_and_other_letters_encoded(server: ScriptedServer) -> None:
+    await send(f"{server.url}/a%2Fb%20c/é?q=x%20y+z&r=%C3%A4")
+    assert server.requests[0].target == "/a%2Fb%20c/%C3%A9?q=x%20y+z&r=%C3%A4"
+
+
+async def test_no_header_is_added_that_the_plan_does_not_know_of(server: ScriptedServer) -> None:
+    await send(server.url, method="PUT", body="plain")
+    names = {"accept", "accept-encoding", "connection", "content-length", "host", "user-agent"}
+    assert set(server.requests[0].headers) == names
+
+
 async def test_a_text_body_is_sent_as_it_is(server: ScriptedServer) -> None:
     await send(server.url, method="PUT", body="plain")
     assert server.requests[0].body == b"plain"
@@ -108,6 +119,17 @@ async def test_any_status_is_an_answer(server: ScriptedServer, status: int) -> N
     reply = await send(server.url)
     assert reply.status == status
     assert reply.retry_after_seconds == 7
+
+
+async def test_an_answer_may_have_a_long_header_and_one_that_comes_twice(server: ScriptedServer) -> None:
+    async def behave(_: Received, writer: asyncio.StreamWriter) -> None:
+        long = b"X-Long: " + b"x" * 30_000
+        writer.write(b"HTTP/1.1 200 OK\r\nX-Two: a\r\nX-Two: b\r\n" + long + b"\r\nContent-Length: 0\r\n\r\n")
+
+    server.behave(behave)
+    reply = await send(server.url)
+    assert reply.headers["x-two"] == "a, b"
+    assert len(reply.headers["x-long"]) == 30_000
 
 
 async def test_json_is_read(server: ScriptedServer) -> None:
@@ -196,6 +218,14 @@ async def test_a_broken_answer_may_have_arrived(server: ScriptedServer, behaviou
     server.behave(behaviour)
     with pytest.raises(NoAnswer, match="broke off without a whole answer"):
         await send(server.url)
+
+
+@pytest.mark.parametrize("method", ("GET", "PUT", "DELETE", "POST"))
+async def test_what_broke_off_is_not_sent_again_by_itself(server: ScriptedServer, method: str) -> None:
+    server.behave(reset)
+    with pytest.raises(NoAnswer):
+        await send(server.url, method=method)
+    assert len(server.requests) == 1
 
 
 async def test_a_server_without_tls_is_never_sent_anything_over_https(server: ScriptedServer) -> None:

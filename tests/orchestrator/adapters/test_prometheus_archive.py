@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -66,14 +67,18 @@ def patience() -> Patience:
     return Patience()
 
 
-def archive_of(url: str, patience: Patience, **settings: Any) -> PrometheusArchive:
+@asynccontextmanager
+async def archive_of(url: str, patience: Patience, **settings: Any) -> AsyncIterator[PrometheusArchive]:
     http = HttpClient(Secrets(environ={"TOKEN": "a-secret-token"}))
-    return PrometheusArchive(http, {"url": url, **settings}, tell=patience.said.append, sleep=patience.sleep)
+    archive = PrometheusArchive(http, {"url": url, **settings}, tell=patience.said.append, sleep=patience.sleep)
+    yield archive
+    await archive.close()
 
 
-@pytest.fixture
-def archive(server: ScriptedServer, patience: Patience) -> PrometheusArchive:
-    return archive_of(server.url, patience)
+@pytest_asyncio.fixture
+async def archive(server: ScriptedServer, patience: Patience) -> AsyncIterator[PrometheusArchive]:
+    async with archive_of(server.url, patience) as archive:
+        yield archive
 
 
 def rose(series: list[PastSeries], from_: float, to: float) -> float:
@@ -274,8 +279,9 @@ async def test_one_that_stays_away_is_given_up_with_what_to_do(
 
 async def test_one_that_nobody_hears_is_given_up_with_its_address(patience: Patience) -> None:
     url = dead_url()
-    with pytest.raises(Temporary, match=rf"{url} can't be reached: Connection refused, 6 times"):
-        await archive_of(url, patience).values("sum(x)", START, START + 60, 15)
+    async with archive_of(url, patience) as archive:
+        with pytest.raises(Temporary, match=rf"{url} can't be reached: Connection refused, 6 times"):
+            await archive.values("sum(x)", START, START + 60, 15)
 
 
 @pytest.mark.parametrize(
@@ -307,8 +313,9 @@ async def test_it_logs_in_as_a_live_look_does_and_keeps_secrets_to_itself(
     server: ScriptedServer, patience: Patience
 ) -> None:
     server.behave(answer("you said Bearer a-secret-token", 403))
-    with pytest.raises(Permanent) as raised:
-        await archive_of(server.url, patience, bearer={"env": "TOKEN"}).values("sum(x)", START, START + 60, 15)
+    async with archive_of(server.url, patience, bearer={"env": "TOKEN"}) as archive:
+        with pytest.raises(Permanent) as raised:
+            await archive.values("sum(x)", START, START + 60, 15)
     assert server.requests[0].headers["authorization"] == "Bearer a-secret-token"
     assert "a-secret-token" not in str(raised.value)
 
@@ -318,5 +325,6 @@ async def test_a_server_that_hangs_is_waited_for_longer_than_by_a_gate(
 ) -> None:
     monkeypatch.setattr("orchestrator.adapters.prometheus.archive.SHORTEST_TIMEOUT_SECONDS", 0.05)
     server.behave(hang)
-    with pytest.raises(Temporary, match=r"did not answer within 50ms, 6 times"):
-        await archive_of(server.url, patience, timeout="10ms").values("sum(x)", START, START + 60, 15)
+    async with archive_of(server.url, patience, timeout="10ms") as archive:
+        with pytest.raises(Temporary, match=r"did not answer within 50ms, 6 times"):
+            await archive.values("sum(x)", START, START + 60, 15)
