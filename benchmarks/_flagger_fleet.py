@@ -9,7 +9,6 @@ time between two of a question is more than 10 s), and what the API server and i
 
 import argparse
 import json
-import os
 import sys
 import tempfile
 import time
@@ -21,6 +20,7 @@ import httpx
 
 from benchmarks._canaries import processor_seconds
 from benchmarks._flagger import INTERVAL_SECONDS, Flagger, flagger, pinned_version
+from benchmarks._machine import load
 from tests.support.cluster import ControlPlane, provide_programs
 from tests.support.process import Child, wait_until
 
@@ -72,7 +72,7 @@ def _steady(peer: Flagger, plane: ControlPlane, prometheus: str, seconds: float)
         "lateness_p99_s": round(max(asked["gap_p99_ms"] / 1000 - INTERVAL_SECONDS, 0.0), 2),
         "asked_share": round(asked["count"] / (judged * len(QUERIES) * passed / INTERVAL_SECONDS), 2),
         "api_server_cores": round(spent_by_stores / passed, 3),
-        "load": [round(number, 1) for number in os.getloadavg()],
+        "load": load(),
     }
 
 

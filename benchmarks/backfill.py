@@ -5,8 +5,6 @@ wait is what a user would have felt. A single UPDATE is the faster of the two an
 """
 
 import asyncio
-import os
-import platform
 import random
 import threading
 import time
@@ -15,6 +13,7 @@ from typing import Any
 
 import psycopg
 
+from benchmarks._machine import machine, versions
 from orchestrator.adapters.secrets import Secrets
 from orchestrator.adapters.sql.backfill import BackfillPerformer
 from orchestrator.core.effect import Effect, EffectState
@@ -75,8 +74,8 @@ def run(quick: bool) -> dict[str, Any]:
         "single_update": single,
         "longest_wait_ratio": round(ours["longest_wait_ms"] / single["longest_wait_ms"], 4),
         "rows_per_second_ratio": round(ours["rows_per_second"] / single["rows_per_second"], 2),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "versions": {"python": platform.python_version(), "postgresql": version},
+        "machine": machine(),
+        "versions": {**versions(), "postgresql": version},
     }
 
 

@@ -6,7 +6,6 @@ typer and rich would cost before a line of ours has run (``typer_rich_ms``).
 """
 
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -15,6 +14,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from benchmarks._machine import machine, stated, versions
 
 ROLLOUT = Path(sys.executable).with_name("rollout")
 LIMITS_MS = {"help_ms": 150.0, "status_ms": 300.0, "store_status_ms": 300.0}
@@ -44,8 +45,8 @@ def run(quick: bool) -> dict[str, Any]:
         **medians,
         "spread_ms": {name: [round(min(measured), 1), round(max(measured), 1)] for name, measured in spans.items()},
         "rounds": rounds,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
-        "versions": {"python": platform.python_version(), **_versions("staged-rollout", "typer", "rich")},
+        "machine": machine(),
+        "versions": versions("staged-rollout", "typer", "rich"),
     }
 
 
@@ -57,10 +58,9 @@ def table(result: dict[str, Any]) -> str:
         "store_status_ms": "rollout status, from the store",
         "typer_rich_ms": "python -c 'import typer, rich.table'",
     }
-    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     lines = [
         f"Command line: milliseconds from start to end ({result['rounds']} rounds, taking turns)",
-        f"{result['machine']}; {versions}",
+        stated(result),
         "",
         f"{'command':<40}{'median':>9}{'least':>9}{'most':>9}{'wanted':>9}",
     ]
@@ -89,7 +89,7 @@ def _with_controller(plan: Path, environment: Mapping[str, str], rounds: int) ->
             "help_ms": [ROLLOUT, "--help"],
             "status_ms": [ROLLOUT, "status", "measured"],
         }
-        if "typer" in _versions("typer") and "rich" in _versions("rich"):
+        if {"typer", "rich"} <= versions("typer", "rich").keys():
             commands["typer_rich_ms"] = [sys.executable, "-c", "import typer, rich.table"]
         return _measure(commands, environment, rounds)
     finally:
@@ -124,15 +124,3 @@ def _environment(folder: Path) -> dict[str, str]:
     """A world of its own: no controller or store of the user's has a part in this."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ROLLOUT_")}
     return {**kept, "ROLLOUT_STATE_DIR": str(folder / "state"), "NO_COLOR": "1"}
-
-
-def _versions(*packages: str) -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -8,8 +8,6 @@ For throughput there are runs of which each asks every second for something that
 processor can look at; each controller has so much, by a control group. Where none may be made, that is not measured.
 """
 
-import os
-import platform
 import signal
 import sys
 import tempfile
@@ -20,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._fleet import ASKED, EVERY_SECONDS, Fleet, steady_server
+from benchmarks._machine import load, machine, stated, versions
 from benchmarks._quota import Unlimited, limited
 from tests.faults.lives import Life
 from tests.support.postgres import PostgresServer
@@ -140,9 +139,9 @@ def run(quick: bool, full: bool = False) -> dict[str, Any]:
         "alone": alone,
         "shared": shared,
         "cost_ratio": round(shared["us_per_look"] / alone["us_per_look"], 2),
-        "load": [round(number, 1) for number in os.getloadavg()],
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
-        "versions": {"python": platform.python_version()},
+        "load": load(),
+        "machine": machine(),
+        "versions": versions(),
     }
 
 
@@ -193,7 +192,7 @@ def table(result: dict[str, Any]) -> str:
     lines = [f"{what:<48}{one:>16}{three:>16}   {more}".rstrip() for what, one, three, more in rows]
     if result["speedup"] is None:
         lines.append(f"throughput was not measured: {result['not_measured']}")
-    lines.append(f"{result['machine']}; load {', '.join(map(str, result['load']))}")
+    lines.append(stated(result))
     return "\n".join(lines)
 
 

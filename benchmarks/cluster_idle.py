@@ -7,7 +7,6 @@ log. Beside it a controller that drives nothing (`rollout serve`) says what of t
 
 import json
 import os
-import platform
 import tempfile
 import time
 from collections import Counter
@@ -17,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks._machine import machine, versions
 from tests.support.cluster import ControlPlane, provide_programs
 from tests.support.manifests import MANIFESTS
 from tests.support.process import Child, Rollout, rollout_in, wait_until
@@ -52,8 +52,8 @@ def run(quick: bool) -> dict[str, Any]:
         "rested": rested,
         "restarted": restarted,
         "seconds": seconds,
-        "machine": f"{platform.machine()}, {platform.system()} {platform.release()}",
-        "versions": {"python": platform.python_version(), "kubernetes": "1.34"},
+        "machine": machine(),
+        "versions": versions(kubernetes="1.34"),
     }
 
 

@@ -6,8 +6,6 @@ and what was asked is durable) and until it is acted upon (the run's status says
 some others are rolled back, and measured is the time until the flag is where it was before the run: off.
 """
 
-import os
-import platform
 import random
 import statistics
 import tempfile
@@ -21,6 +19,7 @@ import httpx
 
 from benchmarks._flag_server import percentile
 from benchmarks._fleet import EVERY_SECONDS, Fleet
+from benchmarks._machine import load, machine, stated, versions
 from benchmarks._stored_fleet import stored_fleet_of
 from tests.support.process import wait_until
 
@@ -56,9 +55,9 @@ def run(quick: bool, full: bool = False) -> dict[str, Any]:
             **_spread("flag_off", person.off),
             "commands": len(person.acknowledged),
             "rollbacks": len(person.off),
-            "load": [round(number, 1) for number in os.getloadavg()],
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
-            "versions": {"python": platform.python_version()},
+            "load": load(),
+            "machine": machine(),
+            "versions": versions(),
         }
 
 
@@ -73,7 +72,7 @@ def table(result: dict[str, Any]) -> str:
     for name, words in rows.items():
         numbers = "".join(f"{result[f'{name}_{which}_ms']:>9.1f}" for which in ("p50", "p99", "most"))
         lines.append(f"{words:<44}{numbers}")
-    lines.append(f"{result['machine']}; load {', '.join(map(str, result['load']))}")
+    lines.append(stated(result))
     return "\n".join(lines)
 
 

@@ -9,13 +9,10 @@ Without an option 500 traces a family are drawn; `--quick` draws 200, `--full` 2
 What is `null` was not found in half of the traces, or does not go with that rule.
 """
 
-import os
-import platform
 import sys
 import time
 import zlib
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -24,6 +21,7 @@ from benchmarks._decisions import clustered, live, missing, multiple, ours, peer
 from benchmarks._decisions.families import BEGINS_AT, FACTOR_KNOWN, HEALTHY, REGRESSED, UNTUNED
 from benchmarks._decisions.table import table
 from benchmarks._decisions.traffic import Arms, Law, Numbers, Traffic, draw
+from benchmarks._machine import machine, versions
 
 __all__ = ["run", "table"]
 
@@ -74,8 +72,8 @@ def run(quick: bool, full: bool = False) -> dict[str, Any]:
         "traces_clustered": sizes.clustered,
         "traces_missing": sizes.missing,
         "seconds": round(time.perf_counter() - began, 1),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
-        "versions": {"python": platform.python_version(), "numpy": version("numpy")},
+        "machine": machine(),
+        "versions": versions("numpy"),
     }
 
 

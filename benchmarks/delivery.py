@@ -17,8 +17,6 @@ cost is the processor time of the server, less what it uses while nobody asks.
 
 import contextlib
 import multiprocessing
-import os
-import platform
 import selectors
 import socket
 import statistics
@@ -39,8 +37,8 @@ from benchmarks._flag_server import (
     percentile,
     rest,
     served,
-    version_of,
 )
+from benchmarks._machine import load, machine, stated, versions
 from flags._events import EventReader
 from flags._sources import EVENT, FEED_PATH, STREAM_PATH
 from flags.feed import Feed
@@ -84,22 +82,17 @@ def run(quick: bool) -> dict[str, Any]:
             "changing": lateness_in(lateness, [(one.began, one.ended) for one in shared]),
         },
         "polling": {"clients": pollers, "quiet_share": quiet, **polling, "share": polling["busy_share"] - quiet},
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
-        "load": round(os.getloadavg()[0], 1),
-        "versions": {
-            "python": platform.python_version(),
-            "uvicorn": version_of("uvicorn"),
-            "httptools": version_of("httptools"),
-        },
+        "machine": machine(),
+        "load": load()[0],
+        "versions": versions("uvicorn", "httptools"),
     }
 
 
 def table(result: dict[str, Any]) -> str:
     polling, own = result["polling"], result["own_decode"]
-    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     lines = [
         f"Delivery: seconds until {result['clients']:,} clients evaluate a change ({result['rounds']} changes)",
-        f"{result['machine']}, load {result['load']}; {versions}",
+        stated(result),
         "",
         f"{'':<44}{'p50':>9}{'p99':>9}{'last':>9}{'wanted':>14}",
         _row("one decoding for each version", result, f"p99 <= {LIMITS['p99_s']}"),

@@ -12,8 +12,6 @@ The day of 10,000 runs is these numbers times 10,000, as if each were looked at 
 """
 
 import json
-import os
-import platform
 import signal
 import sqlite3
 import sys
@@ -29,6 +27,7 @@ from typing import Any
 import apsw
 
 from benchmarks._fleet import ASKED, EVERY_SECONDS, STARTS_AT_ONCE, Fleet, fleet_of, plan_of
+from benchmarks._machine import load, machine, stated, versions
 from benchmarks._stored_fleet import STORE, has_passed
 from orchestrator.core.evidence import to_text
 from stages.load import load_plan
@@ -84,9 +83,9 @@ def run(quick: bool) -> dict[str, Any]:
         "most_evidence_bytes_per_run": evidence,
         "active": looks,
         "finished": over,
-        "load": [round(number, 1) for number in os.getloadavg()],
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
-        "versions": {"python": platform.python_version(), "sqlite": apsw.sqlite_lib_version()},
+        "load": load(),
+        "machine": machine(),
+        "versions": versions(sqlite=apsw.sqlite_lib_version()),
     }
 
 
@@ -104,8 +103,7 @@ def table(result: dict[str, Any]) -> str:
         f"  kept as their report {over['cut_bytes']:>9,} bytes each",
         f"a day of {result['runs']:,} runs  {result['gb_a_day']:.2f} GB, {looks:.2f} for looks (target: {meant:g})",
         f"  written to the disk  {result['written_gb_a_day_of_looks']:.1f} GB or so, over and over in the same place",
-        f"{result['machine']}; load {', '.join(map(str, result['load']))}",
-        ", ".join(f"{name} {version}" for name, version in result["versions"].items()),
+        stated(result),
     ]
     return "\n".join(lines)
 

@@ -14,8 +14,6 @@ machine disturbs little; ratios are medians over the rounds. Then the same with 
 from __future__ import annotations
 
 import gc
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +24,7 @@ from typing import Any
 from mmh3 import mmh3_32_uintdigest
 
 from benchmarks._flag_peers import PEERS, PERCENTAGE, TEAMS, Contestant, User
+from benchmarks._machine import load, machine, stated, versions
 from flags import FlagDocument, Snapshot
 from flags.bucketing import cbor_text
 from flags.evaluate import TARGETING_KEY
@@ -150,9 +149,9 @@ def run(quick: bool) -> dict[str, Any]:
         "left_out": left_out,
         "rounds": rounds,
         "users_at_once": USERS_AT_ONCE,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
-        "load": round(os.getloadavg()[0], 1),
-        "versions": {"python": platform.python_version(), **_versions(contestants)},
+        "machine": machine(),
+        "load": load()[0],
+        "versions": versions(**_versions(contestants)),
     }
 
 
@@ -288,11 +287,10 @@ def _versions(contestants: dict[str, Contestant]) -> dict[str, str]:
 def table(result: dict[str, Any]) -> str:
     one = {OURS: result["ours_us"], FLOOR: result["floor_us"], BARE: result["bare_floor_us"], **result["peers"]}
     many, threads = result[f"flags_{MANY}_us"], result[f"threads_{THREADS}_us"]
-    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
     lines = [
         f"Evaluation: microseconds for one answer, teams {' and '.join(TEAMS)} and {PERCENTAGE} % of all others",
-        f"{result['rounds']} rounds, taking turns, all keys different; the machine's load besides: {result['load']}",
-        f"{result['machine']}; {versions}",
+        f"{result['rounds']} rounds, taking turns, all keys different; the load is the machine's besides",
+        stated(result),
         "",
         f"{'':<16}{'one flag':>10}{'least':>9}{'most':>9}{f'{MANY:,} flags':>13}{f'{THREADS} threads':>12}{'share':>9}",
     ]

@@ -8,15 +8,15 @@ one counter for each side of the flag, and no arm, no band, no error, and no bou
 
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Any
+
+from benchmarks._machine import machine, stated, versions
 
 CALLS = 20_000
 MODES = ("in one process", "multiprocess")
@@ -33,16 +33,15 @@ def run(quick: bool) -> dict[str, Any]:
         "modes": modes,
         "rounds": rounds,
         "calls": CALLS,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
-        "versions": {"python": platform.python_version(), "prometheus-client": version("prometheus-client")},
+        "machine": machine(),
+        "versions": versions("prometheus-client"),
     }
 
 
 def table(result: dict[str, Any]) -> str:
-    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
     lines = [
         f"Exposure: microseconds for one ({result['rounds']} rounds of {result['calls']:,} taking turns, one thread)",
-        f"{result['machine']}; {versions}",
+        stated(result),
         "",
         f"{'':<16}{'':<12}{'median':>9}{'least':>9}{'most':>9}",
     ]

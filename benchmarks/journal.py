@@ -1,99 +1,126 @@
-"""How many appends a second the journal acknowledges, beside plain SQLite with one commit for each.
+"""How many appends a second the journal acknowledges, beside a plain database, on SQLite and on PostgreSQL.
 
-Both sides write one event and the run's row, durably (write-ahead log, ``synchronous=FULL``), on the same disk, taking
-turns. The peer is the standard library's ``sqlite3`` without hash chain, fence, savepoints or typed events: from one
-producer called directly, from a hundred through one thread, since SQLite has one writer. ``group`` is the same with one
-commit for all that wait at that moment: the floor under any journal on SQLite. ``memory`` is our store without a disk:
-what the events themselves cost.
+All sides write one event and the run's row, durably, on the same disk, taking turns: SQLite with its write-ahead log
+and ``synchronous=FULL``, PostgreSQL with ``fsync`` and ``synchronous_commit``. Plain is the same without hash chain,
+fence or typed events: with one commit for each append (``sqlite3`` directly from one producer and through one thread
+from a hundred, since SQLite has one writer; ``insert`` through as many connections as our store has), and as ``group``
+with one commit for all that wait at that moment, the floor under any journal on that database. ``memory`` is our store
+without a disk: what the events themselves cost. ``dbos`` is DBOS, where it is installed: a hundred workflows, each of
+whose steps is put on record before the next one begins.
 """
 
 import asyncio
-import json
 import os
-import platform
 import sqlite3
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import Callable, Coroutine
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import apsw
 
-from orchestrator.core.events import CheckAnswered
+from benchmarks import _dbos
+from benchmarks._machine import load, machine, stated, versions
+from benchmarks._plain_journals import (
+    EVENT,
+    SUMMARY,
+    PlainPostgres,
+    PlainSqlite,
+    prepare_postgres,
+    rate,
+    rate_of_groups,
+    rate_one_by_one,
+)
 from orchestrator.journal.memory import MemoryStore
+from orchestrator.journal.postgresql.store import CONNECTIONS, PostgresStore
 from orchestrator.journal.sqlite import SqliteStore
-from orchestrator.ports import Batch, Journal, NewRun
-from stages.checks import Standing
+from orchestrator.ports import Batch, Journal, Member, NewRun
+from tests.support.postgres import PostgresServer
 
 PRODUCERS = (1, 100)
-_EVENT = CheckAnswered(
-    item="plan", name="backup is fresh", standing=Standing.YES, detail="3 hours old", by="controller"
-)
-_DATA = json.dumps(_EVENT.model_dump(mode="json"))
-_SUMMARY = {"phase": "running", "leg": "baking", "stage": "monitoring", "percentages": {"embeddingMonitoring": 25}}
+MOST = PRODUCERS[-1]
+DBOS_ROUNDS, QUICK_DBOS_ROUNDS = 3, 1
+POSTGRESQL = "on PostgreSQL"
 
-Append = Callable[[int, int], Awaitable[object]]
-"""Of the producer's number and how many it has appended before."""
+Rates = dict[tuple[str, int], list[float]]
+"""By side and number of producers, one for each round."""
 
 
 def run(quick: bool) -> dict[str, Any]:
-    rounds, seconds = (3, 0.4) if quick else (7, 3.0)
-    rates: dict[tuple[str, int], list[float]] = {}
-    with tempfile.TemporaryDirectory(prefix="journal-", dir=Path.cwd()) as folder:
-        sync_ms = _sync_ms(Path(folder))
+    rounds, seconds = (3, 0.4) if quick else (5, 2.0)
+    dbos_rounds = (QUICK_DBOS_ROUNDS if quick else DBOS_ROUNDS) if _dbos.is_there() else 0
+    with (
+        tempfile.TemporaryDirectory(prefix="journal-", dir=Path.cwd()) as name,
+        PostgresServer(fsync="on", full_page_writes="on", synchronous_commit="on", shared_buffers="128MB") as server,
+    ):
+        folder, rates = Path(name), Rates()
+        sync_ms = _sync_ms(folder)
         for number in range(rounds):
-            for producers in PRODUCERS:
-                for name, side in (("sqlite3", _peer), ("group", _group), ("ours", _ours), ("memory", _memory)):
-                    path = Path(folder, f"{name}-{producers}-{number}.db")
-                    rate = asyncio.run(side(path, producers, seconds))
-                    rates.setdefault((name, producers), []).append(rate)
+            _sqlite_round(folder / str(number), seconds, rates)
+            _postgres_round(server, seconds, rates)
+            if number < dbos_rounds:
+                _dbos_round(folder / f"{number}.db", server, max(seconds, 1.0), rates)
+        ((postgresql,),) = server.execute("SHOW server_version")
+    sqlite = {"sqlite (ours, apsw)": apsw.sqlite_lib_version(), "sqlite (peer, sqlite3)": sqlite3.sqlite_version}
     return {
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
-        "versions": {
-            "python": platform.python_version(),
-            "sqlite (ours, apsw)": apsw.sqlite_lib_version(),
-            "sqlite (peer, sqlite3)": sqlite3.sqlite_version,
-        },
+        "machine": machine(),
+        "load": load(),
+        "versions": {**versions(_dbos.DISTRIBUTION), **sqlite, "postgresql": postgresql},
         "sync_ms": sync_ms,
         "rounds": rounds,
         "seconds": seconds,
-        "results": [_result(name, producers, measured) for (name, producers), measured in rates.items()],
-        "events_per_s": round(statistics.median(rates["ours", PRODUCERS[-1]])),
-        "raw_per_s": round(statistics.median(rates["group", PRODUCERS[-1]])),
-        "ratio": _ratio(rates["ours", PRODUCERS[-1]], rates["group", PRODUCERS[-1]]),
-        "peers": {"sqlite3": {"events_per_s": round(statistics.median(rates["sqlite3", PRODUCERS[-1]]))}},
+        "results": [_result(side, producers, measured) for (side, producers), measured in rates.items()],
+        **_compared(rates, "ours", "group", {"sqlite3": "sqlite3", "dbos": "dbos"}),
+        "postgresql": _compared(rates, f"ours {POSTGRESQL}", f"group {POSTGRESQL}", _PEERS_THERE),
         "ours_to_peer": {str(n): _ratio(rates["ours", n], rates["sqlite3", n]) for n in PRODUCERS},
     }
 
 
 def table(result: dict[str, Any]) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     lines = [
         f"Journal: durable appends per second ({result['rounds']} rounds of {result['seconds']} s, taking turns)",
-        f"{result['machine']}; {versions}; write and fsync of 4 KB: {result['sync_ms']:.2f} ms",
+        f"{stated(result)}; write and fsync of 4 KB: {result['sync_ms']:.2f} ms",
         "",
-        f"{'store':<10}{'producers':>10}{'median':>12}{'least':>12}{'most':>12}",
+        f"{'store':<24}{'producers':>10}{'median':>12}{'least':>12}{'most':>12}",
     ]
     for one in result["results"]:
         numbers = "".join(f"{one[name]:>12,.0f}" for name in ("median", "least", "most"))
-        lines.append(f"{one['store']:<10}{one['producers']:>10}{numbers}")
+        lines.append(f"{one['store']:<24}{one['producers']:>10}{numbers}")
     ratios = (f"{ratio:.2f} x with {producers}" for producers, ratio in result["ours_to_peer"].items())
     lines += ["", f"ours to sqlite3, median of the rounds: {', '.join(ratios)}"]
-    lines.append(f"ours to the group commit: {result['ratio']:.2f} x with {PRODUCERS[-1]}")
+    groups = f"{result['ratio']:.2f} x, {POSTGRESQL} {result['postgresql']['ratio']:.2f} x"
+    lines.append(f"ours to the group commit with {MOST}: {groups}")
+    if "dbos" not in result["peers"]:
+        lines.append("DBOS is not installed: .venv/bin/pip install --group bench")
     return "\n".join(lines)
 
 
-def _result(name: str, producers: int, rates: list[float]) -> dict[str, Any]:
+_PEERS_THERE = {"insert": f"insert {POSTGRESQL}", "dbos": f"dbos {POSTGRESQL}"}
+
+
+def _compared(rates: Rates, ours: str, group: str, peers: dict[str, str]) -> dict[str, Any]:
     return {
-        "store": name,
+        "events_per_s": round(statistics.median(rates[ours, MOST])),
+        "raw_per_s": round(statistics.median(rates[group, MOST])),
+        "ratio": _ratio(rates[ours, MOST], rates[group, MOST]),
+        "peers": {
+            name: {"events_per_s": round(statistics.median(rates[side, MOST]))}
+            for name, side in peers.items()
+            if (side, MOST) in rates
+        },
+    }
+
+
+def _result(side: str, producers: int, measured: list[float]) -> dict[str, Any]:
+    return {
+        "store": side,
         "producers": producers,
-        "median": round(statistics.median(rates), 1),
-        "least": round(min(rates), 1),
-        "most": round(max(rates), 1),
+        "median": round(statistics.median(measured), 1),
+        "least": round(min(measured), 1),
+        "most": round(max(measured), 1),
     }
 
 
@@ -113,25 +140,51 @@ def _sync_ms(folder: Path) -> float:
     return round(statistics.median(spans) * 1000, 3)
 
 
-async def _rate(append: Append, producers: int, seconds: float) -> float:
-    began = time.perf_counter()
-    end = began + seconds
+# --- the rounds -------------------------------------------------------------------------------------------------------
 
-    async def produce(producer: int) -> int:
-        count = 0
-        while time.perf_counter() < end:
-            await append(producer, count)
-            count += 1
-        return count
 
-    counts = await asyncio.gather(*(produce(producer) for producer in range(producers)))
-    return sum(counts) / (time.perf_counter() - began)
+def _sqlite_round(folder: Path, seconds: float, rates: Rates) -> None:
+    folder.mkdir()
+    sides = {"sqlite3": _peer, "group": _group, "ours": _ours, "memory": _memory}
+    for producers in PRODUCERS:
+        for name, side in sides.items():
+            path = folder / f"{name}-{producers}.db"
+            _note(rates, name, producers, asyncio.run(side(path, producers, seconds)))
+
+
+def _postgres_round(server: PostgresServer, seconds: float, rates: Rates) -> None:
+    sides: dict[str, Callable[[str, float], Coroutine[None, None, float]]] = {
+        "insert": _postgres_peer,
+        "group": _postgres_group,
+        "ours": _postgres_ours,
+    }
+    for name, side in sides.items():
+        with server.database() as dsn:
+            _note(rates, f"{name} {POSTGRESQL}", MOST, asyncio.run(side(dsn, seconds)))
+
+
+def _dbos_round(path: Path, server: PostgresServer, seconds: float, rates: Rates) -> None:
+    _note(rates, "dbos", MOST, _dbos.steps_per_second(f"sqlite:///{path}", MOST, seconds))
+    with server.database() as dsn:
+        _note(rates, f"dbos {POSTGRESQL}", MOST, _dbos.steps_per_second(dsn, MOST, seconds))
+
+
+def _note(rates: Rates, side: str, producers: int, measured: float) -> None:
+    rates.setdefault((side, producers), []).append(measured)
 
 
 async def _ours(path: Path, producers: int, seconds: float) -> float:
     store = SqliteStore(path)
     try:
         return await _journal(store, producers, seconds)
+    finally:
+        await store.close()
+
+
+async def _postgres_ours(dsn: str, seconds: float) -> float:
+    store = PostgresStore(dsn, Member("measured", ""))
+    try:
+        return await _journal(store, MOST, seconds)
     finally:
         await store.close()
 
@@ -145,89 +198,38 @@ async def _journal(journal: Journal, producers: int, seconds: float) -> float:
         await journal.start(NewRun(f"run-{producer}", "plan", "digest", {}), 1, 0.0, [], {})
 
     async def append(producer: int, count: int) -> object:
-        return await journal.append(Batch(f"run-{producer}", count, 1, 1.0, [_EVENT], _SUMMARY))
+        return await journal.append(Batch(f"run-{producer}", count, 1, 1.0, [EVENT], SUMMARY))
 
-    return await _rate(append, producers, seconds)
-
-
-class _Plain:
-    """The tables as the standard library's SQLite writes them, durably."""
-
-    def __init__(self, path: Path, producers: int) -> None:
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=FULL")
-        self._connection.execute("CREATE TABLE runs (run TEXT PRIMARY KEY, rev INTEGER, summary TEXT)")
-        self._connection.execute(
-            "CREATE TABLE events (run TEXT, seq INTEGER, at REAL, data TEXT, PRIMARY KEY (run, seq))"
-        )
-        runs = [(f"run-{number}",) for number in range(producers)]
-        self._connection.executemany("INSERT INTO runs VALUES (?, 0, '')", runs)
-
-    def append(self, *wanted: tuple[int, int]) -> None:
-        """In one commit, each of a producer that has appended so often before."""
-        self._connection.execute("BEGIN IMMEDIATE")
-        for producer, count in wanted:
-            run, summary = f"run-{producer}", json.dumps(_SUMMARY)
-            self._connection.execute("INSERT INTO events VALUES (?,?,?,?)", (run, count + 1, 1.0, _DATA))
-            self._connection.execute(
-                "UPDATE runs SET rev = ?, summary = ? WHERE run = ? AND rev = ?", (count + 1, summary, run, count)
-            )
-        self._connection.execute("COMMIT")
-
-    def close(self) -> None:
-        self._connection.close()
+    return await rate(append, producers, seconds)
 
 
 async def _peer(path: Path, producers: int, seconds: float) -> float:
-    plain = _Plain(path, producers)
+    with closing(PlainSqlite(path, producers)) as plain:
 
-    async def directly(producer: int, count: int) -> None:
-        plain.append((producer, count))
+        async def directly(producer: int, count: int) -> None:
+            plain.append([(producer, count)])
 
-    try:
         if producers == 1:
-            return await _rate(directly, 1, seconds)
-        return await _through_a_thread(lambda *wanted: plain.append(wanted), producers, seconds)
-    finally:
-        plain.close()
+            return await rate(directly, 1, seconds)
+        return await rate_one_by_one([plain], producers, seconds)
 
 
 async def _group(path: Path, producers: int, seconds: float) -> float:
-    plain, loop = _Plain(path, producers), asyncio.get_running_loop()
-    waiting: list[tuple[tuple[int, int], asyncio.Future[None]]] = []
+    with closing(PlainSqlite(path, producers)) as plain:
+        return await rate_of_groups(plain, producers, seconds)
 
-    async def commit_all(thread: ThreadPoolExecutor) -> None:
-        while waiting:
-            group = waiting[:]
-            waiting.clear()
-            await loop.run_in_executor(thread, partial(plain.append, *(one for one, _ in group)))
-            for _, done in group:
-                done.set_result(None)
-            await asyncio.sleep(0)  # whoever waited comes with the next one
 
-    with ThreadPoolExecutor(1) as thread:
-        committing: asyncio.Task[None] | None = None
-
-        async def append(producer: int, count: int) -> None:
-            nonlocal committing
-            done = loop.create_future()
-            waiting.append(((producer, count), done))
-            if committing is None or committing.done():
-                committing = asyncio.create_task(commit_all(thread))
-            await done
-
-        try:
-            return await _rate(append, producers, seconds)
-        finally:
+async def _postgres_peer(dsn: str, seconds: float) -> float:
+    prepare_postgres(dsn, MOST)
+    plains = [PlainPostgres(dsn) for _ in range(CONNECTIONS)]
+    try:
+        return await rate_one_by_one(plains, MOST, seconds)
+    finally:
+        for plain in plains:
             plain.close()
 
 
-async def _through_a_thread(append_now: Callable[[int, int], None], producers: int, seconds: float) -> float:
-    loop = asyncio.get_running_loop()
-    with ThreadPoolExecutor(1) as thread:
-
-        async def append(producer: int, count: int) -> None:
-            await loop.run_in_executor(thread, append_now, producer, count)
-
-        return await _rate(append, producers, seconds)
+async def _postgres_group(dsn: str, seconds: float) -> float:
+    prepare_postgres(dsn, MOST)
+    with closing(PlainPostgres(dsn)) as plain:
+        return await rate_of_groups(plain, MOST, seconds)

@@ -5,14 +5,13 @@ stands what squawk says of the same harmless files when it is asked alone.
 """
 
 import json
-import platform
 import statistics
 import subprocess
 import time
 from collections import Counter
-from importlib.metadata import version
 from typing import Any
 
+from benchmarks._machine import machine, stated, versions
 from orchestrator.adapters.lint import lint_sql, squawk
 from orchestrator.adapters.sql.text import Dialect
 from stages.lint import Family
@@ -39,8 +38,8 @@ def run(quick: bool) -> dict[str, Any]:
         "precision": findings / (findings + count),
         "squawk_alone": sum(_squawk_alone(one) for one in harmless if one.dialect is Dialect.POSTGRESQL),
         "plan_ms": _plan_ms(3 if quick else 15),
-        "machine": f"{platform.machine()}, {platform.system()} {platform.release()}",
-        "versions": {"python": platform.python_version(), "squawk-cli": version("squawk-cli")},
+        "machine": machine(),
+        "versions": versions("squawk-cli"),
     }
 
 
@@ -81,8 +80,7 @@ def _plan_ms(rounds: int) -> dict[str, float]:
 
 
 def table(result: dict[str, Any]) -> str:
-    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
-    lines = [f"Lint of migrations ({result['machine']}; {versions})", ""]
+    lines = [f"Lint of migrations ({stated(result)})", ""]
     for family in Family:
         found, total = result["families"][family]
         lines.append(f"{family}: {found} of {total} found")

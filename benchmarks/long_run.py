@@ -11,8 +11,6 @@ meanwhile for ``/healthz``.
 """
 
 import asyncio
-import os
-import platform
 import signal
 import statistics
 import subprocess
@@ -28,6 +26,7 @@ from typing import Any
 import httpx
 
 from benchmarks._fleet import Fleet, fleet_of
+from benchmarks._machine import load, machine, stated, versions
 from benchmarks._stored_fleet import READY_SECONDS, STORE, has_passed
 from orchestrator.core import evidence as ev
 from orchestrator.core.afterwards import is_settled
@@ -75,9 +74,9 @@ def run(quick: bool, full: bool = False) -> dict[str, Any]:
             "status_folded_ms": folded,
             **looked_at,
             "rounds": rounds,
-            "load": [round(number, 1) for number in os.getloadavg()],
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
-            "versions": {"python": platform.python_version()},
+            "load": load(),
+            "machine": machine(),
+            "versions": versions(),
         }
 
 
@@ -98,7 +97,7 @@ def table(result: dict[str, Any]) -> str:
     )
     before, after = result["rss_mb"]
     lines.append(f"memory {before:.0f} MB, {after:.0f} MB after {result['requests']} requests")
-    lines.append(f"{result['machine']}; load {', '.join(map(str, result['load']))}")
+    lines.append(stated(result))
     return "\n".join(lines)
 
 

@@ -8,7 +8,6 @@ every 15 s, as a share of one core.
 
 import asyncio
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
+from benchmarks._machine import machine, versions
 from orchestrator.adapters.http_client import HttpClient
 from orchestrator.adapters.prometheus import PrometheusClient
 from orchestrator.adapters.secrets import Secrets
@@ -53,8 +53,8 @@ def run(quick: bool) -> dict[str, Any]:
         "memory_bytes": {name: one["memory_bytes"] for name, one in alone.items()},
         "series": SERIES,
         "rounds": rounds,
-        "machine": f"{platform.machine()}, {platform.system()} {platform.release()}",
-        "versions": {"python": platform.python_version()},
+        "machine": machine(),
+        "versions": versions(),
     }
 
 

@@ -7,7 +7,6 @@ queue makes everybody behind wait too. Their times are random, and the same for 
 migration shows what the machine itself makes them wait.
 """
 
-import platform
 import shutil
 import statistics
 import tempfile
@@ -16,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks._machine import machine, versions
 from tests.migrations.teams import UP, Traffic, by_hand, by_psql, catalogue, prepare, rows, write_plan
 from tests.support.postgres import PostgresServer
 from tests.support.process import rollout_in
@@ -41,9 +41,9 @@ def run(quick: bool) -> dict[str, Any]:
                     reached.append(catalogue(dsn))
             assert reached[1] == reached[2], "the two did not do the same"
     return {
-        "python": platform.python_version(),
+        **versions(),
         "postgresql": version,
-        "machine": platform.machine(),
+        "machine": machine(),
         "per_second": PER_SECOND,
         "ways": {name: _summary(measured) for name, measured in results.items()},
     }

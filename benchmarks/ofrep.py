@@ -11,8 +11,6 @@ kill is told to everybody at once. So the two are told apart.
 
 import asyncio
 import json
-import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -27,8 +25,8 @@ from benchmarks._flag_server import (
     more_files,
     percentile,
     served,
-    version_of,
 )
+from benchmarks._machine import load, machine, stated, versions
 
 EVENTS = b"GET /ofrep/v1/events?environment=production HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\r\n"
 CONTEXT = b'{"context":{"targetingKey":"user-1"}}'
@@ -101,9 +99,9 @@ def run(quick: bool) -> dict[str, Any]:
             "kill": lateness_in(lateness, [span for span, _ in kills]),
         },
         "rss_mb": round(rss_mb),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
-        "load": round(os.getloadavg()[0], 1),
-        "versions": {"python": platform.python_version(), "uvicorn": version_of("uvicorn")},
+        "machine": machine(),
+        "load": load()[0],
+        "versions": versions("uvicorn"),
     }
 
 
@@ -153,10 +151,9 @@ def _seconds(rounds: Sequence[Round]) -> dict[str, float]:
 
 
 def table(result: dict[str, Any]) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     lines = [
         f"OFREP: seconds until {result['clients']:,} clients that follow its event stream have asked again, and know",
-        f"{result['machine']}, load {result['load']}; {versions}",
+        stated(result),
         "",
         f"{'':<28}{'p50':>9}{'p99':>9}{'last':>9}{'loop late, ms: p99':>22}{'most':>9}",
     ]

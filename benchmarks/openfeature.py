@@ -8,13 +8,10 @@ thread's processor time for one value; the ratio is the median over rounds in wh
 from __future__ import annotations
 
 import gc
-import os
-import platform
 import statistics
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 from openfeature import api
@@ -23,6 +20,7 @@ from openfeature.evaluation_context import EvaluationContext
 from openfeature.flag_evaluation import FlagResolutionDetails, FlagValueType, Reason
 from openfeature.provider import AbstractProvider, Metadata
 
+from benchmarks._machine import load, machine, stated, versions
 from flags import FlagDocument, Snapshot
 from flags.openfeature import RolloutProvider
 
@@ -100,9 +98,9 @@ def run(quick: bool) -> dict[str, Any]:
         "share": share,
         "spread_us": {name: [round(min(measured), 3), round(max(measured), 3)] for name, measured in spans.items()},
         "rounds": rounds,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
-        "load": round(os.getloadavg()[0], 1),
-        "versions": {"python": platform.python_version(), "openfeature-sdk": version("openfeature-sdk")},
+        "machine": machine(),
+        "load": load()[0],
+        "versions": versions("openfeature-sdk"),
     }
 
 
@@ -139,10 +137,9 @@ def _contexts(prefix: str, first: int, count: int) -> list[EvaluationContext]:
 
 
 def table(result: dict[str, Any]) -> str:
-    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
     lines = [
         f"OpenFeature: microseconds for one `get_boolean_value` ({result['rounds']} rounds, taking turns)",
-        f"{result['machine']}; the machine's load besides: {result['load']}; {versions}",
+        stated(result),
         "",
         f"{'provider':<12}{'median':>9}{'least':>9}{'most':>9}",
     ]

@@ -8,20 +8,18 @@ newest entries of its journal are there, with an empty cache. *Bundle*: compress
 """
 
 import gzip
-import os
-import platform
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Page
 
+from benchmarks._machine import load, machine, stated, versions
 from orchestrator.api.assets import FOLDER
 from orchestrator.api.credentials import REQUESTS_PER_SECOND
 from tests.browser.plans import baking
@@ -64,21 +62,16 @@ def run(quick: bool) -> dict[str, Any]:
         "openings": len(opened),
         "entries": length,
         "bundle_bytes": _bundle(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
-        "load": [round(number, 1) for number in os.getloadavg()],
-        "versions": {
-            "python": platform.python_version(),
-            "chromium": browser,
-            "playwright": version("playwright"),
-        },
+        "machine": machine(),
+        "load": load(),
+        "versions": versions("playwright", chromium=browser),
     }
 
 
 def table(result: dict[str, Any]) -> str:
-    versions = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
     lines = [
         f"Pages: {result['changes']} changes; a run of {result['entries']:,} entries opened {result['openings']} times",
-        f"{result['machine']}; load {', '.join(map(str, result['load']))}; {versions}",
+        stated(result),
         "",
         f"{'milliseconds':<44}{'p50':>8}{'p99':>8}{'most':>8}",
     ]

@@ -12,8 +12,6 @@ is two minutes where a real service has a day, so more is allowed for which keys
 """
 
 import asyncio
-import os
-import platform
 import secrets
 import signal
 import statistics
@@ -27,7 +25,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Never
 
-from benchmarks._flag_server import version_of
+from benchmarks._machine import load, machine, stated, versions
 from benchmarks._rollouts.outcome import HELD, Outcome
 from benchmarks._rollouts.trial import Conditions, Trial, perform
 from benchmarks._rollouts.world import World
@@ -53,17 +51,16 @@ def run(quick: bool) -> dict[str, Any]:
         "at_a_time": min(SLOTS, len(trials)),
         "seed": seed,
         "seconds": round(time.monotonic() - began),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
-        "load": round(os.getloadavg()[0], 1),
-        "versions": {"python": platform.python_version(), "prometheus-client": version_of("prometheus-client")},
+        "machine": machine(),
+        "load": load()[0],
+        "versions": versions("prometheus-client"),
     }
 
 
 def table(result: dict[str, Any]) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     lines = [
         _title(result),
-        f"{result['machine']}, load {result['load']}; {versions}",
+        stated(result),
         "",
         f"{'':<12}{'right':>8}{'wrong':>8}{'held':>8}{'refused':>9}",
     ]

@@ -11,8 +11,6 @@ are no more than a hundred, since it takes minutes to make more; compare the cos
 """
 
 import math
-import os
-import platform
 import sys
 import tempfile
 import time
@@ -22,6 +20,7 @@ from typing import Any
 from benchmarks import _flagger_fleet
 from benchmarks._flagger import INTERVAL_SECONDS
 from benchmarks._fleet import ASKED, EVERY_SECONDS, Fleet, fleet_of
+from benchmarks._machine import load, machine, stated, versions
 from benchmarks._stored_fleet import stored_fleet_of
 
 SETTLE_SECONDS = 2.5 * EVERY_SECONDS
@@ -46,9 +45,9 @@ def run(quick: bool, full: bool = False) -> dict[str, Any]:
         "exponent": _exponent(measured),
         "peers": peers,
         "peers_missing": missing,
-        "load": [round(number, 1) for number in os.getloadavg()],
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
-        "versions": {"python": platform.python_version()},
+        "load": load(),
+        "machine": machine(),
+        "versions": versions(),
     }
 
 
@@ -82,7 +81,7 @@ def table(result: dict[str, Any]) -> str:
     if result["peers_missing"]:
         lines.append(f"Flagger: {result['peers_missing']}")
     lines.append(f"cost grows as runs to the power of {result['exponent']:.2f}")
-    lines.append(f"{result['machine']}; load {', '.join(map(str, result['load']))}")
+    lines.append(stated(result))
     return "\n".join(lines)
 
 

@@ -9,8 +9,6 @@ each percentage was set once, in order.
 """
 
 import json
-import os
-import platform
 import random
 import signal
 import statistics
@@ -26,6 +24,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from benchmarks._machine import load, machine, stated, versions
 from orchestrator.journal import chain
 from tests.faults.lives import Life
 from tests.faults.world import World, submission, world_in
@@ -88,9 +87,9 @@ def run(quick: bool) -> dict[str, Any]:
         "samples": {kind: len(found) for kind, found in tally.seconds.items()},
         "changed_by_the_frozen": tally.frozen_wrote,
         "promised_seconds": PROMISED_SECONDS,
-        "load": [round(number, 1) for number in os.getloadavg()],
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
-        "versions": {"python": platform.python_version()},
+        "load": load(),
+        "machine": machine(),
+        "versions": versions(),
     }
 
 
@@ -104,7 +103,7 @@ def table(result: dict[str, Any]) -> str:
     lines.append(
         f"promised: {result['promised_seconds']} s at most; {result['worlds']} times three controllers at once"
     )
-    lines.append(f"{result['machine']}; load {', '.join(map(str, result['load']))}")
+    lines.append(stated(result))
     return "\n".join(lines)
 
 

@@ -8,7 +8,6 @@ of it; nothing settles or drains. The pods are kwok's, which end at once.
 
 import contextlib
 import json
-import platform
 import ssl
 import statistics
 import sys
@@ -20,6 +19,7 @@ from typing import Any
 
 import httpx
 
+from benchmarks._machine import machine, versions
 from examples.demo.world import find_prometheus
 from tests.support.cluster import Cluster, ControlPlane, provide_programs
 from tests.support.metrics_app import MetricsApp
@@ -44,8 +44,8 @@ def run(quick: bool) -> dict[str, Any]:
     return {
         "times": times,
         "seconds": {name: _spread([one[name] for one in measured]) for name in names},
-        "machine": f"{platform.machine()}, {platform.system()} {platform.release()}",
-        "versions": {"python": platform.python_version()},
+        "machine": machine(),
+        "versions": versions(),
     }
 
 
