@@ -13,6 +13,7 @@ could not be written is kept and written again.
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 import structlog
 
 from orchestrator import failpoints
+from orchestrator.checkpoints import Checkpoints
 from orchestrator.core import asks as ask_rules
 from orchestrator.core import evidence as ev
 from orchestrator.core.afterwards import is_settled
@@ -119,6 +121,7 @@ class Runner:
         self.evidence = ev.note_life(self.evidence, self.time.now(), self.time.ahead_seconds)
         self.listeners: list[Callable[[Sequence[Recorded]], None]] = []
         self.turns = Turns()  # its own, unless it shares them with others
+        self.checkpoints = Checkpoints(journal)  # likewise
         self.may_act: Callable[[], bool] = lambda: True  # asked before anything is done in the world
         self._inbox: asyncio.Queue[_Performed | _Delivered | _Commanded] = asyncio.Queue()
         self._wake = asyncio.Event()
@@ -135,7 +138,8 @@ class Runner:
         self.unwritable: str | None = None  # why the journal refuses what is to be written now
         self._saved: ev.Evidence = self.evidence
         self._wake_at: float | None = None  # what the newest decision that had nothing to say asked for
-        self._decided_at = 0.0
+        self._decided_at = self._turned_at = 0.0
+        self._concluded_from: tuple[State | None, ev.Evidence] = (None, self.evidence)  # with nothing to say
         self._looked_at = world.clock.monotonic()
         self._closing = False
 
@@ -226,10 +230,10 @@ class Runner:
                 self._start_asks()
                 self._start_deliveries()
                 self._start_beat()
-                await self._checkpoint()
+                self._checkpoint()
                 await self._sleep()
             await self._take_outcomes()
-            await self._checkpoint(force=True)
+            await self._last_checkpoint()
             await self._last_beat()
         finally:
             await self._tasks.cancel_all()
@@ -252,14 +256,14 @@ class Runner:
     async def _sleep(self) -> None:
         if not self._inbox.empty():
             return
-        # As of the decision: a time that came while effects were started or a checkpoint was written is not slept over.
-        moment = Moment(self.state, self.evidence, self._decided_at)
+        # As of the turn's begin: a time that came while it lasted is not slept over.
+        moment = Moment(self.state, self.evidence, self._turned_at)
         times = [at for at in (self._wake_at, ask_rules.next_at(moment, self._tasks.has)) if at is not None]
         times += [retry.due_at for key, retry in self.evidence.retries.items() if key in self._effect_ids()]
         times += self._outbox.due_times(self.state)
         times += [self._heart.due_at] if self._heart is not None and not self._heart.is_over else []
         now = self.time.now()
-        later = [max(at - now, 0.0) for at in times if at > self._decided_at]
+        later = [max(at - now, 0.0) for at in times if at > self._turned_at]
         delay = min([*later, LONGEST_SLEEP_SECONDS])
         try:
             async with asyncio.timeout(delay):
@@ -269,10 +273,14 @@ class Runner:
 
     async def _decide(self) -> None:
         """What comes in while it is written wakes the loop anew."""
+        self._turned_at = self.time.now()
+        if self._has_concluded():
+            return
         moment = self._add_up()
         decision = conclude(moment)
-        self._wake_at, self._decided_at = decision.wake_at, moment.now
+        self._wake_at, self._decided_at, self._turned_at = decision.wake_at, moment.now, moment.now
         if not decision.events:
+            self._concluded_from = (self.state, self.evidence)
             return
         try:
             await self._append(decision.events, keep=False)
@@ -280,6 +288,12 @@ class Runner:
             self._wake_at = moment.now + STORE_AGAIN_SECONDS
         else:
             self._add_up()  # a bake that begins with these events begins now
+
+    def _has_concluded(self) -> bool:
+        """Whether there is still nothing to say: nothing was learnt, and no time came at which that may change."""
+        state, evidence = self._concluded_from
+        is_known = state is self.state and evidence is self.evidence
+        return is_known and self._turned_at < min(self._decided_at + LONGEST_SLEEP_SECONDS, self._wake_at or math.inf)
 
     def _add_up(self) -> Moment:
         """This moment, with bake and watch as of now."""
@@ -621,19 +635,24 @@ class Runner:
 
     # --- the checkpoint -------------------------------------------------------------------------------------------
 
-    async def _checkpoint(self, *, force: bool = False) -> None:
+    def _checkpoint(self) -> None:
         now = self.world.clock.monotonic()
-        if self.evidence is self._saved or (not force and now - self._saved_at < CHECKPOINT_EVERY_SECONDS):
-            return
+        if self.evidence is not self._saved and now - self._saved_at >= CHECKPOINT_EVERY_SECONDS:
+            self._saved_at = now
+            self.checkpoints.keep(self.run, self.epoch, self._pruned())
+
+    async def _last_checkpoint(self) -> None:
+        await self.checkpoints.keep_last(self.run, self.epoch, self._pruned())
+
+    def _pruned(self) -> str:
+        """The evidence as a checkpoint has it: without what nobody asks for any more."""
         moment = Moment(self.state, self.evidence, self.time.now())
         asked = frozenset(one.key for scope in scopes(moment) for one in questions(scope))
-        self.evidence = saved = ev.prune(self.evidence, asked, frozenset(self._effect_ids()))
-        try:
-            reach(Point.CHECKPOINT_BEFORE)
-            await self.journal.save_evidence(self.run, self.epoch, ev.to_text(saved))
-        except StoreError as error:
-            log.warning("checkpoint.unwritable", run=self.run, error=str(error))
-        self._saved, self._saved_at = saved, now
+        saved = ev.prune(self.evidence, asked, frozenset(self._effect_ids()))
+        if self._concluded_from[1] is self.evidence:
+            self._concluded_from = (self.state, saved)
+        self.evidence = self._saved = saved
+        return ev.to_text(saved)
 
 
 def _judged(evidence: ev.Evidence, ask: MeasureAsk, measured: Measurement, wall_at: float) -> ev.Evidence:

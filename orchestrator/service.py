@@ -19,6 +19,7 @@ import structlog
 
 from flags.model import FlagDocument
 from orchestrator.allowance import Trust, acting_for
+from orchestrator.checkpoints import Checkpoints
 from orchestrator.core import evidence as ev
 from orchestrator.core import reversing
 from orchestrator.core.commands import Actor, Command
@@ -161,6 +162,7 @@ class Service(Reading):
         self._kill_watch: asyncio.Task[None] | None = None
         self._latches: tuple[Latch, ...] = ()  # that every runner knows of
         self._turns = Turns()
+        self._checkpoints = Checkpoints(journal)
         self._idle = asyncio.Event()
         self._crashes: dict[str, int] = {}
         self._again: dict[str, asyncio.Task[None]] = {}
@@ -253,7 +255,7 @@ class Service(Reading):
         runner = Runner(self.journal, self.world, records, epoch, await self.journal.evidence(run))
         started = runner.state.started
         runner.listeners.append(lambda recorded: self._publish(run, recorded))
-        runner.turns = self._turns
+        runner.turns, runner.checkpoints = self._turns, self._checkpoints
         runner.set_killed(self._killed(runner.state))
         runner.set_freezes(self._freezes_over(runner.state))
         if self.sharing is not None:

@@ -1,0 +1,50 @@
+"""Checkpoints of many runs, written together.
+
+What a run has seen may be lost at no risk, so writing it is in no hurry: what runs want kept within a moment goes to
+the store at once, which makes one transaction of it. Nobody waits for it, and a newer checkpoint of a run takes the
+place of one that is not written yet.
+"""
+
+import asyncio
+
+import structlog
+
+from orchestrator.errors import StoreError
+from orchestrator.failpoints import Point, reach
+from orchestrator.ports import Journal
+
+log = structlog.get_logger()
+
+TOGETHER_SECONDS = 0.25
+
+
+class Checkpoints:
+    """For one event loop."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._waiting: dict[str, tuple[int, str]] = {}
+        self._writing: asyncio.Task[None] | None = None
+
+    def keep(self, run: str, epoch: int, text: str) -> None:
+        self._waiting[run] = (epoch, text)
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write(), name="checkpoints")
+
+    async def keep_last(self, run: str, epoch: int, text: str) -> None:
+        """At once, instead of what waits; returns when it is written, or can't be."""
+        self._waiting.pop(run, None)
+        await self._save(run, epoch, text)
+
+    async def _write(self) -> None:
+        while self._waiting:
+            await asyncio.sleep(TOGETHER_SECONDS)
+            waiting, self._waiting = self._waiting, {}
+            await asyncio.gather(*(self._save(run, epoch, text) for run, (epoch, text) in waiting.items()))
+
+    async def _save(self, run: str, epoch: int, text: str) -> None:
+        try:
+            reach(Point.CHECKPOINT_BEFORE)
+            await self._journal.save_evidence(run, epoch, text)
+        except StoreError as error:
+            log.warning("checkpoint.unwritable", run=run, error=str(error))
