@@ -13,7 +13,7 @@ from orchestrator.core import evidence as ev
 from orchestrator.core.commands import Actor
 from orchestrator.core.events import to_json
 from orchestrator.core.evidence import Evidence
-from orchestrator.core.fold import fold
+from orchestrator.core.fold import apply, fold
 from orchestrator.core.freeze import Freeze
 from orchestrator.core.moment import Moment
 from orchestrator.core.offers import Offer, offers
@@ -32,6 +32,7 @@ MOST_HISTORY = 1000
 MOST_RUNS = 1_000_000
 MOST_ENTRIES = 1 << 53  # of one journal
 PIECE_ENTRIES = 500
+PIECE_FOLDED = 2000  # of a journal whose state is wanted
 _SHOWN_WHEN_MADE = ("state", "percentage", "targets", "parameters", "profile")
 Entries = list[dict[str, Any]]
 
@@ -67,10 +68,24 @@ class Reading:
         self.kill_switch = kill_switch
 
     async def _state(self, run: str) -> tuple[State, str | None]:
-        records = await self.journal.read(run)
+        records = await self.journal.read(run, 0, PIECE_FOLDED)
         if not records:
             raise await self._gone(run)
-        return fold((record.event, record.at) for record in records), await self.journal.evidence(run)
+        state = fold((record.event, record.at) for record in records)
+        if len(records) == PIECE_FOLDED:
+            state = await self._folded_on(run, state)
+        return state, await self.journal.evidence(run)
+
+    async def _folded_on(self, run: str, state: State) -> State:
+        """The rest of a long journal, some events at a time: all of them at once are slow to collect, and large."""
+        while records := await self.journal.read(run, state.seq, PIECE_FOLDED):
+            for record in records:
+                state = apply(state, record.event, record.at)
+            await asyncio.sleep(0)  # others may have waited
+        row = await self.journal.row(run)
+        if row is None or row.kept is not None:  # it was cut meanwhile, maybe in the middle of what was read
+            raise await self._gone(run)
+        return state
 
     async def _gone(self, run: str) -> KeptAsReport | NotFound:
         """What to say of a run that has no journal."""

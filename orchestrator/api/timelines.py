@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from orchestrator.service import Service
 
 MOST_KEPT: Final = 32
-PIECE_ENTRIES: Final = 500
 
 
 class Timelines:
@@ -42,11 +41,9 @@ class Timelines:
             self._kept.popitem(last=False)
         timeline, lock = kept
         async with lock:
-            while entries := await service.history(run, timeline.seq, PIECE_ENTRIES):
+            async for entries in service.pieces(run, timeline.seq):
                 for entry in entries:
                     timeline.take(entry)
-                if len(entries) < PIECE_ENTRIES:
-                    break
                 await asyncio.sleep(0)
         return timeline
 

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from orchestrator import reading
 from orchestrator.audit import Head, verify
 from orchestrator.core.commands import Command
 from orchestrator.errors import KeptAsReport, NotFound, StoreError, Tampered
 from orchestrator.journal.memory import MemoryStore
 from orchestrator.journal.memory_keeping import MemoryKeeping
 from orchestrator.ports import Recorded, RunRow
-from orchestrator.reading import is_unfinished
+from orchestrator.reading import Reading, is_unfinished
 from orchestrator.retention import AT_ONCE, PASS_SECONDS, TURN_SECONDS, Keep, Retention, acts_alone
 from orchestrator.service import Service
 from tests.orchestrator.house import ANN, QUICK, House, eventually, submission
@@ -231,6 +232,25 @@ async def test_a_journal_that_was_cut_while_it_was_exported_is_not_taken_for_a_s
     await retention(house).turn()
     with pytest.raises(KeptAsReport):
         await service.journal_lines(run, len(begun), 5)
+
+
+async def test_a_journal_that_was_cut_while_it_was_folded_has_no_state(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = await house.move_in()
+    run = await over(service)
+    read = house.store.read
+
+    async def cut_behind_the_first(run: str, after: int = 0, limit: int | None = None) -> list[Recorded]:
+        if after == 2:
+            monkeypatch.undo()
+            await retention(house).turn()
+        return await read(run, after, limit)
+
+    monkeypatch.setattr(reading, "PIECE_FOLDED", 2)
+    monkeypatch.setattr(house.store, "read", cut_behind_the_first)
+    with pytest.raises(KeptAsReport):
+        await Reading._state(service, run)
 
 
 @pytest.mark.parametrize("command", ("rollback", "pause", "approve", "ack"))

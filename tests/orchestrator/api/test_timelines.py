@@ -1,6 +1,9 @@
+from collections.abc import AsyncIterator
+
 import httpx
 
-from orchestrator.api.timelines import MOST_KEPT, PIECE_ENTRIES, Timelines
+from orchestrator.api.timelines import MOST_KEPT, Timelines
+from orchestrator.reading import PIECE_ENTRIES
 from tests.orchestrator.api.fake_service import Entries, FakeService
 
 PATH = "/api/v1/runs/search/timeline"
@@ -33,13 +36,14 @@ async def test_what_grew_since_the_last_time_is_read_on(service: FakeService, ad
 async def test_only_what_is_new_is_read_of_a_long_journal(service: FakeService) -> None:
     long = service.add("long-1", "long", entries=3 * PIECE_ENTRIES)
     asked: list[int] = []
-    read = service.history
+    read = service.pieces
 
-    async def history(run: str, after: int = 0, limit: int | None = None) -> Entries:
+    async def pieces(run: str, after: int = 0, limit: int | None = None) -> AsyncIterator[Entries]:
         asked.append(after)
-        return await read(run, after, limit)
+        async for piece in read(run, after, limit):
+            yield piece
 
-    service.history = history  # type: ignore[method-assign]
+    service.pieces = pieces  # type: ignore[method-assign]
     timelines = Timelines()
     await timelines.shown(service, "long-1", 0, None, 10)  # type: ignore[arg-type]
     assert min(asked) == 0
