@@ -7,7 +7,7 @@ from dataclasses import replace
 from flags.model import Version
 from orchestrator.core.events import Event
 from orchestrator.errors import StoreError
-from orchestrator.journal.memory import MemoryStore
+from orchestrator.journal.memory import MemoryStore, StoredRun
 from orchestrator.ports import Answer, Batch, FlagRecord, FlagWrite, NewRun, Recorded, RunRow
 from orchestrator.rehearse.loop import Life
 from stages.values import Json
@@ -17,13 +17,12 @@ WRITE_SECONDS = 0.005
 
 
 class RehearsalStore(MemoryStore):
-    def copied(self) -> "RehearsalStore":
-        """As it stands now. What is in it is never changed in place, so only its shelves are copied."""
+    def copied(self, rev: int | None = None) -> "RehearsalStore":
+        """As it stands now, or when a run had so many events. What is in it is never changed in place, so only its
+        shelves are copied."""
         made = RehearsalStore()
         made._given = replace(self._given)
-        made._runs = {
-            name: replace(run, events=list(run.events), answers=dict(run.answers)) for name, run in self._runs.items()
-        }
+        made._runs = {name: _shortened(run, rev) for name, run in self._runs.items()}
         made._claims = dict(self._claims)
         made._flags = dict(self._flags)
         made._history = {place: list(records) for place, records in self._history.items()}
@@ -45,6 +44,11 @@ class RehearsalStore(MemoryStore):
 
     def evidence_now(self, run: str) -> str | None:
         return self._runs[run].evidence
+
+
+def _shortened(run: StoredRun, rev: int | None) -> StoredRun:
+    row = run.row if rev is None or rev >= run.row.rev else replace(run.row, rev=rev, active=True)
+    return replace(run, row=row, events=run.events[:rev], answers=dict(run.answers))
 
 
 class Door(RehearsalStore):

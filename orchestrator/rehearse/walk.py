@@ -55,7 +55,8 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """How everything stood at one moment of the way forward, when *event* had become durable. *at* is virtual."""
+    """How everything stood at one moment of the way forward, when *event* had become durable, and nothing of what was
+    written together with it and follows. *at* is virtual."""
 
     at: float
     place: Place
@@ -112,6 +113,7 @@ class Walk:
         self.world.on_death = self._news.set
         self._place = fork.place if fork is not None else Place("", "", "")
         self._has_resumed = False
+        self._ended: ev.RunEnded | None = None
 
     def walked(self) -> "Walk":
         """All of it, from begin to end."""
@@ -137,8 +139,7 @@ class Walk:
 
     @property
     def ended(self) -> ev.RunEnded | None:
-        last = (one.event for one in reversed(self.records) if isinstance(one.event, ev.RunEnded))
-        return next(last, None)
+        return self._ended
 
     @property
     def came_too_late(self) -> bool:
@@ -337,6 +338,8 @@ class Walk:
     def _note(self, record: Recorded) -> None:
         event = record.event
         match event:
+            case ev.RunEnded():
+                self._ended = event
             case ev.LegEntered():
                 self._place = self._place_of(event)
             case ev.TargetObserved():
@@ -356,9 +359,8 @@ class Walk:
         return Place(event.environment, stage.name, step.name if step else "", step.percentage if step else None)
 
     def _fork(self, record: Recorded) -> Fork:
-        values, levels = dict(self.world.targets.values), dict(self.world.levels)
-        at = self._loop.time()
-        return Fork(at, self._place, record.event, self.store.copied(), values, levels, dict(self.before))
+        store, values, levels = self.store.copied(record.seq), dict(self.world.targets.values), dict(self.world.levels)
+        return Fork(self._loop.time(), self._place, record.event, store, values, levels, dict(self.before))
 
 
 class _Undisturbed(Service):
