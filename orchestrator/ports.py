@@ -352,11 +352,14 @@ class Scene:
     head: str = ""  # of the journal, SEQ:HASH, where something is told to people: it leaves the house with it
 
 
-def scene_of(program: Program, environment: str, *, run: str = "", stage: str = "", effect_id: str = "") -> Scene:
+def scene_of(
+    program: Program, environment: str, *, run: str = "", stage: str = "", effect_id: str = "", epoch: int = 0
+) -> Scene:
     """The scene in one environment of a plan."""
     entry = program.environment(environment)
     return Scene(
         run=run,
+        epoch=epoch,
         environment=environment,
         stage=stage,
         effect_id=effect_id,

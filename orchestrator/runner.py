@@ -448,8 +448,8 @@ class Runner:
     # --- what is started ------------------------------------------------------------------------------------------
 
     def scene(self, environment: str, stage: str = "", effect_id: str = "") -> Scene:
-        scene = scene_of(self.state.program, environment, run=self.run, stage=stage, effect_id=effect_id)
-        return replace(scene, epoch=self.epoch)
+        program, run = self.state.program, self.run
+        return scene_of(program, environment, run=run, stage=stage, effect_id=effect_id, epoch=self.epoch)
 
     def _start_effects(self) -> None:
         now = self.time.now()

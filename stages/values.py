@@ -8,6 +8,7 @@ import math
 import operator
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -56,15 +57,20 @@ class Part(BaseModel):
 def parse_duration(value: Any) -> Any:
     """Seconds of ``500ms``, ``30s``, ``5m``, ``48h``, ``7d`` or a sum such as ``1h30m``."""
     if isinstance(value, str):
-        text = value.strip()
-        if not _DURATION.fullmatch(text):
-            raise ValueError(f"a duration such as 30s, 5m or 48h is expected, not {value!r}")
-        return _acceptable(sum(float(number) * SECONDS[unit] for number, unit in _PART.findall(text)), text)
+        return _seconds_of(value)
     if isinstance(value, float):  # seconds that were already parsed
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         raise ValueError(f"a duration needs a unit, such as {value}s or {value}m")
     raise ValueError(f"a duration such as 30s, 5m or 48h is expected, not {_kind(value)}")
+
+
+@lru_cache(1024)  # a plan's few are read at each look
+def _seconds_of(text: str) -> float:
+    if not _DURATION.fullmatch(text.strip()):
+        raise ValueError(f"a duration such as 30s, 5m or 48h is expected, not {text!r}")
+    seconds = sum(float(number) * SECONDS[unit] for number, unit in _PART.findall(text))
+    return _acceptable(seconds, text.strip())
 
 
 def _acceptable(seconds: float, text: str) -> float:
