@@ -28,7 +28,7 @@ from tests.support.stores import PostgresSchema, schema_in
 CONTROLLERS = 3
 QUICK, USUAL, FULL = 60, 300, 3000
 TAKES_MINUTES = "it takes minutes, which --quick does not have"
-THIRD, BUSY_RUNS, BUSY_SECONDS = 1 / 3, 300, 30.0
+THIRD, BUSY_RUNS, BUSY_SECONDS = 1 / 3, 400, 30.0
 NEARLY = 0.9  # more than that is what there was to ask, and not what they can
 UNEVEN = 0.10  # of a share; but ten runs, from which on any is moved at all, are even enough
 PROMISED_SECONDS, TAKEN_UP = 10.5, 2  # epochs: one for the claim, one when the run is taken up
