@@ -187,8 +187,10 @@ class Service(Reading):
         self._note_idle()
 
     async def _take_all_up(self) -> None:
-        """Side by side: one after the other, each would wait for the disk, and for those that are walked already."""
-        runs = [row.run for row in await self.journal.rows(limit=MOST_RUNS) if is_unfinished(row)]
+        """Side by side: one after the other, each would wait for the disk, and for those that are walked already. What
+        is on its way back comes first."""
+        rows = [row for row in await self.journal.rows(limit=MOST_RUNS) if is_unfinished(row)]
+        runs = [row.run for row in sorted(rows, key=lambda row: row.summary.get("phase") != Phase.ROLLING_BACK)]
         for first in range(0, len(runs), TAKEN_UP_TOGETHER):
             await asyncio.gather(*map(self._take_up, runs[first : first + TAKEN_UP_TOGETHER]))
 

@@ -41,6 +41,29 @@ async def test_runs_are_taken_up_side_by_side(house: House) -> None:
     assert second.in_hand() == runs
 
 
+async def test_what_is_on_its_way_back_is_taken_up_before_all_else(house: House) -> None:
+    first = await house.move_in()
+    old, *newer = [(await first.start(submission(name, name, name), ANN))[0] for name in ("one", "two", "three")]
+    for run in (old, *newer):
+        await eventually(first, run, leg="baking")
+    asked = list[str]()
+    await first.close(0)
+    row = await house.store.row(old)
+    assert row is not None
+    back = {**row.summary, "phase": "rolling_back"}
+    await house.store.append(Batch(old, row.rev, row.epoch, house.clock.now(), [], back, active=True))
+    take = house.store.take
+
+    async def noted(run: str) -> int:
+        asked.append(run)
+        return await take(run)
+
+    house.store.take = noted  # type: ignore[method-assign]
+    await house.move_in()
+    assert asked[0] == old
+    assert set(asked) == {old, *newer}
+
+
 async def _ended_run(house: House, name: str) -> None:
     (document,) = submission(name, name, name).documents
     started = RunStarted(by="ann", run=name, plan=name, digest=name, documents=(document,))
