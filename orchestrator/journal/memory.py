@@ -117,6 +117,14 @@ class MemoryStore:
         rows = [run.row for run in reversed(self._runs.values()) if active is None or run.row.active == active]
         return sorted(rows, key=lambda row: row.created, reverse=True)[: max(limit, 0)]
 
+    async def by_phase(self) -> list[tuple[str, int, int]]:
+        rows = [run.row for run in self._runs.values()]
+        phases = {row.run: str(row.summary.get("phase") or "") for row in rows}
+        runs, events = Counter(phases.values()), Counter[str]()
+        for row in rows:
+            events[phases[row.run]] += row.rev
+        return [(phase, count, events[phase]) for phase, count in runs.items()]
+
     async def read(self, run: str, after: int = 0, limit: int | None = None) -> list[Recorded]:
         if run not in self._runs:
             return []

@@ -103,6 +103,9 @@ class MeteredJournal:
     async def rows(self, active: bool | None = None, limit: int = 1000) -> list[RunRow]:
         return await self._counted("rows", self.journal.rows(active, limit))
 
+    async def by_phase(self) -> list[tuple[str, int, int]]:
+        return await self._counted("rows", self.journal.by_phase())
+
     async def read(self, run: str, after: int = 0, limit: int | None = None) -> list[Recorded]:
         return await self._counted("read", self.journal.read(run, after, limit))
 

@@ -98,6 +98,10 @@ class Door(RehearsalStore):
         await self._enter()
         return await super().rows(active, limit)
 
+    async def by_phase(self) -> list[tuple[str, int, int]]:
+        await self._enter()
+        return await super().by_phase()
+
     async def read(self, run: str, after: int = 0, limit: int | None = None) -> list[Recorded]:
         await self._enter()
         return await super().read(run, after, limit)

@@ -239,6 +239,16 @@ async def test_a_conflict_of_the_run_writes_no_flag(store: Store) -> None:
     assert await store.all() == []
 
 
+async def test_runs_and_their_events_are_counted_by_phase(store: Store) -> None:
+    assert await store.by_phase() == []
+    for name in ("a", "b", "c", "d"):
+        await started(store, name)
+    await store.append(batch("a"))
+    await store.append(batch("b", active=False, summary={"phase": "ended"}))
+    await store.append(batch("c", summary={}))
+    assert sorted(await store.by_phase()) == [("", 1, 2), ("checking", 1, 1), ("ended", 1, 2), ("running", 1, 2)]
+
+
 async def test_rows_come_newest_first_and_are_filtered(store: Store) -> None:
     for name, at in (("a", 10), ("b", 30), ("c", 20), ("d", 30)):
         await started(store, name, at=at)

@@ -152,6 +152,10 @@ class LifeStore:
         await self._enter("rows")
         return await self._store.rows(active, limit)
 
+    async def by_phase(self) -> list[tuple[str, int, int]]:
+        await self._enter("rows")
+        return await self._store.by_phase()
+
     async def read(self, run: str, after: int = 0, limit: int | None = None) -> list[Recorded]:
         await self._enter("read")
         return await self._store.read(run, after, limit)

@@ -35,6 +35,11 @@ def rows(connection: Connection, active: bool | None, limit: int) -> list[RunRow
     return [run_row(found) for found in each(connection, query, {"active": active, "limit": max(limit, 0)})]
 
 
+def by_phase(connection: Connection) -> list[tuple[str, int, int]]:
+    query = "SELECT coalesce(summary::json ->> 'phase', ''), count(*), sum(rev)::bigint FROM runs GROUP BY 1"
+    return list(each(connection, query))
+
+
 def events(connection: Connection, run: str, after: int, limit: int | None) -> list[Recorded]:
     """In several statements if there are many: events are only ever added."""
     query = "SELECT seq, at, data, hash FROM events WHERE run = %s AND seq > %s ORDER BY seq LIMIT %s"

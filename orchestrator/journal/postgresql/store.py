@@ -54,6 +54,9 @@ class ReadingStore(RefusesWrites):
     async def rows(self, active: bool | None = None, limit: int = 1000) -> list[RunRow]:
         return await self._pool.do(partial(reading.rows, active=active, limit=limit))
 
+    async def by_phase(self) -> list[tuple[str, int, int]]:
+        return await self._pool.do(reading.by_phase)
+
     async def read(self, run: str, after: int = 0, limit: int | None = None) -> list[Recorded]:
         return await self._pool.do(partial(reading.events, run=run, after=after, limit=limit))
 

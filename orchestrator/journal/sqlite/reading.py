@@ -24,6 +24,11 @@ def rows(connection: apsw.Connection, active: bool | None, limit: int) -> list[R
     return [run_row(found) for found in connection.execute(query, {"active": active, "limit": max(limit, 0)})]
 
 
+def by_phase(connection: apsw.Connection) -> list[tuple[str, int, int]]:
+    query = "SELECT coalesce(json_extract(summary, '$.phase'), '') AS phase, count(*), sum(rev) FROM runs GROUP BY 1"
+    return list(connection.execute(query))
+
+
 def events(connection: apsw.Connection, run: str, after: int, limit: int | None) -> list[Recorded]:
     query = "SELECT seq, at, data, hash FROM events WHERE run = ? AND seq > ? ORDER BY seq LIMIT ?"
     most = -1 if limit is None else max(limit, 0)

@@ -62,6 +62,9 @@ class ReadingStore(RefusesWrites):
     async def rows(self, active: bool | None = None, limit: int = 1000) -> list[RunRow]:
         return await self._read(partial(reading.rows, self._reader, active, limit))
 
+    async def by_phase(self) -> list[tuple[str, int, int]]:
+        return await self._read(partial(reading.by_phase, self._reader))
+
     async def read(self, run: str, after: int = 0, limit: int | None = None) -> list[Recorded]:
         return await self._read(partial(reading.events, self._reader, run, after, limit))
 
