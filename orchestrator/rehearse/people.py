@@ -37,7 +37,8 @@ def answered_at(item: Waiting) -> float:
 
 def _answers(state: State, item: Waiting, trouble: Trouble) -> Iterator[Asked]:
     if item.item == trouble.rejects:
-        yield Command(command=CommandName.REJECT, item=item.item, reason="not now"), _people_for(item, None)[0]
+        if not item.is_rejected:
+            yield Command(command=CommandName.REJECT, item=item.item, reason="not now"), _people_for(item, None)[0]
         return
     given = {name for name, _ in item.approvals}
     for person in _people_for(item, approval_of(state, item)):

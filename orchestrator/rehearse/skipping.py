@@ -20,7 +20,7 @@ from orchestrator.core.setting import criterion_key
 from stages.criteria.base import Verdict
 
 WALKED_SECONDS = 60.0  # at the end of what is skipped
-QUIET_SECONDS = 60.0  # before a run that is held
+QUIET_SECONDS = 20.0  # in which what was written is acted upon
 SHORTEST_SECONDS = 60.0  # that are worth it
 BEFORE_SECONDS = 20.0  # something that is due: it is walked from there
 AFTER_SECONDS = 5.0  # it is written by then
@@ -30,16 +30,19 @@ STANDING = frozenset({Reason.PAUSED, Reason.APPROVAL, Reason.MANUAL, Reason.WIND
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """What people and the world do, by the run's time: *next_at* something, and *quiet_since* nothing. *is_away*: what
-    can't be measured now stays so until then."""
+    """What people and the world do, by the run's time: *next_at* something, *quiet_since* nothing, and *same_since*
+    nothing but that holds and notices were written. *is_away*: what can't be measured now stays so until then."""
 
     next_at: float
     quiet_since: float
+    same_since: float
     is_away: bool
 
 
 def seconds_to_skip(m: Moment, around: Around) -> float:
     """How much of what lies ahead would bring nothing new; 0 if something may."""
+    if m.now - around.quiet_since < QUIET_SECONDS:
+        return 0.0
     left = _held_seconds(m, around) if m.state.holds else _left_seconds(m, around)
     if left <= 0.0:
         return 0.0
@@ -56,7 +59,7 @@ def _asked(m: Moment, around: Around) -> Iterator[float]:
     """When a check that was answered well may be answered otherwise: not while all stays as it was then."""
     for question in _asked_again(m):
         asked, at = m.evidence.asked.get(question.key), due_at(m, question)
-        is_known = asked is not None and asked.at > around.quiet_since and not around.is_away
+        is_known = asked is not None and asked.at > around.same_since and not around.is_away
         if at is not None and (at <= m.now or not is_known):
             yield at
 
@@ -74,9 +77,7 @@ def _held_seconds(m: Moment, around: Around) -> float:
     stays = STANDING | GATE_HOLDS if is_away else STANDING
     if state.outstanding or state.rollback is not None or any(reason not in stays for reason, _ in state.holds):
         return 0.0
-    if m.now - around.quiet_since < QUIET_SECONDS:
-        return 0.0
-    return math.inf if all(_stays(look, around.quiet_since, is_away) for look in _looks(m)) else 0.0
+    return math.inf if all(_stays(look, around.same_since, is_away) for look in _looks(m)) else 0.0
 
 
 def _stays(look: Look | None, since: float, is_away: bool) -> bool:
@@ -97,7 +98,7 @@ def _left_seconds(m: Moment, around: Around) -> float:
     state = m.state
     if state.outstanding or any(item.open for item in state.waiting.values()) or state.rollback is not None:
         return 0.0
-    if not _all_pass(m, around.quiet_since) or not _all_answered(m):
+    if not _all_pass(m, around.same_since) or not _all_answered(m):
         return 0.0
     if state.phase is Phase.RUNNING and state.leg is Leg.BAKING and state.step is not None:
         progress = bake_progress(m)

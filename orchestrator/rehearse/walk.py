@@ -36,6 +36,7 @@ TICK_SECONDS = 5.0
 AGAIN_SECONDS = 60.0  # until somebody asks once more
 PATIENCE_SECONDS = 1800.0  # with a hold that only a person ends: by then the first rounds of an escalation are told
 RESTART_SECONDS = 20.0  # until another controller is there
+TOLD_ONLY = (ev.HoldSet, ev.HoldCleared, ev.NoticeRequested, ev.NoticeDelivered)
 WAITS_FOR_ITSELF = frozenset({Reason.WINDOW})
 
 
@@ -114,6 +115,7 @@ class Walk:
         self._place = fork.place if fork is not None else Place("", "", "")
         self._has_resumed = False
         self._ended: ev.RunEnded | None = None
+        self._changed_at = START + fork.at if fork is not None else START  # when something was written that matters
 
     def walked(self) -> "Walk":
         """All of it, from begin to end."""
@@ -321,9 +323,10 @@ class Walk:
         times += [held_since + PATIENCE_SECONDS] if held_since is not None else []
         times += [people.answered_at(item) for item in m.state.waiting.values() if item.open]
         next_at = min((at for at in times if at > m.now), default=float("inf"))
-        past = [at for at in (*times, self.began_at, self.records[-1].at) if at <= m.now]
+        past = [at for at in (*times, self.began_at) if at <= m.now]
+        same_since = max(*past, self._changed_at)
         is_away = self.trouble.away is not None and not self.world.is_over
-        return Around(next_at, max(past), is_away)
+        return Around(next_at, max(same_since, self.records[-1].at), same_since, is_away)
 
     # --- what becomes durable ---
 
@@ -337,6 +340,8 @@ class Walk:
 
     def _note(self, record: Recorded) -> None:
         event = record.event
+        if not isinstance(event, TOLD_ONLY):
+            self._changed_at = record.at
         match event:
             case ev.RunEnded():
                 self._ended = event

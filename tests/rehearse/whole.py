@@ -15,13 +15,16 @@ pytestmark = pytest.mark.timeout(1800)
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_an_example_ends_as_promised_in_every_scenario(path: Path) -> None:
-    assert without_untold(rehearsed(example(path))) == []
+    result = rehearsed(example(path))
+    assert without_untold(result) == []
+    assert result.cut == ()
 
 
 def test_a_plan_with_everything_in_it_ends_as_promised_in_every_scenario() -> None:
     result = rehearsed(read(EVERYTHING))
     assert [(row.scenario, row.place, row.at, row.problems) for row in result.all_rows if row.problems] == []
     assert {row.scenario for row in result.all_rows} == {"forward", *(one.name for one in TABLE)}
+    assert result.cut == ()
 
 
 @pytest.mark.parametrize("seed", range(40))
