@@ -145,7 +145,8 @@ def _with_pinned_changes(state: State, target: TargetState, standing: dict[str, 
 
 
 def _parameters(m: Moment, node: NodeState) -> list[Event]:
-    """The parameters of a pinned flag to what they were, now that nobody is exposed to them any more."""
+    """The parameters of a pinned flag to what they were, now that nobody is exposed to them any more: who was by
+    somebody's hand meanwhile is not after it."""
     target = _target(m.state, node)
     since = max(rollback_of(m.state).since, node.started_at or 0.0)
     if node.started_at is None:
@@ -155,7 +156,8 @@ def _parameters(m: Moment, node: NodeState) -> list[Event]:
         return []
     standing = seen.value if seen.exists else ABSENT
     before = node.node.wanted if isinstance(node.node.wanted, dict) else ABSENT
-    wanted = {**standing, **{key: before[key] for key in PARAMETER_KEYS}}
+    exposure = exposure_wanted(m.state, target, node.node, standing)
+    wanted = {**exposure, **{key: before[key] for key in PARAMETER_KEYS}}
     return _set(m, node, target, standing, wanted)
 
 

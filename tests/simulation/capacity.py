@@ -249,8 +249,8 @@ def copies_go(simulation: "Simulation", story: Story) -> Complaints:
 
 
 def drift_is_somebody_elses(simulation: "Simulation", story: Story) -> Complaints:
-    """What is called somebody else's change of a workload was one, since the run knew the workload; or people said that
-    the run did not do it."""
+    """What is called somebody else's change of a workload was one, since the run knew the workload, be it that they
+    wrote what stood there already; or people said that the run did not do it."""
     for record in story.of(ev.DriftFound):
         assert isinstance(record.event, ev.DriftFound)
         target, at = record.event.target, simulation.durable_at[(story.run, record.seq)]
@@ -258,8 +258,10 @@ def drift_is_somebody_elses(simulation: "Simulation", story: Story) -> Complaint
         is_denied = any(one.target == target and one.taken_as == "not_done" for one in said)  # type: ignore[attr-defined]
         if target.startswith("flag:") or is_denied:
             continue
-        changes = [one for one in _changes(simulation, target) if one.run is None and one.at <= at]
-        if not changes or changes[-1].at < _known_since(simulation, story, target):
+        place, _, name = target.partition(":")[2].rpartition("/")
+        hands = [one for one in simulation.world.log.by_hand if one[1] == place.partition("/")[0] and one[2] == name]
+        times = [one.at for one in _changes(simulation, target) if one.run is None] + [one[0] for one in hands]
+        if not any(_known_since(simulation, story, target) <= when <= at for when in times):
             yield f"{target} is said to be changed by somebody else, and was not (seq {record.seq})"
 
 

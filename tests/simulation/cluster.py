@@ -204,6 +204,8 @@ class Cluster:
         if random.random() < 0.25:
             fields = GONE if is_copy else {"image": "hot-fix"}
         self.write(environment, name, fields, None, None)
+        whole = version.stable if version is not None else name
+        self.world.log.by_hand += [(self.world.now, environment, one) for one in {name, whole}]
 
 
 def _arm(one: Deployed) -> dict[str, Any]:

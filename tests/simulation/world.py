@@ -88,6 +88,7 @@ class Log:
     tries: list[tuple[float, str, str]] = field(default_factory=list)  # at, effect, what became of it
     ran: dict[str, int] = field(default_factory=dict)  # effect -> how often it was really carried out
     delivered: list[str] = field(default_factory=list)
+    by_hand: list[tuple[float, str, str]] = field(default_factory=list)  # at, environment, workload, though it stays
     ended: set[str] = field(default_factory=set)  # effects that were void, and what was left of them taken away
     violations: list[str] = field(default_factory=list)
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.core import events as ev
+from orchestrator.core.fold.effects import with_node
 from orchestrator.core.fold.handler import Handler
 from orchestrator.core.phases import Phase, Reason
 from orchestrator.core.state import (
@@ -62,8 +63,7 @@ def _node_finished(state: State, event: ev.NodeFinished, at: float) -> State:
 
 def _with_node(state: State, node: str, **changes: Any) -> State:
     assert state.rollback is not None
-    changed = replace(state.rollback.nodes[node], **changes)
-    return state.with_changes(rollback=replace(state.rollback, nodes=put(state.rollback.nodes, node, changed)))
+    return with_node(state, replace(state.rollback.nodes[node], **changes))
 
 
 def _rollback_finished(state: State, event: ev.RollbackFinished, at: float) -> State:

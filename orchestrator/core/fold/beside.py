@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.core import events as ev
-from orchestrator.core.fold.effects import exposure_changed, next_act
+from orchestrator.core.fold.effects import exposure_changed, next_act, node_of, with_node
 from orchestrator.core.fold.handler import Handler
 from orchestrator.core.state import (
     PERSON,
@@ -110,10 +110,9 @@ def _target_resolved(state: State, event: ev.TargetResolved, at: float) -> State
         targets=put(state.targets, event.target, target),
         pins=drop(state.pins, (PERSON, event.target)),
     )
-    if entry is not None and entry.effect.node is not None and state.rollback is not None:
-        node = replace(state.rollback.nodes[entry.effect.node], effect=None)  # asked for again unless it is finished
-        rollback = replace(state.rollback, nodes=put(state.rollback.nodes, entry.effect.node, node))
-        return state.with_changes(rollback=rollback)
+    node = node_of(state, entry) if entry is not None else None
+    if node is not None:
+        return with_node(state, replace(node, effect=None))  # asked for again unless it is finished
     if entry is None or entry.effect.walk is None:
         return state
     walk = state.walk(entry.effect.walk)

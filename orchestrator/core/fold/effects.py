@@ -9,6 +9,7 @@ from orchestrator.core.names import step_walk
 from orchestrator.core.phases import Leg
 from orchestrator.core.state import (
     GateRef,
+    NodeState,
     Outstanding,
     State,
     TargetState,
@@ -147,18 +148,31 @@ def next_act(walk: Walk, *, skipped: bool = False) -> Walk:
 
 
 def _node_effect_finished(state: State, entry: Outstanding, event: ev.EffectFinished, at: float) -> State:
-    rollback = state.rollback
-    assert rollback is not None
-    assert entry.effect.node is not None
-    node = rollback.nodes[entry.effect.node]
-    if entry.effect.walk is not None and event.state == "done":
+    node = node_of(state, entry)
+    is_act_done = entry.effect.walk is not None and event.state == "done"
+    if entry.effect.walk is not None and is_act_done:
         state = state.with_changes(walks=put(state.walks, entry.effect.walk, next_act(state.walk(entry.effect.walk))))
+    if node is None:
+        return state
+    if is_act_done:
         node = replace(node, effect=None, failures=0, failed_at=None)
     elif event.state == "done":
         node = replace(node, result="done", effect=None, detail=event.detail)
     else:
         node = replace(node, effect=None, failures=node.failures + 1, failed_at=at, detail=event.detail)
-    return state.with_changes(rollback=replace(rollback, nodes=put(rollback.nodes, entry.effect.node, node)))
+    return with_node(state, node)
+
+
+def node_of(state: State, entry: Outstanding) -> NodeState | None:
+    """The node of the way back that an effect is for. A wider way back that was begun meanwhile may not have it."""
+    nodes = state.rollback.nodes if state.rollback is not None else {}
+    return nodes.get(entry.effect.node or "")
+
+
+def with_node(state: State, node: NodeState) -> State:
+    assert state.rollback is not None
+    nodes = put(state.rollback.nodes, node.node.id, node)
+    return state.with_changes(rollback=replace(state.rollback, nodes=nodes))
 
 
 def _act_refused(state: State, event: ev.ActRefused, at: float) -> State:

@@ -260,6 +260,26 @@ def test_a_yes_to_a_question_does_its_actions_and_verifies_once_more() -> None:
     assert drive.state.outcome == "rolled_back"
 
 
+@pytest.mark.parametrize("state", (EffectState.UNKNOWN, EffectState.TEMPORARY))
+def test_what_an_answer_does_may_come_to_its_end_after_a_wider_way_back_was_begun(state: EffectState) -> None:
+    ask = {"question": "Clear?", "by": ["dba"], "actions": [{"command": ["./clear.sh"], "target": "c", "undo": "none"}]}
+    plan = spec()
+    plan["stages"][2]["rollback"] = {"ask": [ask]}
+    drive = Drive(plan, FILES)
+    drive.run_until(lambda: drive.percentage("beta") == 10)
+    drive.command("rollback", stage="workers", reason="workers misbehave")
+    drive.run_until(lambda: "manual" in drive.holds())
+    drive.outcomes["command:production/c"] = [Outcome(state=state, detail="no answer")] * 3
+    drive.command("approve", reason="corrupt")
+    assert "command:production/c" in drive.state.outstanding
+    drive.command("rollback", reason="all of it")
+    if state is EffectState.UNKNOWN:
+        drive.command("resolve", target="command:production/c", taken_as="done", reason="looked at it")
+    drive.run_until(lambda: drive.state.ended)
+    assert drive.state.outcome == "rolled_back"
+    assert drive.world["command:production/backend"] == {"text": "old"}
+
+
 def test_an_unanswered_question_counts_as_no_after_a_day() -> None:
     ask = {"question": "Clear the cache?", "actions": [{"command": ["./clear.sh"], "undo": "none"}]}
     drive = bad_at_ten(Drive(spec(rollback={"ask": [ask]}), FILES))

@@ -140,6 +140,21 @@ def test_a_pinned_flag_goes_back_to_the_safer_of_the_two_and_its_parameters_last
     assert (value["state"], value["percentage"], value["parameters"]) == ("disabled", 5.0, {})
 
 
+def test_a_pinned_flag_that_somebody_raised_while_it_settled_is_not_left_raised_with_its_parameters() -> None:
+    plan = spec(quota(actions=[{"disable": "beta"}], then="continue"))
+    plan["stages"][1]["settle"] = "20s"
+    drive = Drive(plan, beta=flag(percentage=5.0))
+    drive.run_until(lambda: drive.percentage("beta") == 10)
+    drive.metrics["quota"] = 1.0
+    drive.advance(20)
+    drive.command("rollback", reason="all of it")
+    drive.run_until(lambda: drive.percentage("beta") == 5)
+    drive.somebody_sets("beta", state="enabled", percentage=60.0)
+    drive.run_until(lambda: drive.state.ended)
+    value = drive.world["flag:production/beta"]
+    assert (value["percentage"], value["parameters"]) == (5.0, {})
+
+
 def test_a_trigger_may_ask_before_it_rolls_back_and_no_goes_on() -> None:
     ask = {"question": "Roll back?", "by": ["on-call"]}
     drive = Drive(spec(quota(then="rollback", ask=ask)))
