@@ -148,7 +148,7 @@ def test_a_pinned_flag_that_somebody_raised_while_it_settled_is_not_left_raised_
     drive.metrics["quota"] = 1.0
     drive.advance(20)
     drive.command("rollback", reason="all of it")
-    drive.run_until(lambda: drive.percentage("beta") == 5)
+    drive.run_until(lambda: drive.world["flag:production/beta"]["percentage"] == 5)
     drive.somebody_sets("beta", state="enabled", percentage=60.0)
     drive.run_until(lambda: drive.state.ended)
     value = drive.world["flag:production/beta"]
