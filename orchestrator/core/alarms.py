@@ -62,7 +62,7 @@ def alarms(state: State) -> Iterator[Alarm]:
         return
     for (environment, name), fired in state.fired.items():
         trigger = trigger_of(state, environment, name)
-        if trigger is not None and fired.then == "continue" and not fired.rearmed:
+        if trigger is not None and fired.then == "continue" and fired.rearmed_at is None:
             words = f"trigger {name} fired: {fired.detail}" + runbook(trigger)
             subject = f"trigger:{environment}/{name}#{fired.count}"
             severity = NoticeSeverity(trigger.severity)

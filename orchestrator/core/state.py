@@ -201,7 +201,7 @@ class Fired:
     by: str
     detail: str
     holding: bool
-    rearmed: bool = False
+    rearmed_at: float | None = None  # what was looked at before is of the breach that is over
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ def _breached(m: Moment, trigger: Trigger) -> bool:
     if look is None or look.verdict is not Verdict.FAIL:
         return False
     known = m.state.fired.get((m.state.cursor.environment, trigger.name))
-    return known is None or (known.rearmed and look.at > known.at)
+    return known is None or (known.rearmed_at is not None and look.at > known.rearmed_at)
 
 
 def _rearm(m: Moment) -> list[Event]:
@@ -87,7 +87,7 @@ def _rearm(m: Moment) -> list[Event]:
     for trigger in watched_triggers(m.state):
         known = m.state.fired.get((m.state.cursor.environment, trigger.name))
         look = m.evidence.looks.get(trigger_key(m.state.cursor.environment, trigger))
-        if known is None or known.rearmed or look is None or look.passed_at is None:
+        if known is None or known.rearmed_at is not None or look is None or look.passed_at is None:
             continue
         undecided = any(pin.source == f"trigger {trigger.name}" for pin in m.state.undecided_pins())
         if look.passed_at > known.at and m.now - known.at >= trigger.rearm and not undecided:

@@ -38,7 +38,7 @@ def _trigger_fired(state: State, event: ev.TriggerFired, at: float) -> State:
 
 def _trigger_rearmed(state: State, event: ev.TriggerRearmed, at: float) -> State:
     key = (event.environment, event.trigger)
-    return state.with_changes(fired=put(state.fired, key, replace(state.fired[key], rearmed=True)))
+    return state.with_changes(fired=put(state.fired, key, replace(state.fired[key], rearmed_at=at)))
 
 
 def _pin_decided(state: State, event: ev.PinDecided, at: float) -> State:

@@ -140,6 +140,19 @@ def test_a_pinned_flag_goes_back_to_the_safer_of_the_two_and_its_parameters_last
     assert (value["state"], value["percentage"], value["parameters"]) == ("disabled", 5.0, {})
 
 
+def test_a_breach_that_is_over_does_not_fire_again_because_a_checkpoint_was_lost() -> None:
+    drive = Drive(spec(quota(then="continue", rearm="1m")))
+    drive.run_until(lambda: drive.percentage("alpha") == 50)
+    drive.metrics["quota"] = 1.0
+    drive.advance(120)
+    lost = drive.evidence
+    drive.metrics["quota"] = 0.0
+    drive.run_until(lambda: "TriggerRearmed" in drive.types())
+    drive.evidence = lost
+    drive.advance(60)
+    assert drive.types().count("TriggerFired") == 1
+
+
 def test_a_pinned_flag_that_somebody_raised_while_it_settled_is_not_left_raised_with_its_parameters() -> None:
     plan = spec(quota(actions=[{"disable": "beta"}], then="continue"))
     plan["stages"][1]["settle"] = "20s"
