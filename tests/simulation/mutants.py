@@ -254,7 +254,7 @@ MUTANTS: tuple[Mutant, ...] = tuple(
         ("guessed-before", 4, "what was there before is guessed", _guessing),
         ("delta", 0, "a step adds its percentage to what is there", _replaced(Act, "_raised", _added)),
         ("pause-forgotten", 72, "a pause holds nothing", _replaced(Moment, "held", property(_held_but_by_a_pause))),
-        ("gate-forgotten", 1024, "exposure rises unasked", _replaced(Moment, "may_raise", property(lambda _: True))),
+        ("gate-forgotten", 1208, "exposure rises unasked", _replaced(Moment, "may_raise", property(lambda _: True))),
         ("window-forgotten", 3, "a closed window is open", _replaced(Moment, "closed_window", lambda _: None)),
         ("freeze-forgotten", 2, "a freeze holds nothing", _replaced(Moment, "freezes", lambda _: ())),
         ("freeze-unheard", 2, "only who was asked hears of a freeze", _replaced(Freezing, "look", _hears_nothing)),
