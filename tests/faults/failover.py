@@ -32,6 +32,7 @@ CONTROLLERS = 3
 CALM_SECONDS = (1.0, 6.0)
 GOES_ON_SECONDS = 90.0
 PATIENCE_SECONDS = 2 * GOES_ON_SECONDS  # of a person, with one change
+LEASES = "SELECT name, lease_until FROM store.controllers"
 WRITTEN = "SELECT (SELECT count(*) FROM store.events), (SELECT array_agg(c ORDER BY name) FROM store.controllers c)"
 
 
@@ -47,10 +48,16 @@ def bring(fault: Fault, pair: Pair, meanwhile: Callable[[], object] = lambda: No
     if fault is Fault.RESTART:
         pair.restart()
         return []
+    leases = dict(pair.ask(pair.primary, f"{LEASES} WHERE lease_until > clock_timestamp()"))
     pair.fail_over()
     if fault is Fault.FAILOVER:
         return []
     assert pair.old is not None
+    wait_until(
+        lambda: not leases.items() & dict(pair.ask(pair.primary, LEASES)).items(),
+        what="every controller to see the new primary, for only who saw it knows that the old one is old",
+        deadline_seconds=GOES_ON_SECONDS,
+    )
     pair.let_the_old_one_return(waits=fault is Fault.RETURN_WAITING)
     before = pair.ask(pair.old, WRITTEN)
     pair.restart()  # so that every controller has to choose again

@@ -80,7 +80,7 @@ MOODS: dict[str, tuple[Behaviour, str]] = {
     "malformed": (answer('{"status": "success", "data": {'), "not JSON"),
     "page": (answer("<html>Sign in</html>", 200, {"Content-Type": "text/html"}), "not JSON"),
     "moved": (answer("", 302, {"Location": "http://sign-in.invalid/"}), "redirects"),
-    "nonsense": (say_nonsense, "broke off without a whole answer: illegal status line"),
+    "nonsense": (say_nonsense, "broke off without a whole answer: Bad status line"),
     "nan": (vector("NaN"), "NaN"),
     "empty": (vector(), "has none for error_rate"),
     "stale": (vector("0", age_seconds=LONG_AGO_SECONDS), "old"),
