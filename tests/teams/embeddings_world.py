@@ -160,6 +160,8 @@ def world(folder: Path, tools: Tools) -> Iterator[Embeddings]:
         switch = f"{tools.controller}/feature-flags/disable-all"
         found = Embeddings(cluster, namespace, server, prometheus, service, http, environment, switch)
         wait_until(found.is_well, what="the service")
+        # success is judged by what was before the first change
+        prometheus.wait_for(f"{NORMAL} and embedding_success_rate offset {RANGE}")
         yield found
 
 
