@@ -8,7 +8,7 @@ import asyncio
 import getpass
 import hashlib
 import secrets
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -145,7 +145,7 @@ class Service(Reading):
         self.world = world
         self.sharing = sharing
         self._others = Others(sharing.membership, journal, board, world.kill_switch, world.clock) if sharing else None
-        self._others_watch: asyncio.Task[None] | None = None
+        self._watches: list[asyncio.Task[None]] = []
         self._is_closed = False
         self.meter = meter or Meter()
         self._runners: dict[str, Runner] = {}
@@ -156,9 +156,6 @@ class Service(Reading):
         self.freezing = Freezing(world.freezes, world.clock)
         me = sharing.me.name if sharing is not None else f"controller-{secrets.token_hex(3)}"
         self.scheduling = Scheduling(world.schedules, world, me, is_alone=sharing is None)
-        self._schedule_watch: asyncio.Task[None] | None = None
-        self._freeze_watch: asyncio.Task[None] | None = None
-        self._kill_watch: asyncio.Task[None] | None = None
         self._latches: tuple[Latch, ...] = ()  # that every runner knows of
         self._turns = Turns()
         self._checkpoints = Checkpoints(journal)
@@ -174,16 +171,27 @@ class Service(Reading):
     async def open(self) -> None:
         await self.board.load()
         await self.freezing.look()
-        if self.sharing is not None and self._others is not None:
-            await self._others.share_switch()
-            await self.sharing.open(self)
-            self._others_watch = asyncio.create_task(self._others.watch(), name="other controllers")
-        else:
-            await self._take_all_up()
-        self._kill_watch = asyncio.create_task(self._watch_kill_switch(), name="kill switch")
-        self._freeze_watch = asyncio.create_task(self.freezing.watch(self._spread_freezes), name="freezes")
-        self._schedule_watch = asyncio.create_task(self.scheduling.watch(), name="schedules")
+        self._watch(self._watch_kill_switch(), "kill switch")  # before runs are taken up: the first walk meanwhile
+        self._watch(self.freezing.watch(self._spread_freezes), "freezes")
+        try:
+            if self.sharing is not None and self._others is not None:
+                await self._others.share_switch()
+                await self.sharing.open(self)
+                self._watch(self._others.watch(), "other controllers")
+            else:
+                await self._take_all_up()
+        except BaseException:
+            self._watch_no_more()
+            raise
+        self._watch(self.scheduling.watch(), "schedules")
         self._note_idle()
+
+    def _watch(self, work: Coroutine[Any, Any, None], what: str) -> None:
+        self._watches.append(asyncio.create_task(work, name=what))
+
+    def _watch_no_more(self) -> None:
+        for task in self._watches:
+            task.cancel()
 
     async def _take_all_up(self) -> None:
         """Side by side: one after the other, each would wait for the disk, and for those that are walked already. What
@@ -197,8 +205,8 @@ class Service(Reading):
         if not self._is_closed:
             reach(Point.SHUTDOWN_BEGUN)
         self._is_closed = True
-        watches = (self._kill_watch, self._freeze_watch, self._others_watch, self._schedule_watch)
-        for task in (*self._again.values(), *filter(None, watches)):
+        self._watch_no_more()
+        for task in self._again.values():
             task.cancel()
         if self.sharing is not None:
             await self.sharing.stop_finding()
@@ -269,7 +277,7 @@ class Service(Reading):
     async def _epoch_of(self, run: str) -> int:
         """A new one. Of a run that is over and that nobody has claimed, the one that it has: all that anybody still
         writes there is the answer to a command, and of two who write at once one is refused."""
-        row = await self.journal.row(run)
+        row = await self.journal.row(run) if self.sharing is not None else None
         if self.sharing is not None and row is not None and not is_unfinished(row):
             owner = await self.sharing.owner(run)
             if owner is None or owner.name != self.sharing.me.name:

@@ -86,7 +86,7 @@ def kill(service: Service) -> None:
 
 def _loops(service: Service) -> list["asyncio.Task[None]"]:
     assert service.sharing is not None
-    loops = [*service.sharing._loops, service.sharing._finding, service._others_watch, service._kill_watch]
+    loops = [*service.sharing._loops, service.sharing._finding, *service._watches]
     return [loop for loop in loops if loop is not None]
 
 

@@ -1,10 +1,11 @@
 """A new life of the controller takes up whatever runs there are, many at a time."""
 
 import asyncio
+from collections.abc import Callable
 
-from orchestrator.core.events import RunStarted
+from orchestrator.core.events import KillSwitched, RunStarted
 from orchestrator.core.fold import program_of
-from orchestrator.ports import Batch, NewRun
+from orchestrator.ports import Batch, Latch, NewRun, Recorded
 from tests.orchestrator.house import ANN, House, eventually, submission
 from tests.support.process import DEADLINE_SECONDS
 
@@ -62,6 +63,38 @@ async def test_what_is_on_its_way_back_is_taken_up_before_all_else(house: House)
     await house.move_in()
     assert asked[0] == old
     assert set(asked) == {old, *newer}
+
+
+async def test_a_run_that_walks_already_hears_of_the_kill_switch_while_others_are_taken_up(house: House) -> None:
+    first = await house.move_in()
+    walked, late = [(await first.start(submission(name, name, name), ANN))[0] for name in ("one", "two")]
+    for run in (walked, late):
+        await eventually(first, run, leg="baking")
+    await first.close(0)
+    read, goes_on = house.store.read, asyncio.Event()
+
+    async def read_late(run: str, after: int = 0, limit: int | None = None) -> list[Recorded]:
+        if run == late:
+            await goes_on.wait()
+        return await read(run, after, limit)
+
+    house.store.read = read_late  # type: ignore[method-assign]
+    moving_in = asyncio.create_task(house.move_in())
+    await _until(lambda: any(task.get_name() == f"run {walked}" for task in asyncio.all_tasks()))
+    house.kill_switch.disable_all(Latch("*", "ann", "another process set it", house.clock.now()))
+    journal = house.store._runs[walked].events
+    await _until(lambda: any(isinstance(one.event, KillSwitched) for one in journal))
+    assert not moving_in.done()
+    goes_on.set()
+    await moving_in
+
+
+async def _until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while True:
+            if is_so():
+                return
+            await asyncio.sleep(0.01)
 
 
 async def _ended_run(house: House, name: str) -> None:
