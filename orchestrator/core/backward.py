@@ -86,7 +86,7 @@ def _acts(m: Moment, node: NodeState) -> list[Event]:
         return [NodeFinished(node=node.node.id, result="done")]
     if node.started_at is None:
         return [NodeStarted(node=node.node.id)]
-    is_late = node.node.kind == "before" and m.now - node.started_at >= BEFORE_LIMIT_SECONDS
+    is_late = node.node.kind == "before" and m.passed_since(node.started_at) >= BEFORE_LIMIT_SECONDS
     if is_late:
         detail = node.detail or f"not done within {BEFORE_LIMIT_SECONDS:g} s"
         return [NodeFinished(node=node.node.id, result="failed", detail=detail)]
@@ -206,7 +206,7 @@ def _drain(m: Moment, node: NodeState) -> list[Event]:
     look = m.evidence.looks.get(node.node.id)
     if look is not None and look.at >= node.started_at and look.verdict is Verdict.PASS:
         return [NodeFinished(node=node.node.id, result="done", detail=look.sentence)]
-    if m.now - node.started_at >= (node.node.seconds or 0.0):
+    if m.passed_since(node.started_at) >= (node.node.seconds or 0.0):
         detail = look.sentence if look is not None else "it could not be measured"
         return [NodeFinished(node=node.node.id, result="failed", detail=f"not drained in time: {detail}")]
     return []

@@ -81,7 +81,7 @@ def _node_times(m: Moment, node: NodeState) -> list[float]:
     if node.started_at is not None and node.node.seconds is not None:
         times.append(_passes_at(m, node.started_at, node.node.seconds))
     if node.started_at is not None and node.node.kind == "before":
-        times.append(node.started_at + rollback.BEFORE_LIMIT_SECONDS)
+        times.append(_passes_at(m, node.started_at, rollback.BEFORE_LIMIT_SECONDS))
     if node.failed_at is not None:
         times.append(node.failed_at + backward.backoff_seconds(node.failures))
     return times

@@ -6,6 +6,7 @@ import pytest
 
 from orchestrator.core.effect import EffectState, Outcome
 from orchestrator.core.events import EffectRequested, InheritedTarget
+from orchestrator.core.evidence import Jump, note_jump
 from orchestrator.core.view import status
 from orchestrator.errors import Refused
 from stages.checks import Standing
@@ -57,6 +58,23 @@ def test_exposure_goes_first_then_it_settles_and_drains_then_the_rest_last_first
     drive.run_until(lambda: drive.state.ended)
     assert undone(drive) == ["flag:production/beta", "command:production/workers", "command:production/backend"]
     assert drive.world["command:production/backend"] == {"text": "old"}
+
+
+def test_a_clock_that_is_set_ahead_cuts_no_drain_short() -> None:
+    drive = bad_at_ten(Drive(spec(), FILES))
+    drive.metrics["depth"] = lambda one: 9.0
+    drive.run_until(lambda: "drain:production/open" in _begun(drive))
+    begun = drive.now
+    drive.advance(5.0)
+    drive.now += 40.0
+    drive.evidence = note_jump(drive.evidence, Jump(drive.now, 40.0))
+    drive.run_until(lambda: "command:production/workers" in undone(drive))
+    assert drive.now - begun >= 100.0
+
+
+def _begun(drive: Drive) -> set[str]:
+    rollback = drive.state.rollback
+    return set() if rollback is None else {key for key, node in rollback.nodes.items() if node.started_at is not None}
 
 
 def test_the_schema_stays_unless_the_plan_opts_in_or_a_person_asks() -> None:
