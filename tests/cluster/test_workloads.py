@@ -11,7 +11,7 @@ from orchestrator.adapters.kubernetes.errors import Absent
 from orchestrator.core.effect import EffectState, Outcome
 from orchestrator.errors import Permanent
 from stages.cluster import RestartWorkload, ScaleWorkload, SetImage, SetVersion, VersionArm
-from tests.support.api_proxy import ApiProxy, after, hang, on
+from tests.support.api_proxy import ApiProxy, Exchange, after, hang, on, refuse
 from tests.support.cluster import Cluster
 from tests.support.process import wait_until
 from tests.support.workloads import RUN, WorkloadWorld, workload
@@ -681,6 +681,25 @@ async def test_an_edit_of_the_other_while_one_does_not_become_ready_is_not_taken
 
     assert (outcome.state, outcome.changed_by) == (EffectState.REFUSED, "kubectl-set")
     assert f"{API} was changed by kubectl-set" in outcome.detail
+    assert world.image(API) == "shop:hot-fix"
+
+
+async def test_an_edit_of_the_other_before_its_write_is_refused_is_not_taken_for_our_own(
+    world_behind: WorkloadWorld, proxy: ApiProxy
+) -> None:
+    world = world_behind
+    before, wanted = ((4, "shop:1"), (0, "shop:0")), ((2, "shop:1"), (2, "shop:2"))
+    world.deploy(*both(*before))
+
+    async def edited_and_forbidden(exchange: Exchange) -> None:
+        await asyncio.to_thread(world.kubectl, "set", "image", API, "app=shop:hot-fix")
+        await refuse(403, reason="Forbidden")(exchange)
+
+    proxy.disturb(on("PATCH", "deployments/api?"), edited_and_forbidden)
+    outcome = await world.perform(version(*wanted), stood(*before))
+
+    assert (outcome.state, outcome.changed_by) == (EffectState.REFUSED, "kubectl-set")
+    assert outcome.observed == stood((4, "shop:hot-fix"), (2, "shop:2"))
     assert world.image(API) == "shop:hot-fix"
 
 

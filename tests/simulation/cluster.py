@@ -288,12 +288,11 @@ class _Attempt:
         if self.dies == "before":
             await self.world.die(f"before {self.effect.id}")
         fate = self.world.faults.fate()
-        if fate is Fate.REFUSED:
-            left = self._observed() if self.effect.id in self.world.log.ran else None  # by an earlier try
-            return Outcome(state=EffectState.REFUSED, detail="the API server does not allow it", observed=left)
         if fate in (Fate.TEMPORARY, Fate.UNKNOWN_NOT_DONE):
             return Outcome(state=EffectState.TEMPORARY, detail="the API server is away")
         patches = self._patches()
+        if fate is Fate.REFUSED:
+            return self._left(patches, "the API server does not allow it", is_seen=self.effect.id in self.world.log.ran)
         for patch in patches:
             self._check_origin(patch)
         for patch in patches:
@@ -410,10 +409,15 @@ class _Attempt:
             if unmet:
                 raise _Ended(self._changed_by(one, unmet[0]))
             if self.world.now >= until:
-                for other in patches:  # who was changed meanwhile is no part of how ours stands
-                    self._check_origin(other)
-                unready = Outcome(state=EffectState.REFUSED, detail="it is not ready", observed=self._observed())
-                raise _Ended(unready)
+                raise _Ended(self._left(patches, "it is not ready", is_seen=True))
+
+    def _left(self, patches: list[_Patch], detail: str, *, is_seen: bool) -> Outcome:
+        """As this effect left them, in an earlier try perhaps; who was changed meanwhile is no part of that."""
+        if not is_seen:
+            return Outcome(state=EffectState.REFUSED, detail=detail)
+        for patch in patches:
+            self._check_origin(patch)
+        return Outcome(state=EffectState.REFUSED, detail=detail, observed=self._observed())
 
     def _changed_by(self, one: Deployed, field_: str) -> Outcome:
         who = one.owners.get(field_, "somebody")

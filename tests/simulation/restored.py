@@ -28,10 +28,13 @@ def everything_is_back(simulation: "Simulation", story: Story) -> Complaints:
         stands = _stands(simulation, story, target)
         if target.startswith("flag:"):
             yield from _flag_is_back(simulation, story, target, before[0], stands)
-        elif before[0] not in (stands, _at_the_end(simulation, story, target)) and not _is_at_the_wall(
-            simulation, story, target
-        ):
+        elif not _is_back(simulation, story, target, before[0]) and not _is_at_the_wall(simulation, story, target):
             yield f"rolled back, but {target} stands at {stands!r}; it was {before[0]!r} and no exception names it"
+
+
+def _is_back(simulation: "Simulation", story: Story, target: str, before: Any) -> bool:
+    stands = (one(simulation, story, target) for one in (_stands, _when_left, _at_the_end))
+    return before in stands
 
 
 def _titles(story: Story) -> dict[str, str]:
@@ -100,8 +103,28 @@ def _stands(simulation: "Simulation", story: Story, target: str) -> Any:
 
 def _at_the_end(simulation: "Simulation", story: Story, target: str) -> Any:
     """Where it stood when the run ended, whoever left it there: somebody else may have taken it back."""
-    end = simulation.durable_at[(story.run, next(story.of(ev.RunEnded)).seq)]
-    return [change.after for change in _changes(simulation, target) if change.at <= end][-1]
+    return _stood(simulation, target, simulation.durable_at[(story.run, next(story.of(ev.RunEnded)).seq)])
+
+
+def _when_left(simulation: "Simulation", story: Story, target: str) -> Any:
+    """Where it stood when the way back was through with it, which may have found it there; what others do afterwards
+    is theirs."""
+    back = story.whole_rollback
+    assert back is not None
+    done = [
+        record
+        for record in story.of(ev.EffectFinished, ev.NodeFinished)
+        if record.seq > back.seq and target in (getattr(record.event, "target", None), _target_of(record.event))
+    ]
+    return _stood(simulation, target, simulation.durable_at[(story.run, done[-1].seq)]) if done else None
+
+
+def _target_of(event: ev.Event) -> str | None:
+    return event.node.partition(":")[2] if isinstance(event, ev.NodeFinished) else None
+
+
+def _stood(simulation: "Simulation", target: str, at: float) -> Any:
+    return [change.after for change in _changes(simulation, target) if change.at <= at][-1]
 
 
 def _is_at_the_wall(simulation: "Simulation", story: Story, target: str) -> bool:

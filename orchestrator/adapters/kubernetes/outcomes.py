@@ -48,7 +48,7 @@ async def carry_out(attempt: Attempt, task: Task, bring_all: Bring = one_by_one)
     except Unready as error:
         return await _unready(attempt, task, error)
     except Permanent as error:
-        return Outcome(state=EffectState.REFUSED, detail=str(error), observed=await _half_done(attempt, task))
+        return await _refused(attempt, task, error)
     return Outcome(state=EffectState.DONE, detail=task.words, observed=task.value(workloads))
 
 
@@ -61,12 +61,23 @@ async def _unready(attempt: Attempt, task: Task, error: Unready) -> Outcome:
         return Outcome(state=EffectState.DONE, detail=f"{task.words}; {error}", observed=observed)
     if not error.is_final:
         return Outcome(state=EffectState.TEMPORARY, detail=str(error), retry_after_seconds=AGAIN_SECONDS)
-    # what somebody else did while one workload was waited for is no part of how this effect left them
+    return _left(attempt, task, workloads, error)
+
+
+async def _refused(attempt: Attempt, task: Task, error: Permanent) -> Outcome:
+    workloads = await _look(attempt, task)
+    if any(attempt.author.has_marked(workload.annotations) for workload in workloads):
+        return _left(attempt, task, workloads, error)
+    return Outcome(state=EffectState.REFUSED, detail=str(error))  # nothing was changed
+
+
+def _left(attempt: Attempt, task: Task, workloads: Sequence[Workload], error: Permanent) -> Outcome:
+    """As this effect left them. What somebody else did meanwhile, to any of them, is no part of that."""
     there = ((change, one) for change, one in zip(task.changes, workloads, strict=True) if one.exists)
     others = next(filter(None, (changed_elsewhere(attempt, *one) for one in there)), None)
     if others is not None:
-        return _elsewhere(others, observed)
-    return Outcome(state=EffectState.REFUSED, detail=str(error), observed=observed)
+        return _elsewhere(others, task.value(workloads))
+    return Outcome(state=EffectState.REFUSED, detail=str(error), observed=task.value(workloads))
 
 
 def _elsewhere(error: ChangedElsewhere, observed: Json) -> Outcome:
@@ -83,13 +94,6 @@ def lacks_capacity(change: Change, workload: Workload) -> bool:
     if wanted is None or (before is not None and wanted <= before):
         return False
     return workload.ready < wanted
-
-
-async def _half_done(attempt: Attempt, task: Task) -> Json:
-    """What is there, if this effect has changed some of it."""
-    workloads = await _look(attempt, task)
-    touched = any(attempt.author.has_marked(workload.annotations) for workload in workloads)
-    return task.value(workloads) if touched else None
 
 
 async def _look(attempt: Attempt, task: Task) -> list[Workload]:
