@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -69,5 +69,5 @@ class Call:
     timeout_seconds: float
     max_bytes: int
     tls: Credentials | None = None
-    sent: bool = field(default=False)
-    is_reused: bool = field(default=False)
+    sent: bool = False
+    is_reused: bool = False

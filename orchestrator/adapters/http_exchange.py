@@ -215,9 +215,7 @@ def _explain(error: Exception, server: str, sent: bool) -> Permanent | Temporary
             return Unreachable(f"{server} can't be reached: {_reason(error)}")
         case aiohttp.ClientError() | OSError() if sent:
             return NoAnswer(f"{server} broke off without a whole answer: {_reason(error)}")
-        case aiohttp.InvalidURL():
-            return Permanent(f"a request to {server} can't be built: {type(error).__name__}")
-        case aiohttp.ClientError() | OSError():
+        case aiohttp.ClientError() | OSError() if not isinstance(error, aiohttp.InvalidURL):
             return Unreachable(f"the request could not be sent to {server}: {_reason(error)}")
         case _:
             return Permanent(f"a request to {server} can't be built: {type(error).__name__}")
@@ -238,9 +236,8 @@ def _reason(error: BaseException) -> str:
             return os.strerror(cause.errno)
     if isinstance(error, aiohttp.ClientResponseError):
         return " ".join(error.message.split())[:LONGEST_REASON]
-    return (
-        type(error).__name__ if isinstance(error, aiohttp.ClientConnectorError) else str(error) or type(error).__name__
-    )
+    words = "" if isinstance(error, aiohttp.ClientConnectorError) else str(error)
+    return words or type(error).__name__
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

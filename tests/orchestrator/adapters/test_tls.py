@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from orchestrator.adapters.http_client import HttpClient
 from orchestrator.adapters.prometheus import PrometheusClient
 from orchestrator.adapters.secrets import Secrets
-from orchestrator.adapters.tls import Credentials
+from orchestrator.adapters.tls import Credentials, usual_context
 from orchestrator.allowance import Allowance
 from stages.criteria.base import Measurement, MeasurementState
 from stages.plan import Prometheus
@@ -107,6 +107,17 @@ async def test_an_authority_of_the_plan_is_trusted(server: TlsServer, folder: Pa
 async def test_an_authority_may_be_a_secret(server: TlsServer, folder: Path) -> None:
     secrets = Secrets(environ={"CA": (folder / "ca.pem").read_text()})
     found = await measured(server.url, folder, {"ca": {"env": "CA"}}, secrets)
+    assert found.state is STATE.OK, found.detail
+
+
+async def test_an_authority_that_the_environment_names_is_trusted(
+    server: TlsServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(folder / "ca.pem"))
+    usual_context.cache_clear()
+    found = await measured(server.url, folder, {})
+    monkeypatch.undo()
+    usual_context.cache_clear()
     assert found.state is STATE.OK, found.detail
 
 
