@@ -70,12 +70,6 @@ def more_files(wanted: int) -> int:
     return soft
 
 
-def version_of(package: str) -> str:
-    from importlib.metadata import version
-
-    return version(package)
-
-
 class Server:
     def __init__(self, process: "subprocess.Popen[bytes]", note: dict[str, Any], lateness: Path) -> None:
         self._process = process

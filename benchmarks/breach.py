@@ -14,8 +14,6 @@ watch on a real API server sees it.
 """
 
 import json
-import os
-import platform
 import random
 import statistics
 import sys
@@ -31,8 +29,9 @@ import httpx
 
 from benchmarks._argo import argo, argo_folder, version_in
 from benchmarks._canaries import Canaries
-from benchmarks._flag_server import percentile, version_of
+from benchmarks._flag_server import percentile
 from benchmarks._flagger import flagger, pinned_version, provide_flagger
+from benchmarks._machine import load, machine, stated, versions
 from tests.faults.lives import Life
 from tests.faults.world import submission
 from tests.support.cluster import Cluster, ControlPlane, provide_programs
@@ -88,9 +87,9 @@ def measured(often: int, seldom: int, of_peers: int) -> dict[str, Any]:
         "peers": peers,
         "not_measured": missing,
         "runs_at_once": AT_ONCE,
-        "load": [round(number, 1) for number in os.getloadavg()],
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
-        "versions": {"python": platform.python_version(), "uvicorn": version_of("uvicorn")},
+        "load": load(),
+        "machine": machine(),
+        "versions": versions("uvicorn"),
     }
 
 
@@ -103,10 +102,9 @@ def table(result: dict[str, Any]) -> str:
         _row(f"{name.title()} {one['version']}, every {one['every_s']} s", one["tries"], one, one["breach"])
         for name, one in result["peers"].items()
     ]
-    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     lines = [
         f"Seconds until a flag is off in an application; {result['runs_at_once']} runs at once, one flipped",
-        f"{result['machine']}, load {', '.join(map(str, result['load']))}; {versions}",
+        stated(result),
         "",
         f"{'':<28}{'tries':>6}   {'from the answer that decides':<36}{'from the breach':<16}",
         f"{'':<28}{'':>6}{'p50':>9}{'p99':>9}{'least':>9}{'most':>9}{'p50':>9}{'p99':>9}",
@@ -266,21 +264,21 @@ def _peers(world: World, tries: int) -> tuple[dict[str, dict[str, Any]], dict[st
     """What was measured of each, and why others were not."""
     if tries == 0:
         return {}, dict.fromkeys(PEERS, "it takes minutes, which --quick does not have")
-    versions, missing = {}, {}
+    there, missing = {}, {}
     for name, peer in PEERS.items():
         try:
-            versions[name] = peer.version()
+            there[name] = peer.version()
         except RuntimeError as error:
             missing[name] = str(error)
-    if not versions:
+    if not there:
         return {}, missing
     try:
         programs = provide_programs(show_progress=True)
     except RuntimeError as error:
-        return {}, missing | dict.fromkeys(versions, str(error))
+        return {}, missing | dict.fromkeys(there, str(error))
     found = {}
     with ControlPlane(programs) as cluster:
-        for name, version in versions.items():
+        for name, version in there.items():
             print(f"breach: {name} begins; it takes a minute or two", file=sys.stderr)
             with PEERS[name].started(cluster, world) as canaries:
                 made = _tries_of(canaries, world.prometheus, name, tries)

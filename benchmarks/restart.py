@@ -9,8 +9,6 @@ before the kill is due only 15 s after that. A checkpoint has the newest look al
 
 import asyncio
 import math
-import os
-import platform
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -23,6 +21,7 @@ from typing import Any
 import httpx
 
 from benchmarks._fleet import ASKED, SHARED_BY, Fleet
+from benchmarks._machine import load, machine, stated, versions
 from benchmarks._stored_fleet import STORE, stored_fleet_of
 from orchestrator.core import evidence as ev
 from orchestrator.journal import open_reading
@@ -51,9 +50,9 @@ def run(quick: bool, full: bool = False) -> dict[str, Any]:
         return {
             "runs": runs,
             **_restarted(fleet),
-            "load": [round(number, 1) for number in os.getloadavg()],
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
-            "versions": {"python": platform.python_version()},
+            "load": load(),
+            "machine": machine(),
+            "versions": versions(),
         }
 
 
@@ -61,7 +60,7 @@ def table(result: dict[str, Any]) -> str:
     heads = ("runs", "HTTP answers, s", "half seen, s", "all seen, s", "processor s", "MB", "held")
     names = ("runs", "http_s", "half_s", "seconds", "processor_s", "rss_mb", "held")
     lines = ["".join(f"{word:>16}" for word in heads), "".join(f"{result[name]:>16}" for name in names)]
-    lines.append(f"{result['machine']}; load {', '.join(map(str, result['load']))}")
+    lines.append(stated(result))
     return "\n".join(lines)
 
 
