@@ -194,10 +194,15 @@ class Service(Reading):
             task.cancel()
 
     async def _take_all_up(self) -> None:
-        """Side by side: one after the other, each would wait for the disk, and for those that are walked already. What
-        is on its way back comes first."""
+        """What is on its way back comes first, and goes on at once; the others when all are there."""
         rows = [row for row in await self.journal.rows(limit=MOST_RUNS) if is_unfinished(row)]
-        runs = [row.run for row in sorted(rows, key=lambda row: row.summary.get("phase") != Phase.ROLLING_BACK)]
+        back = {row.run for row in rows if row.summary.get("phase") == Phase.ROLLING_BACK}
+        await self._take_these_up([row.run for row in rows if row.run in back])
+        with self._turns.standing_still():
+            await self._take_these_up([row.run for row in rows if row.run not in back])
+
+    async def _take_these_up(self, runs: Sequence[str]) -> None:
+        """Side by side: one after the other, each would wait for the disk."""
         for first in range(0, len(runs), TAKEN_UP_TOGETHER):
             await asyncio.gather(*map(self._take_up, runs[first : first + TAKEN_UP_TOGETHER]))
 

@@ -7,10 +7,15 @@ stand in line, first come, first served, and in each round of the loop one of th
 sees to whatever has arrived, which goes on faster than runs ask for more. A run that is woken by anything else (a
 command, an answer, a switch) has its turn at once, wherever it stood. There are never many of those: no more answers
 come than were asked for.
+
+While a controller takes its runs up the line stands still: those that were taken up first would otherwise need the
+whole processor for looking, again and again, and of thousands the last would never come to be taken up.
 """
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class Turns:
@@ -19,6 +24,16 @@ class Turns:
     def __init__(self) -> None:
         self._line: OrderedDict[asyncio.Event, None] = OrderedDict()
         self._is_moving = False
+        self._held = 0
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
+            self._move_on()
 
     async def wait(self, wake: asyncio.Event) -> None:
         """Until it is one's turn, which sets *wake*, or *wake* is set by somebody else."""
@@ -30,12 +45,12 @@ class Turns:
             self._line.pop(wake, None)
 
     def _move_on(self) -> None:
-        if self._line and not self._is_moving:
+        if self._line and not self._is_moving and not self._held:
             self._is_moving = True
             asyncio.get_running_loop().call_soon(self._wake_one)
 
     def _wake_one(self) -> None:
-        if self._line:
+        if self._line and not self._held:
             wake, _ = self._line.popitem(last=False)
             wake.set()
         self._is_moving = False

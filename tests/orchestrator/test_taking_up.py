@@ -3,9 +3,12 @@
 import asyncio
 from collections.abc import Callable
 
+import pytest
+
 from orchestrator.core.events import KillSwitched, RunStarted
 from orchestrator.core.fold import program_of
 from orchestrator.ports import Batch, Latch, NewRun, Recorded
+from orchestrator.runner import Runner
 from tests.orchestrator.house import ANN, House, eventually, submission
 from tests.support.process import DEADLINE_SECONDS
 
@@ -63,6 +66,34 @@ async def test_what_is_on_its_way_back_is_taken_up_before_all_else(house: House)
     await house.move_in()
     assert asked[0] == old
     assert set(asked) == {old, *newer}
+
+
+async def test_runs_are_walked_when_all_are_taken_up(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first would otherwise look and look, and of thousands the last would wait for minutes to be taken up."""
+    first = await house.move_in()
+    runs = [(await first.start(submission(name, name, name), ANN))[0] for name in ("one", "two", "three")]
+    for run in runs:
+        await eventually(first, run, leg="baking")
+    await first.close(0)
+    done = list[str]()
+    take, begin_turn = house.store.take, Runner._begin_turn
+
+    async def taken(run: str) -> int:
+        await asyncio.sleep(0.05 * runs.index(run))  # the others would have their turns meanwhile
+        done.append("taken up")
+        return await take(run)
+
+    def begun(self: Runner) -> None:
+        done.append("walked")
+        begin_turn(self)
+
+    house.store.take = taken  # type: ignore[method-assign]
+    monkeypatch.setattr(Runner, "_begin_turn", begun)
+    second = await house.move_in()
+    for run in runs:
+        await eventually(second, run, leg="baking")
+    await _until(lambda: "walked" in done)
+    assert done[:3] == ["taken up"] * 3
 
 
 async def test_a_run_that_walks_already_hears_of_the_kill_switch_while_others_are_taken_up(house: House) -> None:

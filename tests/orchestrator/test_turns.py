@@ -46,6 +46,20 @@ async def test_who_is_woken_otherwise_is_through_at_once_and_delays_nobody() -> 
     assert sorted(came) == list(range(MANY))
 
 
+async def test_a_line_that_stands_still_lets_nobody_through_but_who_is_woken_otherwise() -> None:
+    turns, wakes = Turns(), [asyncio.Event() for _ in range(3)]
+    with turns.standing_still():
+        first, second, third = (asyncio.create_task(turns.wait(wake)) for wake in wakes)
+        wakes[1].set()
+        await second
+        for _ in range(MANY):
+            await asyncio.sleep(0)
+        assert not first.done()
+        assert not third.done()
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        await asyncio.gather(first, third)
+
+
 async def test_who_leaves_the_line_leaves_it_to_the_others() -> None:
     turns = Turns()
     first, second = (asyncio.create_task(turns.wait(asyncio.Event())) for _ in range(2))
