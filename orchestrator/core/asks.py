@@ -178,7 +178,7 @@ def _due_at(m: Moment, watched: _Watched) -> float:
         return m.now
     if look.at <= since:
         return max(since + SOONEST_SECONDS, m.now if m.now > since else 0.0)
-    return gates.next_look_at(look.at, watched.every_seconds, watched.beat)
+    return gates.next_look_at(look.at, watched.every_seconds, watched.beat, m.evidence.life_at)
 
 
 def _looks(m: Moment) -> Iterator[MeasureAsk]:

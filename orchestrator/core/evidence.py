@@ -133,6 +133,7 @@ class Evidence:
     ahead_seconds: float = 0.0  # of the wall clock, which was set back: windows go by that
     unsure_until: float = 0.0  # looks up to then may be older than they say: the clock was set back between two lives
     jumps: tuple[Jump, ...] = ()
+    life_at: float = 0.0  # when this life of the controller began to walk the run
     measured: Mapping[str, Measured] = field(default_factory=dict)  # values without a verdict: success criteria
 
 
@@ -228,7 +229,8 @@ def note_ahead(evidence: Evidence, seconds: float) -> Evidence:
 
 def note_life(evidence: Evidence, now: float, ahead_seconds: float) -> Evidence:
     """A life begins. Where the clock was set back meanwhile, nobody knows how long nobody looked."""
-    return replace(evidence, unsure_until=now) if ahead_seconds > 0.0 else evidence
+    unsure_until = now if ahead_seconds > 0.0 else evidence.unsure_until
+    return replace(evidence, life_at=now, unsure_until=unsure_until)
 
 
 def note_jump(evidence: Evidence, jump: Jump) -> Evidence:

@@ -26,6 +26,7 @@ from stages.triggers import Trigger
 
 LOOK_GRACE_SECONDS = 5.0  # a look may be late by the time its query takes
 NEAREST_LOOK_SECONDS = 1.0  # after the one before, at least
+FIRST_LOOKS_SECONDS = 5.0  # in which a new life looks at everything
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +181,9 @@ def _judge_gate(state: State, evidence: Evidence, name: str, gate: Gate, now: fl
         ),
         on_fail=gate.on_fail,
         newest_at=max((look.at for look, _ in counted), default=None),
-        due_at=min((next_look_at(look.at, gate.every, gate.beat) for look, _ in counted), default=None),
+        due_at=min(
+            (next_look_at(look.at, gate.every, gate.beat, evidence.life_at) for look, _ in counted), default=None
+        ),
     )
 
 
@@ -248,11 +251,18 @@ def _outdated(criterion: Criterion, look: Look | None, gate: Gate, evidence: Evi
     return None
 
 
-def next_look_at(at: float, every_seconds: float, beat: int) -> float:
+def next_look_at(at: float, every_seconds: float, beat: int, life_at: float = 0.0) -> float:
     """When the look after one *at* is due: on a beat, so that all runs that ask the same ask in the same second, and a
     server is asked once for them all. The first look after a change comes at once, and what follows is nearer by up to
-    one interval."""
-    soonest = at + min(NEAREST_LOOK_SECONDS, every_seconds / 2)
+    one interval. What a life of the controller, since *life_at*, has not looked at yet it looks at within seconds, on a
+    quicker beat: nobody knows what became of it meanwhile."""
+    due_at = _on_beat(at + min(NEAREST_LOOK_SECONDS, every_seconds / 2), every_seconds, beat)
+    if at >= life_at:
+        return due_at
+    return min(due_at, _on_beat(life_at, min(FIRST_LOOKS_SECONDS, every_seconds), beat))
+
+
+def _on_beat(soonest: float, every_seconds: float, beat: int) -> float:
     offset = beat % every_seconds
     return offset + every_seconds * math.ceil((soonest - offset) / every_seconds)
 

@@ -8,6 +8,7 @@ import pytest
 from orchestrator.core import asks as ask_rules
 from orchestrator.core import evidence as ev
 from orchestrator.core.asks import MeasureAsk, ObserveAsk
+from orchestrator.core.gates import FIRST_LOOKS_SECONDS, next_look_at
 from orchestrator.core.moment import Moment
 from orchestrator.metrics.now import RunNow, seen
 from stages.criteria.base import Verdict
@@ -16,18 +17,18 @@ from tests.orchestrator.core.drive import Drive
 EVERY = 10
 
 
-def baking(**flags: Any) -> Drive:
+def baking(every: int = EVERY, **flags: Any) -> Drive:
     """A run in the bake of a step, looked at just now."""
     criteria = [
         {"name": "errors", "query": "errors", "fail": "> 0.1"},
         {"name": "slow", "query": "slow", "fail": "> 1"},
     ]
-    gates = {"health": {"every": f"{EVERY}s", "criteria": criteria}}
+    gates = {"health": {"every": f"{every}s", "criteria": criteria}}
     stage = {"name": "open", "kind": "monitoring", "flag": "beta", "percentages": [5], "gate": "health", "bake": "1h"}
     drive = Drive({"flags": {"beta": {}}, "gates": gates, "stages": [stage]}, **flags)
     drive.metrics |= {"errors": 0.01, "slow": 0.1}
     drive.run_until(lambda: drive.state.leg == "baking")
-    drive.advance(3 * EVERY)
+    drive.advance(3 * every)
     return drive
 
 
@@ -119,3 +120,21 @@ async def test_a_look_that_is_overdue_shows_in_the_metrics() -> None:
     for late, told in ((-1.0, 0.0), (12.0, 12.0)):
         moment = Moment(drive.state, drive.evidence, due_at + late)
         assert (await seen([RunNow(moment, is_unwritable=False)])).late == told
+
+
+def test_a_new_life_looks_at_everything_within_seconds_and_goes_on_in_the_old_beat() -> None:
+    drive = baking(every=60)
+    known = next(iter(drive.evidence.looks.values())).at
+    drive.now = known + 20.0
+    drive.evidence = ev.note_life(drive.evidence, drive.now, 0.0)
+    drive.advance(FIRST_LOOKS_SECONDS)
+    first = {look.at for look in drive.evidence.looks.values()}
+    assert min(first) >= known + 20.0
+    drive.advance(60.0)
+    assert {look.at for look in drive.evidence.looks.values()} == {known + 60.0}
+
+
+def test_all_that_is_asked_alike_is_asked_in_the_same_second_of_a_new_life() -> None:
+    assert next_look_at(990.0, 60.0, 47) == 1007.0
+    assert {next_look_at(990.0, 60.0, 47, life) for life in (1000.2, 1000.7, 1001.9)} == {1002.0}
+    assert next_look_at(990.0, 60.0, 47, 1002.1) == 1007.0

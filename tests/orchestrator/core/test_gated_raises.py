@@ -60,4 +60,5 @@ def test_looks_from_before_a_clock_that_was_set_back_between_two_lives_do_not_co
     drive.metrics["errors"] = None
     drive.advance(120)
     assert drive.percentage("beta") == 5
-    assert ev.note_life(drive.evidence, drive.now, ahead_seconds=0.0) == drive.evidence
+    again = ev.note_life(drive.evidence, drive.now, ahead_seconds=0.0)
+    assert again.unsure_until == drive.evidence.unsure_until
