@@ -15,10 +15,9 @@ on, and is asked once more where it was not.
 
 import asyncio
 import json
-import math
 import time
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -30,6 +29,7 @@ from weakref import WeakValueDictionary
 from orchestrator.adapters.http_client import HttpClient, Reply, server_of
 from orchestrator.adapters.prometheus.answers import UnusableAnswer
 from orchestrator.adapters.prometheus.line import Line, until
+from orchestrator.adapters.prometheus.once import OncePerSecond
 from orchestrator.adapters.tls import credentials_of
 from stages.checks import HttpRequest
 from stages.plan import Prometheus
@@ -42,6 +42,8 @@ USUAL_BYTES = 1024 * 1024
 EXACTLY = (("nocache", "1"), ("latency_offset", "1ms"))  # VictoriaMetrics: at the very times that were asked for
 SIGNATURE, SIGNED_BYTES = b'"seriesFetched"', 200  # in statistics at the end of an answer; raw samples are without
 READ_ASIDE_BYTES = 256 * 1024  # reading more takes long; but for the JSON in it, nobody else has to wait
+
+_KEYS = json.JSONEncoder(sort_keys=True)
 
 T = TypeVar("T")
 Form = tuple[tuple[str, str], ...]
@@ -58,7 +60,7 @@ class Server:
     @staticmethod
     def of(settings: Mapping[str, Json], directory: str | None) -> "Server":
         """*settings* are those of ``stages.plan.Prometheus``, as JSON."""
-        return _server_of(json.dumps([settings, directory], sort_keys=True))
+        return _server_of(_KEYS.encode([settings, directory]))
 
     @property
     def name(self) -> str:
@@ -123,41 +125,26 @@ class Api:
         self._now = now
         self._reader = HttpClient(http.secrets, keep=True)
         self._lines: WeakValueDictionary[str, Line] = WeakValueDictionary()
-        self._shared: dict[tuple[str, Question[Any]], _Shared] = {}
+        self._shared = OncePerSecond[_Shared](lambda one: one.task.done())
         self._told_exactly: set[str] = set()  # addresses of servers
-        self._newest = -math.inf
 
     async def ask(self, server: Server, question: Question[T], second: float) -> Answered[T]:
         """The answer to *question* by a look of that *second*. Raises ``UnusableAnswer``, ``RolloutError``, and
         ``ValueError`` if the server's address is none."""
-        self._forget_before(second)
-        key = (server.key, question)
-        shared = self._shared.get(key)
-        if shared is None:
-            shared = self._shared[key] = self._begin(server, question)
+        shared = self._shared.get((server.key, question), second, lambda: self._begin(server, question))
         await until(shared.begun)
         return await asyncio.shield(shared.task)
 
     def _begin(self, server: Server, question: Question[Any]) -> _Shared:
         begun = asyncio.Event()
         task = asyncio.create_task(self._answered(server, question, begun), name=f"query {question.title}")
-        task.add_done_callback(_noticed)
+        task.add_done_callback(noticed)
         task.add_done_callback(lambda _: begun.set())
         return _Shared(begun, task)
 
     async def close(self) -> None:
-        tasks = [one.task for one in self._shared.values()]
-        self._shared.clear()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end([one.task for one in self._shared.take_all()])
         await self._reader.close()
-
-    def _forget_before(self, second: float) -> None:
-        """Answers are kept for the second in which they were asked for."""
-        if second > self._newest:
-            self._newest = second
-            self._shared = {key: one for key, one in self._shared.items() if not one.task.done()}
 
     async def _answered(self, server: Server, question: Question[T], begun: asyncio.Event) -> Answered[T]:
         line, limit_seconds = self._line(server.settings.url), server.settings.timeout
@@ -232,10 +219,16 @@ def too_late(server: Server) -> UnusableAnswer:
     return UnusableAnswer(f"did not answer within {format_duration(server.settings.timeout)}")
 
 
-def _noticed(task: asyncio.Task[Any]) -> None:
+def noticed(task: asyncio.Task[Any]) -> None:
     """An error that no asker is left to hear is no error of the loop's."""
     if not task.cancelled():
         task.exception()
+
+
+async def end(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _request(settings: Prometheus, question: Question[Any], more: Form) -> tuple[HttpRequest, bytes | None]:

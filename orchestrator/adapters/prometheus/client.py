@@ -9,10 +9,11 @@ from dataclasses import replace
 from orchestrator.adapters.http_client import HttpClient
 from orchestrator.adapters.prometheus import history
 from orchestrator.adapters.prometheus.answers import UnusableAnswer
-from orchestrator.adapters.prometheus.api import Api, Server, too_late
+from orchestrator.adapters.prometheus.api import Api, Server, end, noticed, too_late
 from orchestrator.adapters.prometheus.counting import Counted, count
 from orchestrator.adapters.prometheus.instant import lookback_of, measure_query
 from orchestrator.adapters.prometheus.line import Patience
+from orchestrator.adapters.prometheus.once import OncePerSecond
 from orchestrator.errors import RolloutError
 from stages.criteria.base import Measurement, MeasurementState, Past, Wanted
 from stages.values import Json
@@ -24,6 +25,7 @@ class PrometheusClient:
     def __init__(self, http: HttpClient, now: Callable[[], float] = time.time) -> None:
         """*now* is the wall clock that the servers' clocks should show as well."""
         self._api = Api(http, now)
+        self._measured = OncePerSecond[asyncio.Task[Measurement]](asyncio.Task.done)
 
     async def measure(
         self, query: str, settings: Mapping[str, Json], at: float, directory: str | None = None
@@ -31,10 +33,11 @@ class PrometheusClient:
         """What *query* is at *at*, by a server with these *settings* (of ``stages.plan.Prometheus``, as JSON).
 
         The measurement's ``at`` is the time of evaluation, the whole second before. Never raises but when cancelled.
+        All who ask the same as of the same second are given the same; who is cancelled leaves it to the others.
         """
         server, second = Server.of(settings, directory), float(math.floor(at))
-        measured = await self._safely(server, second, measure_query(self._api, server, query, second))
-        return replace(measured, lookback_seconds=lookback_of(server, query))
+        task = self._measured.get((server.key, query, second), second, lambda: self._begin(server, query, second))
+        return task.result() if task.done() and not task.cancelled() else await asyncio.shield(task)
 
     async def look(
         self, wanted: Wanted, settings: Mapping[str, Json], at: float, directory: str | None = None
@@ -51,7 +54,17 @@ class PrometheusClient:
         return replace(measured, lookback_seconds=max(second - begin, 0.0))
 
     async def close(self) -> None:
+        await end(self._measured.take_all())
         await self._api.close()
+
+    def _begin(self, server: Server, query: str, second: float) -> asyncio.Task[Measurement]:
+        task = asyncio.create_task(self._measure(server, query, second), name=f"measure {query[:40]}")
+        task.add_done_callback(noticed)
+        return task
+
+    async def _measure(self, server: Server, query: str, second: float) -> Measurement:
+        measured = await self._safely(server, second, measure_query(self._api, server, query, second))
+        return replace(measured, lookback_seconds=lookback_of(server, query))
 
     async def _looked(self, server: Server, wanted: Wanted, second: float) -> Measurement:
         counted, past = await asyncio.gather(self._counted(server, wanted, second), self._past(server, wanted, second))
