@@ -14,6 +14,7 @@ could not be written is kept and written again.
 
 import asyncio
 import math
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -123,7 +124,7 @@ class Runner:
         self.turns = Turns()  # its own, unless it shares them with others
         self.checkpoints = Checkpoints(journal)  # likewise
         self.may_act: Callable[[], bool] = lambda: True  # asked before anything is done in the world
-        self._inbox: asyncio.Queue[_Performed | _Delivered | _Commanded] = asyncio.Queue()
+        self._inbox: deque[_Performed | _Delivered | _Commanded] = deque()  # read in turns, which ``_wake`` begins
         self._wake = asyncio.Event()
         self._tasks = _Tasks()
         self._asked_for: set[str] = set()  # ids of effects that this life asked for itself
@@ -152,7 +153,7 @@ class Runner:
     async def command(self, command: Command, actor: Actor) -> dict[str, Any]:
         """Accepted: the answer, durable. Raises what ``accept`` raises."""
         answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._inbox.put_nowait(_Commanded(command, actor, answer))
+        self._inbox.append(_Commanded(command, actor, answer))
         self._wake.set()
         return await answer
 
@@ -188,7 +189,7 @@ class Runner:
     def is_idle(self) -> bool:
         """Whether nothing is under way but looks: no effect, no command, no notice."""
         notices = any(key.startswith("notice:") for key in self._tasks.running)
-        return not (self._closing or self.state.ended or self.state.outstanding or notices) and self._inbox.empty()
+        return not (self._closing or self.state.ended or self.state.outstanding or notices or self._inbox)
 
     async def close(self, grace_seconds: float = 0.0) -> None:
         """Stop acting. What is under way may finish within the grace; the rest is taken up by the next life."""
@@ -222,7 +223,7 @@ class Runner:
                 await self._take_inbox()
                 await self._decide()
                 self._looked_at = self.world.clock.monotonic()
-                if is_settled(self.state) and self._inbox.empty():
+                if is_settled(self.state) and not self._inbox:
                     break
                 if not self._goes_on():
                     break
@@ -246,15 +247,15 @@ class Runner:
             self._together = None
 
     def _refuse_waiting_commands(self) -> None:
-        while not self._inbox.empty():
-            item = self._inbox.get_nowait()
+        while self._inbox:
+            item = self._inbox.popleft()
             if isinstance(item, _Commanded) and not item.answer.done():
                 item.answer.set_exception(
                     StoreError(f"the controller is going down; {self.run} goes on with the next one")
                 )
 
     async def _sleep(self) -> None:
-        if not self._inbox.empty():
+        if self._inbox:
             return
         # As of the turn's begin: a time that came while it lasted is not slept over.
         moment = Moment(self.state, self.evidence, self._turned_at)
@@ -360,8 +361,8 @@ class Runner:
     # --- what comes back ------------------------------------------------------------------------------------------
 
     async def _take_inbox(self) -> None:
-        while not self._inbox.empty():
-            item = self._inbox.get_nowait()
+        while self._inbox:
+            item = self._inbox.popleft()
             match item:
                 case _Performed():
                     await self._take_outcome(item.effect, item.outcome)
@@ -373,14 +374,14 @@ class Runner:
     async def _take_outcomes(self) -> None:
         """On the way down, outcomes that arrived are still written; everything else waits for the next life."""
         waiting: list[_Commanded] = []
-        while not self._inbox.empty():
-            item = self._inbox.get_nowait()
+        while self._inbox:
+            item = self._inbox.popleft()
             if isinstance(item, _Performed):
                 await self._take_outcome(item.effect, item.outcome)
             elif isinstance(item, _Commanded):
                 waiting.append(item)
         for item in waiting:
-            self._inbox.put_nowait(item)
+            self._inbox.append(item)
 
     async def _take_command(self, item: _Commanded) -> None:
         try:
@@ -483,7 +484,7 @@ class Runner:
         if ending is not None and self.state.stop_requested is None:
             self._tasks.start(key, self._end(entry.effect, ending))
             return
-        self._inbox.put_nowait(_Performed(entry.effect, _NOT_WANTED))
+        self._inbox.append(_Performed(entry.effect, _NOT_WANTED))
 
     async def _end(self, effect: Effect, ending: Ending) -> None:
         """What an earlier try, or an earlier life, left running must not go on beneath the way back."""
@@ -517,7 +518,7 @@ class Runner:
         self._hand_in(_Performed(effect, outcome))
 
     def _hand_in(self, item: _Performed | _Delivered) -> None:
-        self._inbox.put_nowait(item)
+        self._inbox.append(item)
         self._wake.set()
 
     def _start_asks(self) -> None:

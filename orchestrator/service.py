@@ -577,7 +577,9 @@ class Service(Reading):
         if await self.journal.row(name) is not None:
             return name  # the same command again
         inherited = reversing.taken_back(state, command)
-        started = state.started.model_copy(
+        first = (await self.journal.read(run, limit=1))[0].event
+        assert isinstance(first, RunStarted)
+        started = first.model_copy(
             update={
                 "run": name,
                 "by": actor.name,

@@ -274,7 +274,7 @@ class FailingChannel:
 class State:
     """Without slots: what is derived from it is kept with it, and a changed copy is that of a dictionary."""
 
-    started: RunStarted
+    started: RunStarted  # but for the documents, of which the program was made: they are as large as all the rest
     program: Program
     author: str
     started_at: float

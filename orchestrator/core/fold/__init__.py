@@ -34,7 +34,7 @@ def begin(started: ev.RunStarted, at: float, program: Program | None = None) -> 
     program = program or program_of(started)
     targets = {entry.id: _inherited(entry, order, at) for order, entry in enumerate(started.inherited)}
     return State(
-        started=started,
+        started=started.model_copy(update={"documents": ()}),
         program=program,
         author=started.by,
         started_at=at,
