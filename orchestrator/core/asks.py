@@ -18,7 +18,7 @@ from orchestrator.core.walk import current_act
 from orchestrator.core.wanted import scopes, unseen_flags, walks_under_way
 from stages.checks import Check
 from stages.criteria import AnyCriterion
-from stages.criteria.base import Criterion, History, Memory, Setting, memory_after_gap
+from stages.criteria.base import History, Memory, Setting, memory_after_gap
 from stages.effects import WATCHED, Observation, ObserveFlag, TargetKind
 from stages.gates import beat_of
 from stages.scaling import LOOK_SECONDS
@@ -31,6 +31,7 @@ SOONEST_SECONDS = 0.001  # a look must lie after what it judges
 LOOK_AGAIN_EVERY_SECONDS = 15.0  # at a target that somebody else might change
 LOOK_AGAIN_SECONDS = 5.0
 JUST_NOW_SECONDS = 1.0
+LATE_TOGETHER_SECONDS = 2.0
 MOST_CATCH_UP_LOOKS = 120
 
 
@@ -183,12 +184,13 @@ def _due_at(m: Moment, watched: _Watched) -> float:
 
 def _looks(m: Moment) -> Iterator[MeasureAsk]:
     for watched in _criteria(m):
-        if _due_at(m, watched) <= m.now:
-            yield _measure(m, watched)
+        due_at = _due_at(m, watched)
+        if due_at <= m.now:
+            yield _measure(m, watched, due_at)
 
 
-def _measure(m: Moment, watched: _Watched) -> MeasureAsk:
-    at = _look_time(m, watched.key, watched.criterion, watched.every_seconds)
+def _measure(m: Moment, watched: _Watched, due_at: float) -> MeasureAsk:
+    at = _look_time(m, watched, due_at)
     setting = Setting(since=watched.since, before=watched.since, every_seconds=watched.every_seconds)
     if watched.gate:
         gate = m.state.environment.gates[watched.gate]
@@ -202,12 +204,20 @@ def memory_at(evidence: Evidence, ask: MeasureAsk) -> Memory:
     return Memory() if look is None else memory_after_gap(look.memory, look.at, ask.at, ask.setting.every_seconds)
 
 
-def _look_time(m: Moment, key: str, criterion: Criterion, every: float) -> float:
-    """Now; but a trigger that was not watched for a while first looks back over that time, step by step."""
-    look = m.evidence.looks.get(key)
-    if not isinstance(criterion, Trigger) or criterion.query is None or look is None:
+def _look_time(m: Moment, watched: _Watched, due_at: float) -> float:
+    """When it was due, if that is not long ago: of many runs that ask the same the last comes a little later, and has
+    the answer of the first. Else now; but a trigger that was not watched for a while first looks back over that time,
+    step by step."""
+    look = m.evidence.looks.get(watched.key)
+    if look is None:
         return m.now
-    return _catch_up(look, m.now, every)
+    if isinstance(watched.criterion, Trigger) and watched.criterion.query is not None:
+        at = _catch_up(look, m.now, watched.every_seconds)
+        if at < m.now:
+            return at
+    is_on_beat = look.at > watched.since and due_at > look.at
+    longest_seconds = min(LATE_TOGETHER_SECONDS, watched.every_seconds / 2)
+    return due_at if is_on_beat and m.now - due_at <= longest_seconds else m.now
 
 
 def _catch_up(look: Look, now: float, every: float) -> float:

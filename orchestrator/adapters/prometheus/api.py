@@ -36,6 +36,7 @@ from stages.plan import Prometheus
 from stages.values import Json, format_duration
 
 REQUESTS_PER_SERVER = 8
+MOST_KNOWN = 20_000  # settings whose server is known without reading them: each run has its own
 MOST_SERVERS = 1_000  # that are remembered to answer for another time than was asked for
 LONGEST_GET = 2000  # characters of a query string; longer ones are posted, for proxies cut long URLs
 USUAL_BYTES = 1024 * 1024
@@ -59,8 +60,15 @@ class Server:
 
     @staticmethod
     def of(settings: Mapping[str, Json], directory: str | None) -> "Server":
-        """*settings* are those of ``stages.plan.Prometheus``, as JSON."""
-        return _server_of(_KEYS.encode([settings, directory]))
+        """*settings* are those of ``stages.plan.Prometheus``, as JSON; a plan's own, which nobody changes."""
+        known = _known.get(id(settings))
+        if known is not None and known[0] is settings and known[1].directory == directory:
+            return known[1]
+        server = _server_of(_KEYS.encode([settings, directory]))
+        if len(_known) >= MOST_KNOWN:
+            _known.clear()
+        _known[id(settings)] = settings, server
+        return server
 
     @property
     def name(self) -> str:
@@ -71,7 +79,10 @@ class Server:
         return self.settings.scrape_interval
 
 
-@lru_cache(MOST_SERVERS)  # asked at every look
+_known: dict[int, tuple[Mapping[str, Json], Server]] = {}  # by the settings' identity, which lasts while they are here
+
+
+@lru_cache(MOST_SERVERS)
 def _server_of(key: str) -> Server:
     settings, directory = json.loads(key)
     return Server(Prometheus.model_validate(settings), directory, key)

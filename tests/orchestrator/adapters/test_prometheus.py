@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from orchestrator.adapters.http_client import HttpClient
 from orchestrator.adapters.prometheus import REQUESTS_PER_SERVER, PrometheusClient, is_plain_selector
+from orchestrator.adapters.prometheus.once import KEPT_SECONDS
 from orchestrator.adapters.secrets import Secrets
 from stages.criteria.base import Measurement, MeasurementState
 from tests.support.http_server import (
@@ -369,11 +370,11 @@ async def test_another_second_query_server_or_access_is_another_question(
     assert len(server.requests) == 5
 
 
-async def test_answers_of_past_seconds_are_not_kept(server: ScriptedServer, client: PrometheusClient) -> None:
+async def test_answers_are_kept_for_a_few_seconds_only(server: ScriptedServer, client: PrometheusClient) -> None:
     server.behave(vector(entry("1")))
     for second in range(10):
         await client.measure("sum(up)", settings(server.url), AT + second)
-    assert len(client._measured.take_all()) == len(client._api._shared.take_all()) == 1
+    assert len(client._measured.take_all()) == len(client._api._shared.take_all()) == KEPT_SECONDS
 
 
 async def test_an_asker_that_is_cancelled_leaves_the_answer_to_the_others(

@@ -138,3 +138,18 @@ def test_all_that_is_asked_alike_is_asked_in_the_same_second_of_a_new_life() -> 
     assert next_look_at(990.0, 60.0, 47) == 1007.0
     assert {next_look_at(990.0, 60.0, 47, life) for life in (1000.2, 1000.7, 1001.9)} == {1002.0}
     assert next_look_at(990.0, 60.0, 47, 1002.1) == 1007.0
+
+
+@pytest.mark.parametrize("late_seconds", (0.0, 0.4, 1.9))
+def test_a_look_that_comes_a_little_late_is_as_of_when_it_was_due(late_seconds: float) -> None:
+    drive = baking()
+    due_at = next_look_at(look(drive, "errors")[1].at, EVERY, drive.state.environment.gates["health"].beat)
+    asked = [one for one in due(drive, due_at + late_seconds - drive.now) if isinstance(one, MeasureAsk)]
+    assert [one.at for one in asked] == [due_at, due_at]
+
+
+def test_a_look_that_comes_late_is_as_of_now() -> None:
+    drive = baking()
+    due_at = next_look_at(look(drive, "errors")[1].at, EVERY, drive.state.environment.gates["health"].beat)
+    asked = [one for one in due(drive, due_at + 3.0 - drive.now) if isinstance(one, MeasureAsk)]
+    assert [one.at for one in asked] == [due_at + 3.0] * 2
