@@ -24,6 +24,7 @@ from benchmarks._fleet import SHARED_BY, Fleet, fleet_of
 from flags.model import FlagDocument
 from orchestrator.core.events import RunStarted, from_json, to_json
 from orchestrator.core.fold import program_of
+from orchestrator.journal.postgresql import PostgresStore
 from orchestrator.journal.sqlite import SqliteStore
 from orchestrator.ports import Batch, FlagRecord, FlagWrite, NewRun, Recorded, RunRow
 from orchestrator.service import new_name
@@ -33,23 +34,29 @@ from tests.support.process import wait_until
 STORE = "rollout.db"
 TOGETHER = 200  # runs that are written side by side: the store makes few commits of that
 READY_SECONDS = 900.0
+Store = SqliteStore | PostgresStore
 
 
 @contextmanager
 def stored_fleet_of(runs: int, folder: Path, *, different: bool = False) -> Iterator[Fleet]:
     """As ``fleet_of``, but that all runs are there and walked already."""
     with fleet_of(1, folder, different=different) as fleet:
-        fleet.start_all()
-        wait_until(lambda: has_passed(fleet), what="the first run's gate to pass in its bake", every_seconds=0.2)
-        fleet.life.send(signal.SIGTERM)
-        wait_until(lambda: not fleet.life.running, what="the controller to end")
-        began = time.monotonic()
-        asyncio.run(multiply(fleet.life.state_dir / STORE, runs, shared_by=1 if different else SHARED_BY))
-        print(f"fleet: {runs} runs stored in {time.monotonic() - began:.0f} s", file=sys.stderr)
-        fleet.runs = runs
+        store_fleet(fleet, runs, lambda: SqliteStore(fleet.life.state_dir / STORE))
         fleet.life.start(forked=False)
         fleet.life.wait_until_ready(READY_SECONDS)
         yield fleet
+
+
+def store_fleet(fleet: Fleet, runs: int, open_store: Callable[[], Store]) -> None:
+    """Of a fleet of one run that is not started yet; its controller has ended afterwards."""
+    fleet.start_all()
+    wait_until(lambda: has_passed(fleet), what="the first run's gate to pass in its bake", every_seconds=0.2)
+    fleet.life.send(signal.SIGTERM)
+    wait_until(lambda: not fleet.life.running, what="the controller to end")
+    began = time.monotonic()
+    asyncio.run(multiply(open_store, runs, shared_by=1 if fleet.different else SHARED_BY))
+    print(f"fleet: {runs} runs stored in {time.monotonic() - began:.0f} s", file=sys.stderr)
+    fleet.runs = runs
 
 
 def has_passed(fleet: Fleet) -> bool:
@@ -59,9 +66,9 @@ def has_passed(fleet: Fleet) -> bool:
     return all(one["leg"] == "baking" and one["gate"]["verdict"] == "pass" for one in found)
 
 
-async def multiply(path: Path, runs: int, *, shared_by: int) -> None:
-    """*path*: of a store with one run, number 0, that nobody walks; afterwards it has so many."""
-    store = SqliteStore(path)
+async def multiply(open_store: Callable[[], Store], runs: int, *, shared_by: int) -> None:
+    """Of a store with one run, number 0, that nobody walks; afterwards it has so many."""
+    store = open_store()
     try:
         told = await read(store)
         for first in range(1, runs, TOGETHER):
@@ -126,7 +133,7 @@ def _retold_flag(record: FlagRecord, rename: Callable[[str], str]) -> FlagRecord
     return FlagRecord(document, rename(record.by), rename(record.reason), record.at, run, effect)
 
 
-async def read(store: SqliteStore) -> Told:
+async def read(store: Store) -> Told:
     """Number 0 of a fleet."""
     row = next(one for one in await store.rows() if one.plan == "run-0")
     records = await store.read(row.run)
@@ -141,7 +148,7 @@ def _place(record: FlagRecord) -> tuple[str, str]:
     return record.document.environment, record.document.key
 
 
-async def write(store: SqliteStore, told: Told) -> None:
+async def write(store: Store, told: Told) -> None:
     row, summary = told.row, told.row.summary
     first, *later = [list(together) for _, together in groupby(told.records, lambda one: one.at)]
     new = NewRun(row.run, row.plan, row.digest, told.claims)

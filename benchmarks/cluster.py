@@ -1,7 +1,8 @@
 """What it costs and brings when three controllers on PostgreSQL share the runs that one had.
 
-First one controller has all runs, then three: all runs are started with the first of them, and those are measured once
-each has its share. Per look (a criterion of a run, every 15 s) stands the processor time of all controllers together.
+First one controller has all runs, then three, measured once each has its share. The runs are found in the store
+(``_stored_fleet.py``), for to start thousands takes longer than to measure them. Per look (a criterion of a run, every
+15 s) stands the processor time of all controllers together.
 Then the one with most runs is killed, and the time runs until others have claimed all of its runs and taken them up.
 
 For throughput there are runs of which each asks every second for something that no other asks, more than a third of a
@@ -20,13 +21,14 @@ from typing import Any
 from benchmarks._fleet import ASKED, EVERY_SECONDS, Fleet, steady_server
 from benchmarks._machine import load, machine, stated, versions
 from benchmarks._quota import Unlimited, limited
+from benchmarks._stored_fleet import READY_SECONDS, store_fleet
 from tests.faults.lives import Life
 from tests.support.postgres import PostgresServer
 from tests.support.process import isolated_environment, wait_until
 from tests.support.stores import PostgresSchema, schema_in
 
 CONTROLLERS = 3
-QUICK, USUAL, FULL = 60, 300, 3000
+QUICK, USUAL, FULL = 60, 3000, 10_000
 TAKES_MINUTES = "it takes minutes, which --quick does not have"
 THIRD, BUSY_RUNS, BUSY_SECONDS = 1 / 3, 400, 30.0
 NEARLY = 0.9  # more than that is what there was to ask, and not what they can
@@ -47,6 +49,17 @@ class Cluster:
 
     def start_all(self) -> None:
         self.fleets[0].start_all()
+
+    def store_all(self) -> None:
+        """As ``start_all``, but that all runs are there and walked already."""
+        first, runs = self.fleets[0], self.fleets[0].runs
+        for fleet in self.fleets[1:]:
+            fleet.life.end()
+        first.runs = 1
+        store_fleet(first, runs, lambda: self.schema.store("stored"))
+        for fleet in self.fleets:
+            fleet.life.start(forked=False)
+            fleet.life.wait_until_ready(READY_SECONDS)
 
     def shares(self) -> list[int]:
         """Of each controller that has any, the most first."""
@@ -144,7 +157,7 @@ def run(quick: bool, full: bool = False) -> dict[str, Any]:
 
 def _costs(controllers: int, server: PostgresServer, runs: int, seconds: float) -> dict[str, Any]:
     with cluster_of(controllers, server, runs) as cluster:
-        cluster.start_all()
+        cluster.store_all()
         found: dict[str, Any] = {"even_after_s": round(cluster.even_out(), 1)} if controllers > 1 else {}
         print(f"cluster: {runs} runs with {controllers}, shares {cluster.shares()}", file=sys.stderr)
         time.sleep(2.0 * EVERY_SECONDS)
