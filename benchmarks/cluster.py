@@ -60,6 +60,11 @@ class Cluster:
         for fleet in self.fleets:
             fleet.life.start(forked=False)
             fleet.life.wait_until_ready(READY_SECONDS)
+        wait_until(self.are_taken_up, what="all runs to be taken up", deadline_seconds=READY_SECONDS)
+
+    def are_taken_up(self) -> bool:
+        """Whether all were claimed and taken up by others than who stored them, as a run of a fleet was once."""
+        return not self.schema.execute("SELECT 1 FROM runs WHERE active AND epoch < %s LIMIT 1", 2 * TAKEN_UP)
 
     def shares(self) -> list[int]:
         """Of each controller that has any, the most first."""

@@ -217,7 +217,7 @@ class Runner:
 
     async def work(self) -> None:
         try:
-            await self.turns.wait(self._wake)
+            await self._wait_in_line()
             while not self._closing:
                 self._begin_turn()
                 await self._take_inbox()
@@ -270,6 +270,11 @@ class Runner:
             async with asyncio.timeout(delay):
                 await self._wake.wait()
         except TimeoutError:
+            await self._wait_in_line()
+
+    async def _wait_in_line(self) -> None:
+        """For its turn, behind all whose time has come; what is on its way back waits for nobody."""
+        if self.state.rollback is None:
             await self.turns.wait(self._wake)
 
     async def _decide(self) -> None:

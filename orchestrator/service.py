@@ -9,6 +9,7 @@ import getpass
 import hashlib
 import secrets
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -194,17 +195,12 @@ class Service(Reading):
             task.cancel()
 
     async def _take_all_up(self) -> None:
-        """What is on its way back comes first, and goes on at once; the others when all are there."""
+        """Side by side: one after the other, each would wait for the disk. What is on its way back comes first."""
         rows = [row for row in await self.journal.rows(limit=MOST_RUNS) if is_unfinished(row)]
-        back = {row.run for row in rows if row.summary.get("phase") == Phase.ROLLING_BACK}
-        await self._take_these_up([row.run for row in rows if row.run in back])
-        with self._turns.standing_still():
-            await self._take_these_up([row.run for row in rows if row.run not in back])
-
-    async def _take_these_up(self, runs: Sequence[str]) -> None:
-        """Side by side: one after the other, each would wait for the disk."""
-        for first in range(0, len(runs), TAKEN_UP_TOGETHER):
-            await asyncio.gather(*map(self._take_up, runs[first : first + TAKEN_UP_TOGETHER]))
+        runs = [row.run for row in sorted(rows, key=lambda row: row.summary.get("phase") != Phase.ROLLING_BACK)]
+        with self.standing_still():
+            for first in range(0, len(runs), TAKEN_UP_TOGETHER):
+                await asyncio.gather(*map(self._take_up, runs[first : first + TAKEN_UP_TOGETHER]))
 
     async def close(self, grace_seconds: float = 10.0) -> None:
         if not self._is_closed:
@@ -280,19 +276,23 @@ class Service(Reading):
         return runner
 
     async def _epoch_of(self, run: str) -> int:
-        """A new one. Of a run that is over and that nobody has claimed, the one that it has: all that anybody still
-        writes there is the answer to a command, and of two who write at once one is refused."""
-        row = await self.journal.row(run) if self.sharing is not None else None
-        if self.sharing is not None and row is not None and not is_unfinished(row):
-            owner = await self.sharing.owner(run)
-            if owner is None or owner.name != self.sharing.me.name:
-                return row.epoch
-        return await self.journal.take(run)
+        """A new one. Of a run that is over and that this controller has not claimed, the one that it has: all that
+        anybody still writes there is the answer to a command, and of two who write at once one is refused."""
+        try:
+            return await self.journal.take(run)
+        except Fenced:
+            row = await self.journal.row(run)
+            if row is None or is_unfinished(row):
+                raise
+            return row.epoch
 
     # --- sharing the store with other controllers -----------------------------------------------------------------
 
     def in_hand(self) -> frozenset[str]:
         return frozenset((*self._runners, *self._again))
+
+    def standing_still(self) -> AbstractContextManager[None]:
+        return self._turns.standing_still()
 
     async def take_up(self, run: str) -> None:
         await self._take_up(run)

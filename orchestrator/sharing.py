@@ -26,6 +26,7 @@ What a controller sends in the very moment in which it is frozen can't be called
 import asyncio
 import math
 from collections.abc import Callable, Collection, Coroutine
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import structlog
@@ -44,7 +45,7 @@ ANSWER_SECONDS = 3.0  # for the store to renew in; a connection that hangs must 
 LEAVE_SECONDS = 1.0
 SHORTEST_WATCH_SECONDS = 0.1
 MOST_CLAIMED = 1000
-MOST_TOGETHER = 8  # runs that are taken up side by side: each asks the store half a dozen things
+MOST_TOGETHER = 32  # runs that are taken up side by side: more than a store has connections, so that none is idle
 SHARES_SECONDS = 1.0  # between two looks who has how many runs
 GIVEN_SECONDS = 5.0  # between two times that runs are given away
 MOST_GIVEN = 250  # at a time
@@ -56,6 +57,10 @@ class Hands(Protocol):
     """Who acts for runs: the service."""
 
     def in_hand(self) -> Collection[str]: ...
+
+    def standing_still(self) -> AbstractContextManager[None]:
+        """While many are taken up: what only waits for its turn waits, but nothing that is on its way back."""
+        ...
 
     async def take_up(self, run: str) -> None: ...
 
@@ -223,18 +228,19 @@ class Sharing:
             self._shares_at = self._time() + SHARES_SECONDS
             await self._even_out(self._hands)
         try:
-            claimed = await self.membership.claim(MOST_CLAIMED, only_lapsed=self._has_share)
-            self._mine.update(claimed)  # and never cut short: it may have been done
+            claimed = set(await self.membership.claim(MOST_CLAIMED, only_lapsed=self._has_share))
+            self._mine |= claimed  # and never cut short: it may have been done
         except Fenced:
             return  # the next renewal learns of it as well
         wanted = sorted(self._mine - set(self._hands.in_hand()))
-        for first in range(0, len(wanted), MOST_TOGETHER):
-            if not self.may_act():
-                return
-            together = wanted[first : first + MOST_TOGETHER]
-            done = await asyncio.gather(*(self._see_to(self._hands, run) for run in together), return_exceptions=True)
-            for problem in filter(None, done):
-                raise problem
+        with self._hands.standing_still():
+            for first in range(0, len(wanted), MOST_TOGETHER):
+                if not self.may_act():
+                    return
+                together = wanted[first : first + MOST_TOGETHER]
+                seen_to = (self._see_to(self._hands, run, is_ours=run in claimed) for run in together)
+                for problem in filter(None, await asyncio.gather(*seen_to, return_exceptions=True)):
+                    raise problem
 
     async def _even_out(self, hands: Hands) -> None:
         """Gives runs away that are more than this controller's share, where there are others."""
@@ -256,10 +262,11 @@ class Sharing:
             self._mine.update(given)  # the next look finds out whether they still are
             raise
 
-    async def _see_to(self, hands: Hands, run: str) -> None:
+    async def _see_to(self, hands: Hands, run: str, *, is_ours: bool) -> None:
+        """*is_ours*: it was claimed a moment ago, and need not be asked about again."""
         if not self.may_act():
             return
-        if await self._is_ours(run):
+        if is_ours or await self._is_ours(run):
             await self._take_up(hands, run)
         else:
             self._mine.discard(run)

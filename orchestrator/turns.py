@@ -6,7 +6,7 @@ and seems to be late; no request is answered. So runs that wake up because of th
 stand in line, first come, first served, and in each round of the loop one of them is woken; between two rounds the loop
 sees to whatever has arrived, which goes on faster than runs ask for more. A run that is woken by anything else (a
 command, an answer, a switch) has its turn at once, wherever it stood. There are never many of those: no more answers
-come than were asked for.
+come than were asked for. Who is on the way back does not stand in line at all.
 
 While a controller takes its runs up the line stands still: those that were taken up first would otherwise need the
 whole processor for looking, again and again, and of thousands the last would never come to be taken up.

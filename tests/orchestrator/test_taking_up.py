@@ -5,8 +5,10 @@ from collections.abc import Callable
 
 import pytest
 
+from orchestrator.core.commands import Command
 from orchestrator.core.events import KillSwitched, RunStarted
 from orchestrator.core.fold import program_of
+from orchestrator.core.phases import CommandName
 from orchestrator.ports import Batch, Latch, NewRun, Recorded
 from orchestrator.runner import Runner
 from tests.orchestrator.house import ANN, House, eventually, submission
@@ -66,6 +68,40 @@ async def test_what_is_on_its_way_back_is_taken_up_before_all_else(house: House)
     await house.move_in()
     assert asked[0] == old
     assert set(asked) == {old, *newer}
+
+
+async def test_what_is_on_its_way_back_goes_on_while_others_are_taken_up(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await house.move_in()
+    shut = {"command": ["./set.sh"], "target": "app", "observe": ["./show.sh"], "undo": ["./set.sh", "{before}"]}
+    stage = {"name": "open", "kind": "queue", "flag": "one", "percentages": [50], "bake": "1h", "before": [shut]}
+    back, _ = await first.start(submission("one", "one", "one", stages=[{**stage, "settle": "1h"}]), ANN)
+    late, _ = await first.start(submission("two", "two", "two"), ANN)
+    for run in (back, late):
+        await eventually(first, run, leg="baking")
+    await first.command(back, Command(command=CommandName.ROLLBACK, reason="enough"), ANN)
+    await eventually(first, back, phase="rolling_back")
+    await first.close(0)
+    read, goes_on, walked = house.store.read, asyncio.Event(), list[str]()
+    begin_turn = Runner._begin_turn
+
+    async def read_late(run: str, after: int = 0, limit: int | None = None) -> list[Recorded]:
+        if run == late:
+            await goes_on.wait()
+        return await read(run, after, limit)
+
+    def begun(self: Runner) -> None:
+        walked.append(self.run)
+        begin_turn(self)
+
+    house.store.read = read_late  # type: ignore[method-assign]
+    monkeypatch.setattr(Runner, "_begin_turn", begun)
+    moving_in = asyncio.create_task(house.move_in())
+    await _until(lambda: back in walked)
+    assert not moving_in.done()
+    goes_on.set()
+    await moving_in
 
 
 async def test_runs_are_walked_when_all_are_taken_up(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,6 +95,7 @@ class Cluster:
         self.world = world
         self.written: list[Written] = []
         self.lurking = 0  # hands that wait for the next moment between a look and a write
+        self.looked_at: dict[str, float] = {}  # when an effect last looked before it wrote
         self._random = Random(f"cluster/{world.faults.seed}")
         self._deployed = {
             place: Deployed(start.replicas, start.image, start.replicas) for place, start in workloads.found.items()
@@ -144,7 +145,8 @@ class Cluster:
 
     def _check_capacity(self, environment: str, name: str, before: int, author: Effect | None) -> None:
         """A version's two Deployments never have fewer pods together than before: neither than there were before the
-        run (or are to be), nor than take work right now."""
+        run (or are to be), nor than take work right now. What a hand takes away while the write is on its way, nobody
+        can know."""
         version = self.workloads.version_of(name)
         if version is None:
             return
@@ -159,7 +161,8 @@ class Cluster:
         asked = sum(arm.replicas for arm in wanted if arm is not None)
         least = min(self._totals.get(place, started), asked, before)
         ready = self._together(environment, name)
-        if ready < least:
+        hands = (at for at, where, one in self.world.log.by_hand if where == environment and one in version.arms)
+        if ready < least and not any(at >= self.looked_at[author.id] for at in hands):
             words = f"{author.id} leaves {version.stable} with {ready} pods that take work, of {before} before"
             self.world.log.violations.append(words)
 
@@ -353,6 +356,7 @@ class _Attempt:
             one = self._read(patch)
             number, unmet = one.number, one.unmet(patch.wanted)
             self._check_origin(patch)
+            self.cluster.looked_at[self.effect.id] = self.world.now
             try:
                 await self.world.pass_time()
             except asyncio.CancelledError:
