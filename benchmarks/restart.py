@@ -1,10 +1,10 @@
 """How soon a controller that was killed looks at everything again: SIGKILL under many active runs, then a new start.
 
 Every run is in its bake, and judged by three criteria every 15 s (``_fleet.py``). Measured from the start of the new
-process: until HTTP answers, and until the gate of each run was looked at again. The first look is in the run's own
-evidence, which this process reads from the store afterwards, so that nothing is asked of the controller; when it was
-answered, the server knows. Processor time is what the controller had used by then. A gate that was looked at just
-before the kill is due only 15 s after that. A checkpoint has the newest look alone: a number is rather too high.
+process: until HTTP answers, and until the gate of each run was looked at again. That it was, and since when the new
+life walks the run, is in the run's own evidence, which this process reads from the store afterwards, so that nothing is
+asked of the controller; when each question was first answered as of a second of that life, the server knows. Processor
+time is what the controller had used by then.
 """
 
 import asyncio
@@ -33,8 +33,8 @@ QUICK_SECONDS = 3.0
 LONGEST_SECONDS = 1800.0
 SAMPLED_SECONDS = 0.1
 MOST_RUNS = 1_000_000
-Look = dict[str, int]
-"""The question of each criterion, and the second as of which it was asked."""
+Look = tuple[float, list[str]]
+"""Since when a new life walks a run, and the question of each criterion that it has asked since."""
 
 
 def run(quick: bool, full: bool = False) -> dict[str, Any]:
@@ -138,17 +138,22 @@ async def _first_look(store: ReadingStore, row: RunRow, since: float) -> Look:
     until = time.monotonic() + LONGEST_SECONDS
     while time.monotonic() < until:
         evidence = ev.from_text(await store.evidence(row.run))
-        times = {key.rpartition("/")[2]: look.at for key, look in evidence.looks.items()}
-        seconds = {name: math.floor(at) for name, at in times.items() if at > since}
-        if seconds.keys() == ASKED.keys():
+        looked = {key.rpartition("/")[2] for key, look in evidence.looks.items() if look.at > since}
+        if looked == ASKED.keys():
             service = int(row.plan.removeprefix("run-")) // SHARED_BY
-            return {ASKED[name].format(f"s{service}"): second for name, second in seconds.items()}
+            return evidence.life_at, [query.format(f"s{service}") for query in ASKED.values()]
         await asyncio.sleep(0.5)
     raise RuntimeError(f"{row.run} was not looked at within {LONGEST_SECONDS:g} s")
 
 
 def _answered(fleet: Fleet, looks: Sequence[Look]) -> list[float]:
-    """When the last question of each look had been asked and answered; the server does both in one."""
+    """When the last question of each look had been asked and answered; the server does both in one. Who shares a
+    question asks it as of the same second."""
     listed = httpx.get(f"{fleet.prometheus}/first", trust_env=False, timeout=60.0).json()
-    when = {(query, second): at for query, second, at in listed}
-    return [max(when[query, str(second)] for query, second in look.items()) for look in looks]
+    when: dict[str, list[tuple[float, float]]] = {}
+    for query, second, at in listed:
+        when.setdefault(query, []).append((float(second), at))
+    return [
+        max(min(at for second, at in when[query] if second >= math.floor(life_at)) for query in queries)
+        for life_at, queries in looks
+    ]

@@ -204,6 +204,23 @@ async def test_evidence_is_overwritten(store: Store) -> None:
     assert await store.evidence("r") == "two"
 
 
+async def test_evidence_of_many_runs_at_the_same_moment_is_each_runs_own(store: Store) -> None:
+    for run in ("a", "b", "c"):
+        await started(store, run)
+    await store.take("b")
+    await asyncio.gather(*(store.save_evidence(run, 1, f"seen by {run}") for run in ("c", "nobody", "b", "a")))
+    assert [await store.evidence(run) for run in ("a", "b", "c")] == ["seen by a", None, "seen by c"]
+
+
+async def test_evidence_of_a_run_that_is_wanted_last_is_what_stays(store: Store) -> None:
+    await started(store)
+    saving = [asyncio.create_task(store.save_evidence("r", 1, text)) for text in ("one", "two", "three")]
+    await asyncio.sleep(0)
+    saving[0].cancel()
+    await asyncio.gather(*saving, return_exceptions=True)
+    assert await store.evidence("r") == "three"
+
+
 async def test_evidence_of_a_fenced_writer_is_dropped_in_silence(store: Store) -> None:
     await started(store)
     await store.save_evidence("r", 1, "mine")

@@ -9,6 +9,7 @@ leases (see :mod:`.members`); nothing is locked longer than a transaction, and t
 than two seconds, or whose controller does not go on with it for so long.
 """
 
+import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -35,6 +36,7 @@ from stages.values import Json
 
 CONNECTIONS: Final = 8
 _READERS: Final = 2
+_EVIDENCE: Final = "evidence"  # the key of checkpoints, so that an older one is never written after a newer
 
 
 class ReadingStore(RefusesWrites):
@@ -110,6 +112,8 @@ class PostgresStore(ReadingStore):
         super().__init__(address, Pool(address, line.connect, CONNECTIONS, deadline_seconds))
         self.me = me
         self._writer = writing.Writer(me.name)
+        self._seen: dict[str, tuple[int, str]] = {}  # checkpoints that go along with the next statement
+        self._saving: asyncio.Task[None] | None = None  # that statement, until it begins
         self._lease = Lease(me)
         self.tokens = PostgresTokens(self._pool)
         self.freezes: PostgresFreezeStorage = PostgresFreezeStorage(self._pool)
@@ -136,7 +140,16 @@ class PostgresStore(ReadingStore):
         return await self._pool.do(partial(self._writer.take, run=run), key=run)
 
     async def save_evidence(self, run: str, epoch: int, text: str) -> None:
-        await self._pool.do(partial(writing.save_evidence, run=run, epoch=epoch, text=text), key=run)
+        """What is wanted at the same moment, of many runs, is one statement; whoever leaves leaves it to the others."""
+        if self._saving is None:
+            self._saving = asyncio.create_task(self._save_seen(), name="checkpoints of a moment")
+            self._saving.add_done_callback(_noticed)
+        self._seen[run] = (epoch, text)
+        await asyncio.shield(self._saving)
+
+    async def _save_seen(self) -> None:
+        seen, self._seen, self._saving = self._seen, {}, None
+        await self._pool.do(partial(writing.save_evidence, seen=seen), key=_EVIDENCE)
 
     async def write(self, write: FlagWrite, at: float) -> FlagRecord:
         place = (write.document.environment, write.document.key)
@@ -160,6 +173,12 @@ class PostgresStore(ReadingStore):
 
     async def leave(self) -> None:
         await self._pool.do(self._lease.leave, key=self._lease)
+
+
+def _noticed(task: asyncio.Task[None]) -> None:
+    """An error that nobody is left to hear is no error of the loop's."""
+    if not task.cancelled():
+        task.exception()
 
 
 def open_reading(url: str) -> ReadingStore:

@@ -11,7 +11,7 @@ again (the pool at once, a runner a while later) waits for the old transaction a
 the answer that was lost; or it is written now. Without that, a batch that was written would be refused for being there.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Final
 
 from flags.model import Version
@@ -136,14 +136,17 @@ def durable_answer(connection: Connection, run: str, key: str) -> Answer | None:
         return answer(connection, run, key)
 
 
-def save_evidence(connection: Connection, run: str, epoch: int, text: str) -> None:
-    """It may be lost, so nobody waits until it is on the disk."""
+def save_evidence(connection: Connection, seen: Mapping[str, tuple[int, str]]) -> None:
+    """Epoch and text by run. They may be lost, so nobody waits until they are on the disk."""
+    runs = sorted(seen)
+    epochs, texts = [seen[run][0] for run in runs], [seen[run][1] for run in runs]
     with connection.transaction():
         connection.execute("SET LOCAL synchronous_commit = off")
         connection.execute(
-            "INSERT INTO evidence (run, text) SELECT run, %s FROM runs WHERE run = %s AND epoch = %s FOR SHARE "
-            "ON CONFLICT (run) DO UPDATE SET text = excluded.text",
-            (text, run, epoch),
+            "INSERT INTO evidence (run, text) SELECT run, new.text FROM runs "
+            "JOIN unnest(%s::text[], %s::bigint[], %s::text[]) AS new (run, epoch, text) USING (run, epoch) "
+            "ORDER BY run FOR SHARE OF runs ON CONFLICT (run) DO UPDATE SET text = excluded.text",
+            (runs, epochs, texts),
         )
         reach(Point.EVIDENCE_WRITTEN)
     reach(Point.EVIDENCE_COMMITTED)
