@@ -1,5 +1,6 @@
 import json
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -31,6 +32,22 @@ def test_all_results_come_by_name(two: None, capsys: pytest.CaptureFixture[str])
     out = capsys.readouterr().out
     assert "table of one\n\ntable of two\n" in out
     assert set(json.loads(out.splitlines()[-1])) == {"one", "two"}
+
+
+def test_each_result_is_kept_and_one_that_fails_takes_nothing_from_the_others(
+    two: None, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(quick: bool) -> dict[str, Any]:
+        raise RuntimeError("there is no server")
+
+    monkeypatch.setattr(sys.modules["benchmarks.one"], "run", fails)
+    assert benchmarks.main(["all", "--into", str(tmp_path / "kept")]) == 1
+    assert json.loads((tmp_path / "kept" / "two.json").read_text()) == {"name": "two", "quick": False}
+    assert (tmp_path / "kept" / "two.txt").read_text() == "table of two\n"
+    assert not (tmp_path / "kept" / "one.json").exists()
+    errors = capsys.readouterr().err
+    assert "there is no server" in errors
+    assert errors.endswith("failed: one\n")
 
 
 def test_an_unknown_name_is_refused_with_those_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
