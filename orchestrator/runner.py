@@ -217,7 +217,7 @@ class Runner:
 
     async def work(self) -> None:
         try:
-            await self._wait_in_line()
+            await self.turns.wait(self._wake, comes_first=self.state.rollback is not None)
             while not self._closing:
                 self._begin_turn()
                 await self._take_inbox()
@@ -270,12 +270,7 @@ class Runner:
             async with asyncio.timeout(delay):
                 await self._wake.wait()
         except TimeoutError:
-            await self._wait_in_line()
-
-    async def _wait_in_line(self) -> None:
-        """For its turn, behind all whose time has come; what is on its way back waits for nobody."""
-        if self.state.rollback is None:
-            await self.turns.wait(self._wake)
+            await self.turns.wait(self._wake, comes_first=self.state.rollback is not None)
 
     async def _decide(self) -> None:
         """What comes in while it is written wakes the loop anew."""

@@ -6,10 +6,11 @@ and seems to be late; no request is answered. So runs that wake up because of th
 stand in line, first come, first served, and in each round of the loop one of them is woken; between two rounds the loop
 sees to whatever has arrived, which goes on faster than runs ask for more. A run that is woken by anything else (a
 command, an answer, a switch) has its turn at once, wherever it stood. There are never many of those: no more answers
-come than were asked for. Who is on the way back does not stand in line at all.
+come than were asked for.
 
-While a controller takes its runs up the line stands still: those that were taken up first would otherwise need the
-whole processor for looking, again and again, and of thousands the last would never come to be taken up.
+What is on its way back stands in a line of its own, which is served first. While a controller takes its runs up the
+other one stands still: those that were taken up first would otherwise need the whole processor for looking, again and
+again, and of thousands the last would never come to be taken up.
 """
 
 import asyncio
@@ -22,12 +23,14 @@ class Turns:
     """For one event loop."""
 
     def __init__(self) -> None:
+        self._first: OrderedDict[asyncio.Event, None] = OrderedDict()
         self._line: OrderedDict[asyncio.Event, None] = OrderedDict()
         self._is_moving = False
         self._held = 0
 
     @contextmanager
     def standing_still(self) -> Iterator[None]:
+        """But for those who come first."""
         self._held += 1
         try:
             yield
@@ -35,23 +38,27 @@ class Turns:
             self._held -= 1
             self._move_on()
 
-    async def wait(self, wake: asyncio.Event) -> None:
+    async def wait(self, wake: asyncio.Event, *, comes_first: bool = False) -> None:
         """Until it is one's turn, which sets *wake*, or *wake* is set by somebody else."""
-        self._line[wake] = None
+        line = self._first if comes_first else self._line
+        line[wake] = None
         self._move_on()
         try:
             await wake.wait()
         finally:
-            self._line.pop(wake, None)
+            line.pop(wake, None)
+
+    def _served(self) -> OrderedDict[asyncio.Event, None]:
+        return self._first if self._first or self._held else self._line
 
     def _move_on(self) -> None:
-        if self._line and not self._is_moving and not self._held:
+        if self._served() and not self._is_moving:
             self._is_moving = True
             asyncio.get_running_loop().call_soon(self._wake_one)
 
     def _wake_one(self) -> None:
-        if self._line and not self._held:
-            wake, _ = self._line.popitem(last=False)
+        if line := self._served():
+            wake, _ = line.popitem(last=False)
             wake.set()
         self._is_moving = False
         self._move_on()

@@ -60,6 +60,25 @@ async def test_a_line_that_stands_still_lets_nobody_through_but_who_is_woken_oth
         await asyncio.gather(first, third)
 
 
+async def test_who_comes_first_is_served_before_all_others_one_in_each_round_and_though_the_line_stands_still() -> None:
+    turns, came = Turns(), list[str]()
+
+    async def take_a_turn(name: str, *, comes_first: bool) -> None:
+        await turns.wait(asyncio.Event(), comes_first=comes_first)
+        came.append(name)
+
+    with turns.standing_still():
+        usual = [asyncio.create_task(take_a_turn(f"usual {number}", comes_first=False)) for number in range(2)]
+        first = [asyncio.create_task(take_a_turn(f"first {number}", comes_first=True)) for number in range(2)]
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            await asyncio.gather(*first)
+        assert came == ["first 0", "first 1"]
+    later = asyncio.create_task(take_a_turn("first 2", comes_first=True))
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        await asyncio.gather(*usual, later)
+    assert came.index("first 2") < came.index("usual 1")
+
+
 async def test_who_leaves_the_line_leaves_it_to_the_others() -> None:
     turns = Turns()
     first, second = (asyncio.create_task(turns.wait(asyncio.Event())) for _ in range(2))
