@@ -36,7 +36,7 @@ class PrometheusClient:
         All who ask the same as of the same second are given the same; who is cancelled leaves it to the others.
         """
         server, second = Server.of(settings, directory), float(math.floor(at))
-        task = self._measured.get((server.key, query, second), second, lambda: self._begin(server, query, second))
+        task = self._measured.get((server.key, query), second, lambda: self._begin(server, query, second))
         return task.result() if task.done() and not task.cancelled() else await asyncio.shield(task)
 
     async def look(

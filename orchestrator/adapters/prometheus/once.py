@@ -13,24 +13,23 @@ class OncePerSecond(Generic[T]):
 
     def __init__(self, is_done: Callable[[T], bool]) -> None:
         self._is_done = is_done
-        self._kept: dict[Hashable, tuple[float, T]] = {}
+        self._kept: dict[tuple[float, Hashable], T] = {}
         self._newest = -math.inf
 
     def get(self, key: Hashable, second: float, make: Callable[[], T]) -> T:
+        """What is kept under *key* as of that *second*; another second is another question."""
         if second > self._newest:
             self._newest = second
             self._forget_before(second - KEPT_SECONDS)
-        found = self._kept.get(key)
+        found = self._kept.get((second, key))
         if found is None:
-            found = self._kept[key] = second, make()
-        return found[1]
+            found = self._kept[(second, key)] = make()
+        return found
 
     def _forget_before(self, oldest: float) -> None:
-        self._kept = {
-            key: (second, one) for key, (second, one) in self._kept.items() if second > oldest or not self._is_done(one)
-        }
+        self._kept = {place: one for place, one in self._kept.items() if place[0] > oldest or not self._is_done(one)}
 
     def take_all(self) -> list[T]:
         """What is kept, which is forgotten then."""
-        kept, self._kept = [one for _, one in self._kept.values()], {}
+        kept, self._kept = list(self._kept.values()), {}
         return kept
