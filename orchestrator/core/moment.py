@@ -87,12 +87,15 @@ class Moment:
     @property
     def may_raise(self) -> bool:
         """Whether the gate last reached lets exposure rise: passing on what was seen since, or overridden and not
-        failing. Before a stage begins one look will do, since its step was left on all that it asks for."""
+        failing. Who resumes after a failure begins the evidence anew, of which an override says nothing before there was
+        a look. Before a stage begins one look will do, since its step was left on all that it asks for."""
         view = self.reached_gate
         ref = self.state.gate_ref
         if view.passing and (view.counts or self.state.leg is Leg.PREPARING):
             return True
-        return ref is not None and self.state.advanced_seq > ref.seq and view.verdict is not Verdict.FAIL
+        if ref is None or self.state.advanced_seq <= ref.seq or view.verdict is Verdict.FAIL:
+            return False
+        return view.complete or self.state.evidence_from <= ref.since
 
     def windows(self) -> tuple[Window, ...]:
         """Every window above the place where the run stands."""

@@ -292,8 +292,8 @@ def nobodys_edit_is_overwritten(simulation: "Simulation", story: Story) -> Compl
 
 
 def _may_overwrite(simulation: "Simulation", story: Story, effect: Effect, edit: Change) -> bool:
-    """Whether a person took the edit as it is, or said yes; or the edit was what the run found there, or wanted, or had
-    left there: then nobody can tell whose it is."""
+    """Whether a person took the edit as it is, or one like it before, or said yes; or the edit was what the run found
+    there, or wanted, or had left there: then nobody can tell whose it is."""
     if str(effect.walk).startswith("trigger:") or "#2" in str(effect.node):
         return True
     records = [one for run in family_of(simulation, story) for one in simulation.store._runs[run].events]
@@ -312,6 +312,8 @@ def _explains(event: ev.Event, edit: Change, *, is_later: bool) -> bool:
             return bool(event.observed == edit.after)
         case ev.TargetObserved():
             return bool(event.value == edit.after)
+        case ev.DriftFound():  # what was found, held, and then taken as it was
+            return not is_later and bool(event.found == edit.after)
         case _:
             return False
 

@@ -27,6 +27,7 @@ def everything_is_back(simulation: "Simulation", story: Story) -> Complaints:
             continue  # this run never changed it
         stands = _stands(simulation, story, target)
         if target.startswith("flag:"):
+            stands = _found_back(simulation, story, target) or stands
             yield from _flag_is_back(simulation, story, target, before[0], stands)
         elif not _is_back(simulation, story, target, before[0]) and not _is_at_the_wall(simulation, story, target):
             yield f"rolled back, but {target} stands at {stands!r}; it was {before[0]!r} and no exception names it"
@@ -117,6 +118,16 @@ def _when_left(simulation: "Simulation", story: Story, target: str) -> Any:
         if record.seq > back.seq and target in (getattr(record.event, "target", None), _target_of(record.event))
     ]
     return _stood(simulation, target, simulation.durable_at[(story.run, done[-1].seq)]) if done else None
+
+
+def _found_back(simulation: "Simulation", story: Story, target: str) -> Any:
+    """Where it stood when the way back found it as it was before, which another run may have seen to; None if it did
+    not."""
+    for record in story.of(ev.NodeFinished):
+        assert isinstance(record.event, ev.NodeFinished)
+        if record.event.result == "as_it_was" and _target_of(record.event) == target:
+            return _stood(simulation, target, simulation.durable_at[(story.run, record.seq)])
+    return None
 
 
 def _target_of(event: ev.Event) -> str | None:

@@ -62,3 +62,21 @@ def test_looks_from_before_a_clock_that_was_set_back_between_two_lives_do_not_co
     assert drive.percentage("beta") == 5
     again = ev.note_life(drive.evidence, drive.now, ahead_seconds=0.0)
     assert again.unsure_until == drive.evidence.unsure_until
+
+
+def test_an_override_from_before_a_failure_raises_nothing_before_there_was_a_look() -> None:
+    plan = copy.deepcopy(exposure())
+    plan["gates"]["health"]["on_fail"] = "pause"
+    drive = Drive(plan)
+    drive.run_until(lambda: drive.percentage("beta") == 5)
+    drive.metrics["errors"] = 0.9
+    drive.run_until(lambda: "paused" in drive.holds())
+    drive.metrics["errors"] = None
+    drive.advance(120)
+    drive.command("advance", reason="Prometheus is away")
+    drive.metrics["errors"] = 0.9
+    drive.advance(120)
+    drive.command("resume", reason="go on")
+    drive.advance(120)
+    assert drive.percentage("beta") == 5
+    assert "paused" in drive.holds()
