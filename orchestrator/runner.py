@@ -331,7 +331,7 @@ class Runner:
         before, self.state = self.state, state
         self._head = recorded[-1].hash if recorded else self._head
         self._end_resolved(before)
-        self._asked_for.update(entry.effect.id for entry in state.outstanding.values() if entry.since == at)
+        self._asked_for |= self._effect_ids() - {entry.effect.id for entry in before.outstanding.values()}
         for listener in self.listeners:
             listener(recorded)
         return recorded
