@@ -87,8 +87,8 @@ class Moment:
     @property
     def may_raise(self) -> bool:
         """Whether the gate last reached lets exposure rise: passing on what was seen since, or overridden and not
-        failing. Who resumes after a failure begins the evidence anew, of which an override says nothing before there was
-        a look. Before a stage begins one look will do, since its step was left on all that it asks for."""
+        failing. Who resumes after a failure begins the evidence anew, of which an override says nothing before there
+        was a look. Before a stage begins one look will do, since its step was left on all that it asks for."""
         view = self.reached_gate
         ref = self.state.gate_ref
         if view.passing and (view.counts or self.state.leg is Leg.PREPARING):
