@@ -1,6 +1,6 @@
 """Invariants of workloads: workers run while fed, scaling keeps to its bounds, nobody's edit is overwritten."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.core import events as ev
@@ -297,11 +297,25 @@ def _may_overwrite(simulation: "Simulation", story: Story, effect: Effect, edit:
     if str(effect.walk).startswith("trigger:") or "#2" in str(effect.node):
         return True
     records = [one for run in family_of(simulation, story) for one in simulation.store._runs[run].events]
-    return any(
+    return _was_taken_before(simulation, records, effect.target, edit) or any(
         _explains(record.event, edit, is_later=simulation.durable_at[(record.run, record.seq)] >= edit.at)
         for record in records
         if getattr(record.event, "target", None) == effect.target
     )
+
+
+def _was_taken_before(simulation: "Simulation", records: Sequence[Recorded], target: str, edit: Change) -> bool:
+    """Whether a person took what somebody had set as it was, before it was set so once more."""
+    found = False
+    for record in records:
+        event, at = record.event, simulation.durable_at[(record.run, record.seq)]
+        if getattr(event, "target", None) != target or at >= edit.at:
+            continue
+        if isinstance(event, ev.DriftFound):
+            found = event.found == edit.after
+        elif isinstance(event, ev.TargetResolved) and found:
+            return True
+    return False
 
 
 def _explains(event: ev.Event, edit: Change, *, is_later: bool) -> bool:
@@ -312,8 +326,6 @@ def _explains(event: ev.Event, edit: Change, *, is_later: bool) -> bool:
             return bool(event.observed == edit.after)
         case ev.TargetObserved():
             return bool(event.value == edit.after)
-        case ev.DriftFound():  # what was found, held, and then taken as it was
-            return not is_later and bool(event.found == edit.after)
         case _:
             return False
 

@@ -143,7 +143,7 @@ class PostgresStore(ReadingStore):
         """What is wanted at the same moment, of many runs, is one statement; whoever leaves leaves it to the others."""
         if self._saving is None:
             self._saving = asyncio.create_task(self._save_seen(), name="checkpoints of a moment")
-            self._saving.add_done_callback(_noticed)
+            self._saving.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._seen[run] = (epoch, text)
         await asyncio.shield(self._saving)
 
@@ -173,12 +173,6 @@ class PostgresStore(ReadingStore):
 
     async def leave(self) -> None:
         await self._pool.do(self._lease.leave, key=self._lease)
-
-
-def _noticed(task: asyncio.Task[None]) -> None:
-    """An error that nobody is left to hear is no error of the loop's."""
-    if not task.cancelled():
-        task.exception()
 
 
 def open_reading(url: str) -> ReadingStore:
