@@ -430,7 +430,8 @@ class Runner:
             self._uncertain.add(effect.id)
         else:
             self._uncertain.discard(effect.id)
-        events, retry = outcome_events(entry, outcome, forward=self.state.forward)
+        resumed = effect.id not in self._asked_for
+        events, retry = outcome_events(entry, outcome, forward=self.state.forward, resumed=resumed)
         if retry:
             count = self.evidence.retries[effect.id].count if effect.id in self.evidence.retries else 0
             delay = outcome.retry_after_seconds or backoff_seconds(count + 1)

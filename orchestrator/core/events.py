@@ -173,7 +173,8 @@ class EffectFailed(Event):
 class EffectFinished(Event):
     """The outcome of an effect: done or refused (``cancelled`` if it was made void before it happened).
 
-    ``changed_by`` is who, if it was refused because somebody else had changed the target.
+    ``changed_by`` is who, if it was refused because somebody else had changed the target. ``at_once``: by its first
+    try, which had an answer, so nothing of it is on its way any more.
     """
 
     type: Literal["EffectFinished"] = "EffectFinished"
@@ -183,6 +184,7 @@ class EffectFinished(Event):
     detail: str = ""
     observed: Json = None
     changed_by: str | None = None
+    at_once: bool = False
 
 
 class ActStarted(Event):

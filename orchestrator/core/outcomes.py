@@ -7,9 +7,12 @@ from stages.cluster import FIELD_MANAGER
 from stages.effects import WATCHED, TargetKind, repeatable
 
 
-def outcome_events(entry: Outstanding, outcome: Outcome, *, forward: bool) -> tuple[list[Event], bool]:
+def outcome_events(
+    entry: Outstanding, outcome: Outcome, *, forward: bool, resumed: bool = False
+) -> tuple[list[Event], bool]:
     """The events that an outcome means for an outstanding effect, and whether it is to be tried again. *forward*: the
-    run is on its way forward, where somebody else's change is noted, holds, and is decided.
+    run is on its way forward, where somebody else's change is noted, holds, and is decided. *resumed*: an earlier life
+    of the controller may have tried it too.
 
     A clean success or refusal is an outcome. Everything else is answered by looking: what can be repeated is tried
     again under the same id; what cannot is never tried again, and a person says what became of it.
@@ -20,7 +23,10 @@ def outcome_events(entry: Outstanding, outcome: Outcome, *, forward: bool) -> tu
             return [_finished(effect, "done", outcome)], False
         case EffectState.REFUSED:
             if not was_changed_elsewhere(effect, outcome):
-                return [_finished(effect, "cancelled" if entry.void else "refused", outcome)], False
+                if entry.void:
+                    return [_finished(effect, "cancelled", outcome)], False
+                at_once = not resumed and entry.failing_since is None
+                return [_finished(effect, "refused", outcome, at_once=at_once)], False
             is_decided_anew = forward and effect.node is None and not entry.void  # else the way back asks
             state = "cancelled" if is_decided_anew else "refused"
             return [_finished(effect, state, outcome.model_copy(update={"observed": None}))], False
@@ -45,7 +51,7 @@ def was_changed_elsewhere(effect: Effect, outcome: Outcome) -> bool:
     return is_flag or (effect.target_kind in WATCHED and outcome.changed_by is not None)
 
 
-def _finished(effect: Effect, state: str, outcome: Outcome) -> Event:
+def _finished(effect: Effect, state: str, outcome: Outcome, *, at_once: bool = False) -> Event:
     return EffectFinished.model_validate(
         {
             "type": "EffectFinished",
@@ -55,6 +61,7 @@ def _finished(effect: Effect, state: str, outcome: Outcome) -> Event:
             "detail": outcome.detail,
             "observed": outcome.observed,
             "changed_by": _somebody_else(outcome.changed_by),
+            "at_once": at_once,
         }
     )
 

@@ -160,10 +160,13 @@ def scaling_keeps_to_its_bounds(simulation: "Simulation", story: Story) -> Compl
     """Between min and max, from when its workers were started, and never while anything is rolled back."""
     started: list[tuple[str, str]] = []
     is_back = False
+    unsure: set[str] = set()  # where nobody knows what the last effect made of them, so that they are looked at first
     for record in story.records:
         event = record.event
         if isinstance(event, ev.RollbackStarted):
             is_back = True
+        elif isinstance(event, ev.EffectFinished):
+            (unsure.discard if event.state == "done" else unsure.add)(event.target)
         elif isinstance(event, ev.RollbackFinished):
             is_back = False
             started = started[: next((at for at, one in enumerate(started) if one[1] == event.scope), len(started))]
@@ -176,7 +179,7 @@ def scaling_keeps_to_its_bounds(simulation: "Simulation", story: Story) -> Compl
                 yield f"{effect.target} does not follow a load, and is scaled (seq {record.seq})"
             elif is_back or (effect.environment, workers.stage) not in started:
                 yield f"{workers.name} is scaled out of its time (seq {record.seq})"
-            elif not _is_in_bounds(workers, effect):
+            elif not _is_in_bounds(workers, effect, is_known=effect.target not in unsure):
                 yield f"{effect.label}, and the bounds are {workers.least} and {workers.most} (seq {record.seq})"
 
 
@@ -184,12 +187,13 @@ def _is_scaling(effect: Effect) -> bool:
     return isinstance(effect.operation, ScaleWorkload) and effect.walk is None and effect.node is None
 
 
-def _is_in_bounds(workers: Workers, effect: Effect) -> bool:
+def _is_in_bounds(workers: Workers, effect: Effect, *, is_known: bool) -> bool:
     assert isinstance(effect.operation, ScaleWorkload)
     assert isinstance(effect.before, dict)
     assert workers.most is not None
     wanted, current = effect.operation.replicas, int(effect.before["replicas"])
-    return workers.least <= wanted and (wanted <= workers.most or wanted < current) and wanted != current
+    is_within = workers.least <= wanted and (wanted <= workers.most or wanted < current)
+    return is_within and (wanted != current or not is_known)
 
 
 # --- versions ---------------------------------------------------------------------------------------------------------

@@ -119,8 +119,8 @@ def _is_cut_short(target: TargetState, entry: Outstanding, event: ev.EffectFinis
     """Whether the target may stand anywhere between, unless the effect is done or met somebody else's change."""
     if event.state == "done" or event.changed_by is not None:
         return False
-    if entry.effect.target_kind in (TargetKind.WORKLOAD, TargetKind.OBJECT):
-        return True  # a try before the one that was refused, in an earlier life even, may have changed it
+    if entry.effect.target_kind in (TargetKind.WORKLOAD, TargetKind.OBJECT) and not event.at_once:
+        return True  # a try before the one that was refused, in an earlier life even, may change it yet
     partly = event.state == "refused" and entry.effect.target_kind in PARTLY and event.observed is not None
     return target.cut_short or entry.void or partly
 

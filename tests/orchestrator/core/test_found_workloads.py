@@ -172,6 +172,18 @@ def test_an_effect_that_was_tried_twice_and_refused_may_have_happened_and_is_nob
     assert workers(drive) == 1
 
 
+def test_what_somebody_did_after_a_refusal_at_the_first_try_is_their_edit_and_stays() -> None:
+    drive = started(queue(drain=None, on_fail="pause"))
+    drive.outcomes[WORKERS] = [REFUSED]
+    drive.run_until(lambda: "paused" in drive.holds())
+    drive.world[WORKERS] = {"replicas": 3}  # by somebody: nothing of ours can arrive any more
+    drive.run_until(lambda: "changed_elsewhere" in drive.holds(), limit_seconds=120)
+    assert not drive.state.targets[WORKERS].cut_short
+    drive.command("rollback", reason="enough")
+    drive.run_until(lambda: "manual" in drive.holds())  # whether it is to go back
+    assert (workers(drive), scales(drive)) == (3, [])
+
+
 def test_what_was_cut_short_goes_back_by_an_effect_though_it_looks_as_it_was() -> None:
     """Something that was sent may still arrive: the adapter sees to it that it does not."""
     drive = started(queue(drain=None))
