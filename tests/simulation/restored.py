@@ -170,9 +170,11 @@ def last_touched_goes_first(simulation: "Simulation", story: Story) -> Complaint
     back = story.whole_rollback
     if back is None:
         return
-    touched: dict[str, int] = {}
+    began = story.records[0].event
+    assert isinstance(began, ev.RunStarted)
+    touched = {one.id: at - len(began.inherited) for at, one in enumerate(began.inherited)}  # by the run before
     newest: dict[str, int] = {}
-    places: set[tuple[str, str]] = set()
+    places = {(one.id, stage) for one in began.inherited for stage in (one.stage, *one.also)}
     exposure = {node.target for node in back.event.nodes if node.kind == "exposure"}  # type: ignore[attr-defined]
     for record in story.records:
         event = record.event
