@@ -14,7 +14,10 @@ import json
 import time
 from urllib.parse import parse_qs, urlsplit
 
-ANSWER = '{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[%s,"%s"]}]}}'
+from orchestrator.adapters.prometheus import instant
+
+ANSWER = '{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[%s,"0.01"]}%s]}}'
+SAMPLED = ',{"metric":{"%s":"at"},"value":[%s,"%s"]}'
 
 
 class Server:
@@ -59,7 +62,7 @@ class Server:
         self.newest[query] = now
         at = form.get("time", ["0"])[0]
         self.first.setdefault((query, at), now)
-        return ANSWER % (at, at if query.startswith("timestamp(") else "0.01")
+        return ANSWER % (at, SAMPLED % (instant.SAMPLED, at, at) if instant.SAMPLED in query else "")
 
     def told(self) -> dict[str, float]:
         ordered = sorted(self.gaps)

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.adapters.prometheus.instant import SAMPLED
 from tests.faults.lives import Json
 from tests.faults.world import World, submission, world_in
 from tests.support.http_server import (
@@ -34,20 +35,20 @@ from tests.support.http_server import (
 from tests.support.process import DEADLINE_SECONDS, wait_until
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
-GOOD_ANSWERS = 8  # two a look
-ANSWERS = 8  # while it is in its mood
+GOOD_ANSWERS = 4
+ANSWERS = 4  # while it is in its mood
 LONG_AGO_SECONDS = 3600.0
 MOVES = {"EffectRequested", "LegEntered", "StepEntered", "GateFailed", "RollbackStarted"}
 
 
 def vector(*values: str, age_seconds: float = 0.0, **more: Any) -> Behaviour:
-    """Series with these values, and asked for their ``timestamp`` with that."""
+    """Series with these values, and what says when each was sampled."""
 
     async def behave(received: Received, writer: asyncio.StreamWriter) -> None:
         now = time.time()
-        is_of_time = received.parameters["query"].startswith("timestamp(")
-        texts = [str(now - age_seconds)] * len(values) if is_of_time else values
-        result = [{"metric": {"n": str(number)}, "value": [now, text]} for number, text in enumerate(texts)]
+        labels = [{"n": str(number)} for number, _ in enumerate(values)]
+        result = [{"metric": one, "value": [now, text]} for one, text in zip(labels, values, strict=True)]
+        result += [{"metric": one | {SAMPLED: "at"}, "value": [now, str(now - age_seconds)]} for one in labels]
         data = {"resultType": "vector", "result": result}
         await answer_json({"status": "success", "data": data, **more})(received, writer)
 

@@ -47,11 +47,11 @@ def read_values(reply: Reply) -> list[SeriesValue]:
     return [SeriesValue(text_of(point.labels), point.value, point.at) for point in read_points(reply)]
 
 
-def read_points(reply: Reply) -> list[Point]:
-    """As ``read_values``, with labels apart."""
+def read_points(reply: Reply, times: int = 1) -> list[Point]:
+    """As ``read_values``, with labels apart. *times*: so many answers in one, each with its series."""
     data = _data(reply)
     try:
-        return _points(data)
+        return _points(data, times)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _unreadable() from error
 
@@ -62,7 +62,7 @@ def read_series(reply: Reply) -> list[Series]:
     try:
         if data["resultType"] != "matrix":
             raise UnusableAnswer(f"answered with a {data['resultType']}, where samples of series are expected")
-        return [_samples(entry) for entry in _few(data["result"])]
+        return [_samples(entry) for entry in _few(data["result"], 1)]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise _unreadable() from error
 
@@ -109,23 +109,23 @@ def _data(reply: Reply) -> Mapping[str, Any]:
     return data
 
 
-def _points(data: Mapping[str, Any]) -> list[Point]:
+def _points(data: Mapping[str, Any], times: int) -> list[Point]:
     match data["resultType"]:
         case "scalar":
             return [_point({}, data["result"])]
         case "vector":
-            return [_point(_labels(entry["metric"]), _plain(entry)) for entry in _few(data["result"])]
+            return [_point(_labels(entry["metric"]), _plain(entry)) for entry in _few(data["result"], times)]
         case "matrix" | "string" as kind:
             raise UnusableAnswer(f"answered with a {kind}, where one number a series is expected")
         case kind:
             raise UnusableAnswer(f"answered with a result of an unknown kind, {kind!r}")
 
 
-def _few(result: Any) -> list[Any]:
+def _few(result: Any, times: int) -> list[Any]:
     if not isinstance(result, list):
         raise TypeError("a result is a list")
-    if len(result) > MOST_SERIES:
-        raise UnusableAnswer(f"answered with {len(result):,} series, and {MOST_SERIES:,} are the most that are read")
+    if (count := math.ceil(len(result) / times)) > MOST_SERIES:
+        raise UnusableAnswer(f"answered with {count:,} series, and {MOST_SERIES:,} are the most that are read")
     return result
 
 

@@ -230,6 +230,20 @@ async def test_a_past_that_has_nothing_or_nan_only_is_empty_and_whole(world: Wor
         assert (measured.state, measured.past) == (STATE.OK, ())
 
 
+async def test_a_plain_selector_is_told_with_the_times_of_its_samples_and_a_calculation_is_not(world: World) -> None:
+    world.app.set("level", 3.0)
+    world.mark()
+    where = {"url": world.prometheus.url, "timeout": "5s", "scrape_interval": "1s"}
+    plain = await world.client.measure("level", where, time.time())
+    assert (plain.state, [one.value for one in plain.series]) == (STATE.OK, [3.0])
+    assert 0 <= plain.at - plain.series[0].sampled_at < 1
+    assert "sampled" not in plain.series[0].labels
+    ups = await world.client.measure('up{job!=""}', where, time.time())
+    assert len(ups.series) == len({one.labels for one in ups.series}) == 3
+    made = await world.client.measure("max(level)", where, time.time())
+    assert [one.value for one in made.series] == [3.0]
+
+
 # --- outages ----------------------------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from orchestrator.adapters.http_client import HttpClient
 from orchestrator.adapters.prometheus import REQUESTS_PER_SERVER, PrometheusClient, is_plain_selector
+from orchestrator.adapters.prometheus.instant import SAMPLED
 from orchestrator.adapters.prometheus.once import KEPT_SECONDS
 from orchestrator.adapters.secrets import Secrets
 from stages.criteria.base import Measurement, MeasurementState
@@ -276,9 +277,9 @@ def dated(*ages: float) -> Behaviour:
     at = math.floor(AT)
 
     def choose(query: str) -> Behaviour:
-        if query.startswith("timestamp("):
-            return vector(*(entry(str(at - age), at, pod=str(n)) for n, age in enumerate(ages)))
-        return vector(*(entry("7", at, pod=str(n), __name__="x") for n, _ in enumerate(ages)))
+        assert query.split(" or ")[1].startswith(f"label_replace(timestamp({query.split(' or ', maxsplit=1)[0]}), ")
+        sampled = (entry(str(at - age), at, pod=str(n), **{SAMPLED: "at"}) for n, age in enumerate(ages))
+        return vector(*(entry("7", at, pod=str(n), __name__="x") for n, _ in enumerate(ages)), *sampled)
 
     return by_query(choose)
 
@@ -314,7 +315,7 @@ async def test_a_longer_scrape_interval_allows_older_samples(server: ScriptedSer
 
 
 async def test_a_series_whose_age_is_not_told_is_stale(server: ScriptedServer, client: PrometheusClient) -> None:
-    server.behave(by_query(lambda query: vector() if "timestamp" in query else vector(entry("1", pod="a"))))
+    server.behave(vector(entry("1", pod="a")))
     measured = await client.measure("x", settings(server.url), AT)
     assert measured.state is STATE.STALE
     assert "of unknown age" in measured.detail
