@@ -139,6 +139,7 @@ class Runner:
         self.unwritable: str | None = None  # why the journal refuses what is to be written now
         self._saved: ev.Evidence = self.evidence
         self._wake_at: float | None = None  # what the newest decision that had nothing to say asked for
+        self._ask_again_at: float | None = None  # when something is to be asked that was not due yet
         self._decided_at = self._turned_at = 0.0
         self._concluded_from: tuple[State | None, ev.Evidence] = (None, self.evidence)  # with nothing to say
         self._looked_at = world.clock.monotonic()
@@ -257,20 +258,14 @@ class Runner:
     async def _sleep(self) -> None:
         if self._inbox:
             return
-        # As of the turn's begin: a time that came while it lasted is not slept over.
-        moment = Moment(self.state, self.evidence, self._turned_at)
-        times = [at for at in (self._wake_at, ask_rules.next_at(moment, self._tasks.has)) if at is not None]
+        times = [at for at in (self._wake_at, self._ask_again_at) if at is not None]
         times += [retry.due_at for key, retry in self.evidence.retries.items() if key in self._effect_ids()]
         times += self._outbox.due_times(self.state)
         times += [self._heart.due_at] if self._heart is not None and not self._heart.is_over else []
         now = self.time.now()
-        later = [max(at - now, 0.0) for at in times if at > self._turned_at]
+        later = [max(at - now, 0.0) for at in times if at > self._turned_at]  # what came since is not slept over
         delay = min([*later, LONGEST_SLEEP_SECONDS])
-        try:
-            async with asyncio.timeout(delay):
-                await self._wake.wait()
-        except TimeoutError:
-            await self.turns.wait(self._wake, comes_first=self.state.rollback is not None)
+        await self.turns.wait(self._wake, comes_first=self.state.rollback is not None, after_seconds=delay)
 
     async def _decide(self) -> None:
         """What comes in while it is written wakes the loop anew."""
@@ -523,11 +518,11 @@ class Runner:
         self._wake.set()
 
     def _start_asks(self) -> None:
-        now = self.time.now()
-        for ask in ask_rules.asks(Moment(self.state, self.evidence, now)):
-            if not self._tasks.has(ask.key):
-                self._asking += 1
-                self._tasks.start(ask.key, self._ask(ask))
+        due = ask_rules.due(Moment(self.state, self.evidence, self.time.now()), self._tasks.has)
+        self._ask_again_at = due.next_at
+        for ask in due.now:
+            self._asking += 1
+            self._tasks.start(ask.key, self._ask(ask))
 
     async def _ask(self, ask: Ask) -> None:
         try:

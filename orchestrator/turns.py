@@ -38,15 +38,24 @@ class Turns:
             self._held -= 1
             self._move_on()
 
-    async def wait(self, wake: asyncio.Event, *, comes_first: bool = False) -> None:
-        """Until it is one's turn, which sets *wake*, or *wake* is set by somebody else."""
+    async def wait(self, wake: asyncio.Event, *, comes_first: bool = False, after_seconds: float = 0.0) -> None:
+        """Until it is one's turn, which sets *wake*, or *wake* is set by somebody else. One stands in line only
+        *after_seconds*."""
         line = self._first if comes_first else self._line
-        line[wake] = None
-        self._move_on()
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(after_seconds, self._line_up, line, wake) if after_seconds > 0 else None
+        if timer is None:
+            self._line_up(line, wake)
         try:
             await wake.wait()
         finally:
+            if timer is not None:
+                timer.cancel()
             line.pop(wake, None)
+
+    def _line_up(self, line: OrderedDict[asyncio.Event, None], wake: asyncio.Event) -> None:
+        line[wake] = None
+        self._move_on()
 
     def _served(self) -> OrderedDict[asyncio.Event, None]:
         return self._first if self._first or self._held else self._line

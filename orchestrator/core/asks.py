@@ -78,13 +78,32 @@ class SuccessAsk:
 Ask = MeasureAsk | CheckAsk | ObserveAsk | SuccessAsk
 
 
-def asks(m: Moment) -> list[Ask]:
-    """Everything that is due now."""
+@dataclass(frozen=True, slots=True)
+class Due:
+    """*now*: all that is to be asked. *next_at*: when more will be, as far as time alone decides; None if never."""
+
+    now: Sequence[Ask]
+    next_at: float | None
+
+
+def due(m: Moment, is_under_way: Callable[[str], bool]) -> Due:
+    """*is_under_way*: what is asked (by key) and not answered yet, which wakes a run by itself."""
+    watched = [(one, _due_at(m, one)) for one in _criteria(m) if not is_under_way(one.key)]
+    begun: dict[str, Ask] = {}
+    for ask in _asks(m, watched):
+        if not is_under_way(ask.key):
+            begun.setdefault(ask.key, ask)
+    times = [at for one, at in watched if one.key not in begun]
+    times += _next_observations(m, lambda key: key in begun or is_under_way(key))
+    return Due(tuple(begun.values()), min((at for at in times if at > m.now), default=None))
+
+
+def _asks(m: Moment, watched: Sequence[tuple["_Watched", float]]) -> list[Ask]:
     if m.state.ended:
         return _success(m)
     if m.state.stop_requested is not None:
         return []
-    looks = list(_looks(m))
+    looks = [_measure(m, one, due_at) for one, due_at in watched if due_at <= m.now]
     return [*looks, *_checks(m), *_observations(m, _until_next(looks)), *_success(m)]
 
 
@@ -121,19 +140,6 @@ def _success(m: Moment) -> list[Ask]:
         SuccessAsk(key, criterion, at, last, afterwards.window_of(criterion, at))
         for key, criterion, at in afterwards.wanted_measurements(m)
     ]
-
-
-def next_at(m: Moment, is_under_way: Callable[[str], bool]) -> float | None:
-    """When the next look is due, as far as time alone decides; *is_under_way*: what is asked (by key) and not answered
-    yet, which wakes a run by itself."""
-    times = [_due_at(m, watched) for watched in _criteria(m) if not is_under_way(watched.key)]
-    seen = {target: one for target, one in m.evidence.seen.items() if not is_under_way(_observing(target))}
-    watched = (seen.get(target.id) for target in _watched(m))
-    times += [one.at + LOOK_AGAIN_EVERY_SECONDS for one in watched if one is not None]
-    if any(at >= m.now for at in m.state.changed_at.values()):
-        times.append(m.now + SOONEST_SECONDS)
-    times += [one.at + LOOK_AGAIN_SECONDS for one in seen.values() if one.failure is not None]
-    return min((at for at in times if at > m.now), default=None)
 
 
 # --- looks ------------------------------------------------------------------------------------------------------------
@@ -180,13 +186,6 @@ def _due_at(m: Moment, watched: _Watched) -> float:
     if look.at <= since:
         return max(since + SOONEST_SECONDS, m.now if m.now > since else 0.0)
     return gates.next_look_at(look.at, watched.every_seconds, watched.beat, m.evidence.life_at)
-
-
-def _looks(m: Moment) -> Iterator[MeasureAsk]:
-    for watched in _criteria(m):
-        due_at = _due_at(m, watched)
-        if due_at <= m.now:
-            yield _measure(m, watched, due_at)
 
 
 def _measure(m: Moment, watched: _Watched, due_at: float) -> MeasureAsk:
@@ -252,6 +251,15 @@ def _observations(m: Moment, until_next_seconds: float) -> list[ObserveAsk]:
         if seen is None or seen.at < fresh_from or (seen.at <= m.changed_at(target) < m.now):
             found.setdefault(target, ObserveAsk(_observing(target), target, observation, environment))
     return list(found.values())
+
+
+def _next_observations(m: Moment, is_under_way: Callable[[str], bool]) -> list[float]:
+    seen = {target: one for target, one in m.evidence.seen.items() if not is_under_way(_observing(target))}
+    watched = (seen.get(target.id) for target in _watched(m))
+    times = [one.at + LOOK_AGAIN_EVERY_SECONDS for one in watched if one is not None]
+    if any(at >= m.now for at in m.state.changed_at.values()):
+        times.append(m.now + SOONEST_SECONDS)
+    return times + [one.at + LOOK_AGAIN_SECONDS for one in seen.values() if one.failure is not None]
 
 
 def _observing(target: str) -> str:

@@ -89,6 +89,17 @@ async def test_who_leaves_the_line_leaves_it_to_the_others() -> None:
     assert first.cancelled()
 
 
+async def test_who_stands_in_line_only_later_keeps_nobody_waiting_and_has_its_turn_then() -> None:
+    turns = Turns()
+    much_later = asyncio.create_task(turns.wait(asyncio.Event(), after_seconds=3600.0))
+    soon = asyncio.create_task(turns.wait(asyncio.Event(), after_seconds=0.001))
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        await turns.wait(asyncio.Event())
+        await soon
+    assert not much_later.done()
+    much_later.cancel()
+
+
 async def test_a_command_is_carried_out_though_the_line_does_not_move(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -183,7 +183,7 @@ class Drive:
         return Outcome(state=EffectState.DONE, observed=value)
 
     def _ask(self) -> None:
-        for ask in ask_rules.asks(Moment(self.state, self.evidence, self.now)):
+        for ask in ask_rules.due(Moment(self.state, self.evidence, self.now), lambda _: False).now:
             self.asked_in[ask.key] = ask.environment
             match ask:
                 case MeasureAsk():

@@ -33,7 +33,7 @@ def baking(every: int = EVERY, **flags: Any) -> Drive:
 
 
 def due(drive: Drive, seconds: float) -> list[Any]:
-    return ask_rules.asks(Moment(drive.state, drive.evidence, drive.now + seconds))
+    return list(ask_rules.due(Moment(drive.state, drive.evidence, drive.now + seconds), lambda _: False).now)
 
 
 def look(drive: Drive, name: str) -> tuple[MeasureAsk, ev.Look]:
@@ -100,7 +100,8 @@ def test_a_flag_that_stands_as_it_did_is_no_news_and_one_that_was_changed_is() -
 
 def test_what_is_looked_at_is_asked_together_so_that_a_run_is_woken_once() -> None:
     drive = baking()
-    at = min(ask_rules.next_at(Moment(drive.state, drive.evidence, drive.now), lambda _: False) or 0.0, drive.now + 60)
+    at = ask_rules.due(Moment(drive.state, drive.evidence, drive.now), lambda _: False).next_at
+    assert at is not None
     kinds = [type(one) for one in due(drive, at - drive.now)]
     assert (kinds.count(MeasureAsk), kinds.count(ObserveAsk)) == (2, 1)
 
@@ -108,9 +109,12 @@ def test_what_is_looked_at_is_asked_together_so_that_a_run_is_woken_once() -> No
 def test_what_is_under_way_wakes_a_run_by_its_answer_and_not_by_the_clock() -> None:
     drive = baking()
     moment = Moment(drive.state, drive.evidence, drive.now + EVERY)
-    under_way = {one.key for one in ask_rules.asks(moment)}
-    later = ask_rules.next_at(moment, under_way.__contains__)
-    assert later is None or later > moment.now + 1.0
+    begun = ask_rules.due(moment, lambda _: False)
+    again = ask_rules.due(moment, {one.key for one in begun.now}.__contains__)
+    assert begun.now
+    assert not again.now
+    for later in (begun.next_at, again.next_at):
+        assert later is None or later > moment.now + 1.0
 
 
 async def test_a_look_that_is_overdue_shows_in_the_metrics() -> None:

@@ -119,9 +119,8 @@ def test_only_the_ask_of_a_window_asks_for_its_history() -> None:
     drive.metrics["waited"] = None
     drive.run_until(lambda: bool(drive.performed))
     drive.now += 61.0
-    found = [
-        one for one in asks.asks(Moment(drive.state, drive.evidence, drive.now)) if isinstance(one, asks.SuccessAsk)
-    ]
+    due = asks.due(Moment(drive.state, drive.evidence, drive.now), lambda _: False)
+    found = [one for one in due.now if isinstance(one, asks.SuccessAsk)]
     assert [(one.key, one.window.name if one.window else None) for one in found] == [("success:waited/before", "value")]
 
 
