@@ -5,7 +5,7 @@ that waits is a coroutine. Errors are those of :mod:`orchestrator.errors`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Protocol
 
 from flags.model import FlagDocument, Version
@@ -21,6 +21,7 @@ from stages.command_pod import CommandPod
 from stages.criteria.base import NOTHING_WANTED, Measurement, Wanted
 from stages.effects import AnyObservation, ObserveAlembic
 from stages.flag_spec import FlagSpec
+from stages.lean import dataclass
 from stages.notify import Channel, Heartbeat
 from stages.plan import StagedRollout
 from stages.problems import Problem

@@ -10,9 +10,8 @@ A clock that is set ahead takes a run's time along: it *jumps*. What must really
 such as the time that a change takes to reach everybody, is counted without jumps.
 """
 
-from dataclasses import dataclass
-
 from orchestrator.ports import Clock
+from stages.lean import dataclass
 
 NOT_AHEAD_SECONDS = 1.0  # clocks that are read one after the other always differ a little
 

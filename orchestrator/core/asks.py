@@ -5,7 +5,7 @@ environment in whose place it is asked: a way back leads through others than the
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 
 from orchestrator.core import afterwards, backward, gates, scaling
@@ -21,6 +21,7 @@ from stages.criteria import AnyCriterion
 from stages.criteria.base import History, Memory, Setting, memory_after_gap
 from stages.effects import WATCHED, Observation, ObserveFlag, TargetKind
 from stages.gates import beat_of
+from stages.lean import dataclass
 from stages.scaling import LOOK_SECONDS
 from stages.step import Act
 from stages.success import SuccessCriterion

@@ -6,7 +6,7 @@ next one.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -17,6 +17,7 @@ from orchestrator.core.freeze import Freeze
 from orchestrator.core.state import drop, put
 from stages.checks import Standing
 from stages.criteria.base import Judgement, Measurement, MeasurementState, Memory, Verdict
+from stages.lean import dataclass
 from stages.statistics.window_mean import mean_of
 from stages.success import Level
 from stages.values import Json

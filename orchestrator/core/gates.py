@@ -10,7 +10,7 @@ is enough, though no single criterion's is.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from orchestrator.core.evidence import Evidence, Look
 from orchestrator.core.phases import Leg, Phase, Reason
@@ -21,6 +21,7 @@ from stages.criteria.base import SEVERITY, Criterion, Verdict, worst
 from stages.criteria.counted import LOG_HOLD
 from stages.criteria.threshold import Threshold
 from stages.gates import Gate
+from stages.lean import dataclass
 from stages.step import WatchPhase
 from stages.triggers import Trigger
 

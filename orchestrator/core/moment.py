@@ -1,6 +1,6 @@
 """What a decision is made from, and the small questions that every rule asks of it."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from orchestrator.core.effect import Effect
 from orchestrator.core.events import EffectRequested, Event
@@ -11,6 +11,7 @@ from orchestrator.core.phases import Leg, Phase, Reason
 from orchestrator.core.state import State
 from stages.criteria.base import Verdict
 from stages.effects import Operation, Target, TargetKind
+from stages.lean import dataclass
 from stages.values import Json
 from stages.windows import Window
 

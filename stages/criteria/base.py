@@ -7,13 +7,14 @@ replay of history.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field
 
 from stages.checks import Source
+from stages.lean import dataclass
 from stages.values import Duration, Environments, Json, Name, Part
 
 MISSED_LOOKS_ALLOWED = 2  # so many looks without a value a pending ``for`` survives

@@ -4,11 +4,11 @@ import json
 import math
 import operator
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.adapters.http_client import Reply
 from stages.criteria.base import SeriesValue
+from stages.lean import dataclass
 
 MOST_SERIES = 10_000  # of one answer
 STORE_AWAY = "rpc error: code = Unavailable"  # Thanos, told to rather answer nothing than a part

@@ -18,7 +18,7 @@ import json
 import time
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
@@ -32,6 +32,7 @@ from orchestrator.adapters.prometheus.line import Line, until
 from orchestrator.adapters.prometheus.once import OncePerSecond
 from orchestrator.adapters.tls import credentials_of
 from stages.checks import HttpRequest
+from stages.lean import dataclass
 from stages.plan import Prometheus
 from stages.values import Json, format_duration
 
