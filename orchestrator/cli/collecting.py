@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-SET_ASIDE_SECONDS = 10.0
+SET_ASIDE_SECONDS = 30.0
 SELDOM_SECONDS = 3600.0
 SHARE_OF_TIME = 1 / 1000
 THRESHOLDS = (20_000, 20, 1_000_000)
