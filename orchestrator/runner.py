@@ -14,7 +14,6 @@ could not be written is kept and written again.
 
 import asyncio
 import math
-from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -124,7 +123,7 @@ class Runner:
         self.turns = Turns()  # its own, unless it shares them with others
         self.checkpoints = Checkpoints(journal)  # likewise
         self.may_act: Callable[[], bool] = lambda: True  # asked before anything is done in the world
-        self._inbox: deque[_Performed | _Delivered | _Commanded] = deque()  # read in turns, which ``_wake`` begins
+        self._inbox: list[_Performed | _Delivered | _Commanded] = []  # read in turns, which ``_wake`` begins
         self._wake = asyncio.Event()
         self._tasks = _Tasks()
         self._asked_for: set[str] = set()  # ids of effects that this life asked for itself
@@ -249,7 +248,7 @@ class Runner:
 
     def _refuse_waiting_commands(self) -> None:
         while self._inbox:
-            item = self._inbox.popleft()
+            item = self._inbox.pop(0)
             if isinstance(item, _Commanded) and not item.answer.done():
                 item.answer.set_exception(
                     StoreError(f"the controller is going down; {self.run} goes on with the next one")
@@ -357,7 +356,7 @@ class Runner:
 
     async def _take_inbox(self) -> None:
         while self._inbox:
-            item = self._inbox.popleft()
+            item = self._inbox.pop(0)
             match item:
                 case _Performed():
                     await self._take_outcome(item.effect, item.outcome)
@@ -370,7 +369,7 @@ class Runner:
         """On the way down, outcomes that arrived are still written; everything else waits for the next life."""
         waiting: list[_Commanded] = []
         while self._inbox:
-            item = self._inbox.popleft()
+            item = self._inbox.pop(0)
             if isinstance(item, _Performed):
                 await self._take_outcome(item.effect, item.outcome)
             elif isinstance(item, _Commanded):

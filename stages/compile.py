@@ -1,6 +1,7 @@
 """From plan documents to a ``Program``: one document for each environment (``${NAME}`` may differ between them)."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from weakref import WeakValueDictionary
 
 from stages.actions.flag import FlagAction
 from stages.budget import ALPHA, Budget, Pool, look_key
@@ -19,6 +20,8 @@ from stages.walk import Place, places
 from stages.windows import Window
 
 DEFAULT_ENVIRONMENT = "production"
+
+_gates: WeakValueDictionary[str, Gate] = WeakValueDictionary()  # by what is written of them; of programs that are here
 
 
 def environment_names(spec: PlanSpec) -> tuple[str, ...]:
@@ -154,7 +157,13 @@ def _gate(gate: Gate, environment: str) -> Gate:
     criteria = for_environment(gate.criteria, environment)
     if gate.environments and environment not in gate.environments:
         criteria = ()
-    return gate.model_copy(update={"criteria": criteria})
+    return _kept_once(gate.model_copy(update={"criteria": criteria}))
+
+
+def _kept_once(gate: Gate) -> Gate:
+    """Or its equal: thousands of runs may look at the same, and a criterion takes two kilobytes."""
+    known = _gates.setdefault(gate.model_dump_json(), gate)
+    return known if known == gate else gate
 
 
 def _watch(watch: AnyWatch, environment: str) -> tuple[WatchPhase, ...]:

@@ -212,10 +212,9 @@ class Bound(Part):
         return _COMPARE[self.op](value, self.number)
 
     @property
-    def opposite(self) -> Self:
+    def opposite(self) -> "Bound":
         """The bound that holds exactly when this one does not."""
-        op = _OPPOSITE[self.op]
-        return type(self).model_validate({"op": op, "number": self.number, "text": f"{op} {self.number:g}"})
+        return _opposite(self.op, self.number)
 
     def severity(self, value: float) -> float:
         """How far *value* lies on the breaching side of the bound: of several series, the largest is the worst."""
@@ -224,6 +223,12 @@ class Bound(Part):
         if self.op in (">", ">="):
             return value - self.number
         return -abs(value - self.number) if self.op == "==" else abs(value - self.number)
+
+
+@lru_cache(1024)  # asked for at each look
+def _opposite(op: str, number: float) -> Bound:
+    other = _OPPOSITE[op]
+    return Bound.model_validate({"op": other, "number": number, "text": f"{other} {number:g}"})
 
 
 _OF_CLUSTER = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[-._a-zA-Z0-9]+")

@@ -1,4 +1,6 @@
 import dataclasses
+import gc
+import weakref
 
 import pytest
 
@@ -392,3 +394,16 @@ def test_problems_are_values_and_their_error_prints_them_line_by_line() -> None:
     (problem,) = caught.value.problems
     assert (problem.file, problem.line, problem.column, problem.path) == ("p.yaml", 14, 97, "spec.stages[0].bake")
     assert str(caught.value) == str(problem)
+
+
+def test_equal_gates_of_many_plans_are_kept_once_and_no_longer_than_one_of_them() -> None:
+    one, same = load(SMALL), load(changed("name: small", "name: other"))
+    differs = load(changed('fail: "> 5"', 'fail: "> 6"'))
+    gate, also, another = (plan.to_program().environments[0].gates["health"] for plan in (one, same, differs))
+    assert also is gate
+    assert another is not gate
+    assert "> 6" in another.model_dump_json()
+    kept = weakref.ref(gate)
+    del one, same, gate, also
+    gc.collect()
+    assert kept() is None
