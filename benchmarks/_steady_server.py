@@ -52,7 +52,7 @@ class Server:
         if parts.path == "/first":
             return json.dumps([[*asked, when] for asked, when in self.first.items()])
         form = parse_qs(body or parts.query)
-        query = form.get("query", [""])[0]
+        query, _, sampled = form.get("query", [""])[0].partition(" or label_replace(timestamp(")
         self.count += 1
         now = time.time()
         if query in self.newest:
@@ -62,7 +62,7 @@ class Server:
         self.newest[query] = now
         at = form.get("time", ["0"])[0]
         self.first.setdefault((query, at), now)
-        return ANSWER % (at, SAMPLED % (instant.SAMPLED, at, at) if instant.SAMPLED in query else "")
+        return ANSWER % (at, SAMPLED % (instant.SAMPLED, at, at) if sampled else "")
 
     def told(self) -> dict[str, float]:
         ordered = sorted(self.gaps)
