@@ -1,6 +1,6 @@
 """The picture of `python -m benchmarks scale`: what a controller costs, by how many runs it has.
 
-    python -m benchmarks scale --full --json | tail -n 1 > scale.json
+    python -m benchmarks scale --json | tail -n 1 > scale.json
     python -m benchmarks._growth scale.json docs/images/growth.svg
 
 The same result gives the same bytes.
@@ -37,7 +37,8 @@ def _draw(axes: Any, result: dict[str, Any], key: str) -> None:
     values = [one[key] for one in result["by_runs"]]
     axes.loglog(runs, values, marker="o", color="#1864ab", label="each question of five runs")
     apart = result["all_different"]
-    axes.loglog([apart["runs"]], [apart[key]], marker="s", linestyle="none", color="#e8590c", label="all different")
+    sizes = [one["runs"] for one in apart]
+    axes.loglog(sizes, [one[key] for one in apart], marker="s", color="#e8590c", label="all different")
     for name, peer in result["peers"].items():
         label = f"{name.capitalize()}, canaries"
         axes.loglog([peer["runs"]], [peer[key]], marker="^", linestyle="none", color="#868e96", label=label)

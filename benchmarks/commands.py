@@ -23,7 +23,7 @@ from benchmarks._machine import load, machine, stated, versions
 from benchmarks._stored_fleet import stored_fleet_of
 from tests.support.process import wait_until
 
-QUICK, USUAL, FULL = 100, 500, 10_000  # runs
+QUICK, USUAL = 100, 10_000  # runs
 COMMANDS, QUICK_COMMANDS = 200, 20
 ROLLBACKS, QUICK_ROLLBACKS = 20, 5
 APART_SECONDS = 0.2
@@ -33,8 +33,8 @@ SEED = 11
 Json = dict[str, Any]
 
 
-def run(quick: bool, full: bool = False) -> dict[str, Any]:
-    runs = QUICK if quick else FULL if full else USUAL
+def run(quick: bool) -> dict[str, Any]:
+    runs = QUICK if quick else USUAL
     commands, rollbacks = (QUICK_COMMANDS, QUICK_ROLLBACKS) if quick else (COMMANDS, ROLLBACKS)
     with (
         tempfile.TemporaryDirectory(prefix="rollout-commands-") as folder,

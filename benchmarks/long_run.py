@@ -41,7 +41,7 @@ from orchestrator.journal.sqlite import SqliteStore
 from orchestrator.ports import Batch
 from tests.support.process import ROOT, isolated_environment, wait_until
 
-QUICK, USUAL, FULL = 5_000, 30_000, 100_000
+QUICK, USUAL = 5_000, 100_000
 TOGETHER = 500  # events in one write
 PIECE = 500
 QUICK_ROUNDS, ROUNDS, ROUNDS_FOLDED = 5, 30, 3
@@ -51,8 +51,8 @@ ANN = Actor("ann", "operator")
 Ask = Callable[[], object]
 
 
-def run(quick: bool, full: bool = False) -> dict[str, Any]:
-    events = QUICK if quick else FULL if full else USUAL
+def run(quick: bool) -> dict[str, Any]:
+    events = QUICK if quick else USUAL
     rounds = QUICK_ROUNDS if quick else ROUNDS
     with tempfile.TemporaryDirectory(prefix="rollout-long-") as folder, fleet_of(1, Path(folder)) as fleet:
         fleet.start_all()

@@ -28,7 +28,7 @@ from orchestrator.journal import open_reading
 from orchestrator.journal.sqlite import ReadingStore
 from orchestrator.ports import RunRow
 
-QUICK, USUAL, FULL = 100, 1000, 10_000
+QUICK, USUAL = 100, 10_000
 QUICK_SECONDS = 3.0
 LONGEST_SECONDS = 1800.0
 SAMPLED_SECONDS = 0.1
@@ -37,8 +37,8 @@ Look = tuple[float, list[str]]
 """Since when a new life walks a run, and the question of each criterion that it has asked since."""
 
 
-def run(quick: bool, full: bool = False) -> dict[str, Any]:
-    runs = QUICK if quick else FULL if full else USUAL
+def run(quick: bool) -> dict[str, Any]:
+    runs = QUICK if quick else USUAL
     with (
         tempfile.TemporaryDirectory(prefix="rollout-restart-") as folder,
         stored_fleet_of(runs, Path(folder)) as fleet,

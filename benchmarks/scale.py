@@ -3,8 +3,9 @@
 Measured are the controller's processor time and memory, how many questions reach the server (of runs that ask the same
 at the same second there is one), and how late looks are: by how much the time between two of a question is more than
 15 s. From the last two numbers of runs an exponent is told: 1 is a cost that grows as the runs do; below that the cost
-of being there at all still hides it. Beside it the same number of runs that all ask something different. A thousand and
-more are found in the store (`_stored_fleet`), for to start them takes longer than to measure them.
+of being there at all still hides it. Beside it runs that all ask something different. A thousand and more are found in
+the store (`_stored_fleet`), for to start them takes longer than to measure them. With `--full` the most are walked for
+an hour, and their memory told every ten minutes.
 
 Flagger's canaries stand beside them, with as many metrics, every 10 s (`_flagger_fleet`), where it can be built. They
 are no more than a hundred, since it takes minutes to make more; compare the cost of a look, not of the whole.
@@ -14,6 +15,7 @@ import math
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +26,18 @@ from benchmarks._machine import load, machine, stated, versions
 from benchmarks._stored_fleet import stored_fleet_of
 
 SETTLE_SECONDS = 2.5 * EVERY_SECONDS
-QUICK, USUAL, FULL = (10, 100), (10, 100, 1000), (10, 100, 1000, 10_000)
+QUICK, USUAL = (10, 100), (10, 100, 1000, 10_000)
+APART = 1000  # of those that share nothing; more than a core can look at show how late they come, and little else
+HOUR_SECONDS, SAMPLED_SECONDS = 3600.0, 600.0
 STORED_FROM = 1000
 CANARIES, CANARY_SECONDS = 100, 60.0
 
 
 def run(quick: bool, full: bool = False) -> dict[str, Any]:
-    sizes, seconds = (QUICK, 2 * EVERY_SECONDS) if quick else (FULL if full else USUAL, 4 * EVERY_SECONDS)
-    measured = [_measured(size, seconds, different=False) for size in sizes]
-    apart = _measured(sizes[-1], seconds, different=True)
+    sizes, seconds = (QUICK, 2 * EVERY_SECONDS) if quick else (USUAL, 4 * EVERY_SECONDS)
+    lasting = {sizes[-1]: HOUR_SECONDS} if full else {}
+    measured = [_measured(size, seconds, lasting_seconds=lasting.get(size, 0.0)) for size in sizes]
+    apart = [_measured(size, seconds, different=True) for size in dict.fromkeys((min(APART, sizes[-1]), sizes[-1]))]
     largest = measured[-1]
     peers, missing = ({}, "not measured with --quick") if quick else _peers()
     return {
@@ -69,7 +74,7 @@ def table(result: dict[str, Any]) -> str:
     heads = ("cores", "MB", "us a look", "questions a look", "late p99, s")
     lines = [f"{'':<28}" + "".join(f"{head:>18}" for head in heads)]
     rows = {f"{one['runs']} runs": one for one in result["by_runs"]}
-    rows[f"{result['all_different']['runs']} runs, all different"] = result["all_different"]
+    rows |= {f"{one['runs']} runs, all different": one for one in result["all_different"]}
     rows |= {f"{one['runs']} canaries of {name}": one for name, one in result["peers"].items()}
     for words, one in rows.items():
         numbers = (f"{one['cores']:.3f}", one["rss_mb"], one["us_per_look"], f"{one['asked_share']:.2f}")
@@ -78,6 +83,9 @@ def table(result: dict[str, Any]) -> str:
         f"{name}: its API server and store spend {one['api_server_cores']:.3f} cores more"
         for name, one in result["peers"].items()
     ]
+    if "rss_mb_each" in result["by_runs"][-1]:
+        memory = ", ".join(map(str, result["by_runs"][-1]["rss_mb_each"]))
+        lines.append(f"MB every {SAMPLED_SECONDS / 60:.0f} minutes: {memory}")
     if result["peers_missing"]:
         lines.append(f"Flagger: {result['peers_missing']}")
     lines.append(f"cost grows as runs to the power of {result['exponent']:.2f}")
@@ -85,21 +93,30 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _measured(runs: int, seconds: float, *, different: bool) -> dict[str, Any]:
+def _measured(runs: int, seconds: float, *, different: bool = False, lasting_seconds: float = 0.0) -> dict[str, Any]:
     print(f"scale: {runs} runs{', all different' if different else ''}", file=sys.stderr)
-    with tempfile.TemporaryDirectory(prefix="rollout-scale-") as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(prefix="rollout-scale-") as name, ExitStack() as stack:
         if runs >= STORED_FROM:
-            with stored_fleet_of(runs, folder, different=different) as fleet:
-                return _settled(fleet, seconds)
-        with fleet_of(runs, folder, different=different) as fleet:
+            fleet = stack.enter_context(stored_fleet_of(runs, Path(name), different=different))
+        else:
+            fleet = stack.enter_context(fleet_of(runs, Path(name), different=different))
             fleet.start_all()
-            return _settled(fleet, seconds)
+        time.sleep(SETTLE_SECONDS)
+        measured = {"runs": fleet.runs, **_steady(fleet, seconds)}
+        return measured | ({"rss_mb_each": _memory(fleet, lasting_seconds)} if lasting_seconds else {})
 
 
-def _settled(fleet: Fleet, seconds: float) -> dict[str, Any]:
-    time.sleep(SETTLE_SECONDS)
-    return {"runs": fleet.runs, **_steady(fleet, seconds)}
+def _memory(fleet: Fleet, seconds: float) -> list[int]:
+    """Of every ten minutes, in MB."""
+    found = [_mb(fleet)]
+    for _ in range(round(seconds / SAMPLED_SECONDS)):
+        time.sleep(SAMPLED_SECONDS)
+        found.append(_mb(fleet))
+    return found
+
+
+def _mb(fleet: Fleet) -> int:
+    return round(fleet.memory_mib * 1.048576)
 
 
 def _steady(fleet: Fleet, seconds: float) -> dict[str, Any]:
@@ -112,7 +129,7 @@ def _steady(fleet: Fleet, seconds: float) -> dict[str, Any]:
     return {
         "cores": round(spent / passed, 3),
         "us_per_look": _us(spent, looks),
-        "rss_mb": round(fleet.memory_mib * 1.048576),
+        "rss_mb": _mb(fleet),
         "lateness_p99_s": round(max(asked["gap_p99_ms"] / 1000 - EVERY_SECONDS, 0.0), 2),
         "asked_share": round(asked["count"] / looks, 2),
     }
