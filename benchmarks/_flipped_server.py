@@ -14,7 +14,7 @@ import re
 import time
 from urllib.parse import parse_qs, urlsplit
 
-from benchmarks._steady_server import ANSWER, Server
+from benchmarks._steady_server import Server, answer
 
 BAD = "0.5"
 ONLINE = "vector(1)"  # what a peer asks to see whether anybody is there
@@ -34,13 +34,13 @@ class FlippedServer(Server):
             return self._told(parts.path[1:], form["service"])
         query = form.get("query", "")
         if query == ONLINE:
-            return ANSWER % (form.get("time", "0"), "1")
+            return answer(query, form.get("time", "0"), "1")
         healthy = super().answer(target, body)
         named = _SERVICE.search(query)
         if named is None or named[1] not in self._flipped_at:
             return healthy
         self._bad_at.setdefault(named[1], time.monotonic())
-        return ANSWER % (form.get("time", "0"), BAD)
+        return answer(query, form.get("time", "0"), BAD)
 
     def _told(self, what: str, service: str) -> str:
         if what == "flip":

@@ -16,8 +16,14 @@ from urllib.parse import parse_qs, urlsplit
 
 from orchestrator.adapters.prometheus import instant
 
-ANSWER = '{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[%s,"0.01"]}%s]}}'
+ANSWER = '{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[%s,"%s"]}%s]}}'
 SAMPLED = ',{"metric":{"%s":"at"},"value":[%s,"%s"]}'
+DATED = " or label_replace(timestamp("  # from here on a query asks when what it is for was sampled, which is now
+HEALTHY = "0.01"
+
+
+def answer(query: str, at: str, value: str) -> str:
+    return ANSWER % (at, value, SAMPLED % (instant.SAMPLED, at, at) if DATED in query else "")
 
 
 class Server:
@@ -52,7 +58,8 @@ class Server:
         if parts.path == "/first":
             return json.dumps([[*asked, when] for asked, when in self.first.items()])
         form = parse_qs(body or parts.query)
-        query, _, sampled = form.get("query", [""])[0].partition(" or label_replace(timestamp(")
+        asked = form.get("query", [""])[0]
+        query = asked.partition(DATED)[0]
         self.count += 1
         now = time.time()
         if query in self.newest:
@@ -62,7 +69,7 @@ class Server:
         self.newest[query] = now
         at = form.get("time", ["0"])[0]
         self.first.setdefault((query, at), now)
-        return ANSWER % (at, SAMPLED % (instant.SAMPLED, at, at) if sampled else "")
+        return answer(asked, at, HEALTHY)
 
     def told(self) -> dict[str, float]:
         ordered = sorted(self.gaps)
