@@ -55,8 +55,8 @@ types: $(STAMP) ## check types (mypy and tsc, strict)
 	@$(BIN)/mypy $(CODE)
 	@$(PAGE) --check $(UNLESS)
 
-bench: $(STAMP) ## run every benchmark, ours and the peers' alternately, into benchmarks/results
-	@$(BIN)/python -m benchmarks all --into benchmarks/results $(ARGS)
+bench: $(STAMP) ## run benchmarks (BENCH="scale breach", or all), ours and the peers' alternately, into benchmarks/results
+	@$(BIN)/python -m benchmarks $(or $(BENCH),all) --into benchmarks/results $(ARGS)
 
 rehearse: $(STAMP) ## rehearse every example, a plan with everything in it and 40 drawn ones, in every scenario
 	@$(PYTEST) -n 2 tests/rehearse/whole.py $(ARGS)

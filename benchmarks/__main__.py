@@ -1,9 +1,10 @@
-"""`python -m benchmarks NAME [--quick | --full] [--json] [--into FOLDER]`: one of the benchmarks, or `all` of them.
+"""`python -m benchmarks NAME... [--quick | --full] [--json] [--into FOLDER]`: some of the benchmarks, or `all` of them.
 
 Each is a module of this package with ``run(quick) -> result`` and ``table(result) -> text``; one that can also measure
 at greater length than is usual has ``run(quick, full)``. The table goes to standard output; with ``--json`` the last
-line there is the result as one JSON object (of `all`: by name). *FOLDER* gets each result as it is there: its JSON, its
-table, and the growth plot of `scale`. Of `all`, one that fails is told and the others go on; the exit code is 1 then.
+line there is the result as one JSON object (of several: by name). *FOLDER* gets each result as it is there: its JSON,
+its table, and the growth plot of `scale`. Of several, one that fails is told and the others go on; the exit code is 1
+then.
 """
 
 import argparse
@@ -28,7 +29,8 @@ def names() -> list[str]:
 def main(argv: list[str] | None = None) -> int:
     known = names()
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speed and scale, measured here and now.")
-    parser.add_argument("name", metavar="NAME", choices=[*known, "all"], help=f"{', '.join(known)}, or all")
+    words = f"{', '.join(known)}, or all"
+    parser.add_argument("names", metavar="NAME", nargs="+", choices=[*known, "all"], help=words)
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--quick", action="store_true", help="fewer rounds: a rough look, not for comparing")
     length.add_argument(
@@ -37,14 +39,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
     parser.add_argument("--into", metavar="FOLDER", type=Path, help="each result as JSON and as a table, and the plot")
     arguments = parser.parse_args(argv)
-    chosen = known if arguments.name == "all" else [arguments.name]
+    chosen = known if "all" in arguments.names else arguments.names
     results: dict[str, Any] = {}
     failed: list[str] = []
     for name in chosen:
         try:
             results[name], table = _measured(name, quick=arguments.quick, full=arguments.full)
         except Exception:
-            if arguments.name != "all":
+            if len(chosen) == 1:
                 raise
             failed.append(name)
             print(f"{name} failed:\n{traceback.format_exc()}", file=sys.stderr, flush=True)
@@ -55,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     if failed:
         print(f"failed: {', '.join(failed)}", file=sys.stderr)
     if arguments.json:
-        print(json.dumps(results if arguments.name == "all" else results[arguments.name]))
+        print(json.dumps(results if len(chosen) > 1 else results[chosen[0]]))
     return 1 if failed else 0
 
 
