@@ -43,7 +43,7 @@ def _draw(axes: Any, result: dict[str, Any], key: str) -> None:
         label = f"{name.capitalize()}, canaries"
         axes.loglog([peer["runs"]], [peer[key]], marker="^", linestyle="none", color="#868e96", label=label)
     for run, value in zip(runs, values, strict=True):
-        axes.annotate(f"{value:g}", (run, value), textcoords="offset points", xytext=(0, 5), ha="center")
+        axes.annotate(f"{value:g}", (run, value), textcoords="offset points", xytext=(0, -13), ha="center")
     axes.margins(0.15)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: f"{value:g}")
