@@ -397,7 +397,8 @@ def test_problems_are_values_and_their_error_prints_them_line_by_line() -> None:
 
 
 def test_equal_gates_of_many_plans_are_kept_once_and_no_longer_than_one_of_them() -> None:
-    one, same = load(SMALL), load(changed("name: small", "name: other"))
+    text = changed('fail: "> 5"', 'fail: "> 4711"')  # which no other test's plan has
+    one, same = load(text), load(text.replace("name: small", "name: other"))
     differs = load(changed('fail: "> 5"', 'fail: "> 6"'))
     gate, also, another = (plan.to_program().environments[0].gates["health"] for plan in (one, same, differs))
     assert also is gate
