@@ -18,7 +18,7 @@ from orchestrator.adapters.prometheus import instant
 
 ANSWER = '{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[%s,"%s"]}%s]}}'
 SAMPLED = ',{"metric":{"%s":"at"},"value":[%s,"%s"]}'
-DATED = " or label_replace(timestamp("  # from here on a query asks when what it is for was sampled, which is now
+DATED = instant.dated("x").split("x")[1]  # from here on a query asks when what it is for was sampled, which is now
 HEALTHY = "0.01"
 
 

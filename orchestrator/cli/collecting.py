@@ -16,8 +16,8 @@ SET_ASIDE_SECONDS = 30.0
 SELDOM_SECONDS = 3600.0
 SHARE_OF_TIME = 1 / 1000
 MIDDLE, OLDEST = 1, 2
-"""Generations. What is older than of middle age was looked at twice; once more would take half a second with 10,000
-runs, in which nothing is answered."""
+"""Generations. What is older than of middle age was looked at twice; once more would take tenths of a second with
+10,000 runs, in which nothing is answered."""
 THRESHOLDS = (20_000, 20, 1_000_000)
 """New objects before the youngest are looked at; such looks before those of middle age are; and of these before all
 that is not set aside is looked at: never, since `Collecting` does that at its own times."""

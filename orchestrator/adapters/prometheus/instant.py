@@ -34,9 +34,8 @@ def is_plain_selector(query: str) -> bool:
 
 async def measure_query(api: Api, server: Server, query: str, at: float) -> Measurement:
     """What *query* is at the whole second *at*. Raises as ``Api.ask`` does."""
-    question = instant(query, at, read_values)
-    if is_plain_selector(query):
-        question = instant(dated(query), at, _read_dated, 2 * USUAL_BYTES)
+    is_dated = is_plain_selector(query)
+    question = instant(dated(query), at, _read_dated, 2 * USUAL_BYTES) if is_dated else instant(query, at, read_values)
     series = (await api.ask(server, question, at)).value
     if not series:
         return Measurement(MeasurementState.MISSING, at, detail=f"{server.name} has none for {short(query)}")
@@ -44,9 +43,7 @@ async def measure_query(api: Api, server: Server, query: str, at: float) -> Meas
         lookback_seconds(query)
     except ValueError as error:
         raise UnusableAnswer(f"answers the query, but how far back it looks can't be told: {error}") from error
-    if not is_plain_selector(query):
-        return Measurement(MeasurementState.OK, at, tuple(series))
-    return _fresh(server, at, series)
+    return _fresh(server, at, series) if is_dated else Measurement(MeasurementState.OK, at, tuple(series))
 
 
 def dated(selector: str) -> str:
