@@ -159,7 +159,7 @@ async def write(store: Store, told: Told) -> None:
     for batch in later:
         events = [one.event for one in batch]
         await store.append(Batch(row.run, batch[0].seq - 1, epoch, batch[0].at, events, summary))
-    await store.save_evidence(row.run, epoch, told.evidence)
+    await store.save_evidence({row.run: (epoch, told.evidence)})
 
 
 def _flag_write(record: FlagRecord, epoch: int) -> FlagWrite:

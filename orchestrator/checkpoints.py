@@ -1,11 +1,11 @@
 """Checkpoints of many runs, written together.
 
 What a run has seen may be lost at no risk, so writing it is in no hurry: what runs want kept within a moment goes to
-the store at once, which makes one transaction of it. Nobody waits for it, and a newer checkpoint of a run takes the
-place of one that is not written yet.
+the store as one. Nobody waits for it, and a newer checkpoint of a run takes the place of one that is not written yet.
 """
 
 import asyncio
+from collections.abc import Mapping
 
 import structlog
 
@@ -34,17 +34,17 @@ class Checkpoints:
     async def keep_last(self, run: str, epoch: int, text: str) -> None:
         """At once, instead of what waits; returns when it is written, or can't be."""
         self._waiting.pop(run, None)
-        await self._save(run, epoch, text)
+        await self._save({run: (epoch, text)})
 
     async def _write(self) -> None:
         while self._waiting:
             await asyncio.sleep(TOGETHER_SECONDS)
             waiting, self._waiting = self._waiting, {}
-            await asyncio.gather(*(self._save(run, epoch, text) for run, (epoch, text) in waiting.items()))
+            await self._save(waiting)
 
-    async def _save(self, run: str, epoch: int, text: str) -> None:
+    async def _save(self, seen: Mapping[str, tuple[int, str]]) -> None:
         try:
             reach(Point.CHECKPOINT_BEFORE)
-            await self._journal.save_evidence(run, epoch, text)
+            await self._journal.save_evidence(seen)
         except StoreError as error:
-            log.warning("checkpoint.unwritable", run=run, error=str(error))
+            log.warning("checkpoint.unwritable", runs=len(seen), error=str(error))

@@ -135,10 +135,11 @@ class MemoryStore:
     async def answer(self, run: str, key: str) -> Answer | None:
         return self._runs[run].answers.get(key) if run in self._runs else None
 
-    async def save_evidence(self, run: str, epoch: int, text: str) -> None:
-        found = self._runs.get(run)
-        if found is not None and found.row.epoch == epoch:
-            found.evidence = text
+    async def save_evidence(self, seen: Mapping[str, tuple[int, str]]) -> None:
+        for run, (epoch, text) in seen.items():
+            found = self._runs.get(run)
+            if found is not None and found.row.epoch == epoch:
+                found.evidence = text
 
     async def evidence(self, run: str) -> str | None:
         return self._runs[run].evidence if run in self._runs else None

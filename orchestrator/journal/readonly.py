@@ -26,7 +26,7 @@ class RefusesWrites:
     async def take(self, run: str) -> int:
         self._refuse()
 
-    async def save_evidence(self, run: str, epoch: int, text: str) -> None:
+    async def save_evidence(self, seen: Mapping[str, tuple[int, str]]) -> None:
         self._refuse()
 
     async def write(self, write: FlagWrite, at: float) -> FlagRecord:

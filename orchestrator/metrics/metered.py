@@ -112,8 +112,8 @@ class MeteredJournal:
     async def answer(self, run: str, key: str) -> Answer | None:
         return await self._counted("answer", self.journal.answer(run, key))
 
-    async def save_evidence(self, run: str, epoch: int, text: str) -> None:
-        await self._counted("save_evidence", self.journal.save_evidence(run, epoch, text))
+    async def save_evidence(self, seen: Mapping[str, tuple[int, str]]) -> None:
+        await self._counted("save_evidence", self.journal.save_evidence(seen))
 
     async def evidence(self, run: str) -> str | None:
         return await self._counted("evidence", self.journal.evidence(run))

@@ -110,9 +110,9 @@ class Door(RehearsalStore):
         await self._enter()
         return await super().answer(run, key)
 
-    async def save_evidence(self, run: str, epoch: int, text: str) -> None:
+    async def save_evidence(self, seen: Mapping[str, tuple[int, str]]) -> None:
         await self._enter(WRITE_SECONDS)
-        await super().save_evidence(run, epoch, text)
+        await super().save_evidence(seen)
 
     async def get(self, environment: str, key: str) -> FlagRecord | None:
         await self._enter()

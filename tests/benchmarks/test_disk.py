@@ -42,7 +42,7 @@ async def test_what_evidence_takes_is_told_apart_from_what_journals_grow_by(tmp_
     store = SqliteStore(tmp_path / STORE)
     await started(store)
     began = disk.size_of(life_at(tmp_path))
-    await store.save_evidence("r", 1, "seen" * 1000)
+    await store.save_evidence({"r": (1, "seen" * 1000)})
     looked = disk.size_of(life_at(tmp_path))
     assert (looked.journals, looked.entries, looked.evidence) == (began.journals, 1, 4000)
     await store.append(batch())

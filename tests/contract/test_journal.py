@@ -199,8 +199,8 @@ async def test_keys_of_different_runs_do_not_meet(store: Store) -> None:
 async def test_evidence_is_overwritten(store: Store) -> None:
     await started(store)
     assert await store.evidence("r") is None
-    await store.save_evidence("r", 1, "one")
-    await store.save_evidence("r", 1, "two")
+    await store.save_evidence({"r": (1, "one")})
+    await store.save_evidence({"r": (1, "two")})
     assert await store.evidence("r") == "two"
 
 
@@ -208,13 +208,21 @@ async def test_evidence_of_many_runs_at_the_same_moment_is_each_runs_own(store: 
     for run in ("a", "b", "c"):
         await started(store, run)
     await store.take("b")
-    await asyncio.gather(*(store.save_evidence(run, 1, f"seen by {run}") for run in ("c", "nobody", "b", "a")))
+    await store.save_evidence({run: (1, f"seen by {run}") for run in ("c", "nobody", "b", "a")})
     assert [await store.evidence(run) for run in ("a", "b", "c")] == ["seen by a", None, "seen by c"]
+
+
+async def test_evidence_of_more_runs_than_are_written_together_is_kept(store: Store) -> None:
+    runs = [f"r-{number}" for number in range(600)]
+    await asyncio.gather(*(started(store, run) for run in runs))
+    await store.save_evidence({run: (1, f"seen by {run}") for run in runs})
+    assert [await store.evidence(run) for run in runs] == [f"seen by {run}" for run in runs]
+    await store.save_evidence({})
 
 
 async def test_evidence_of_a_run_that_is_wanted_last_is_what_stays(store: Store) -> None:
     await started(store)
-    saving = [asyncio.create_task(store.save_evidence("r", 1, text)) for text in ("one", "two", "three")]
+    saving = [asyncio.create_task(store.save_evidence({"r": (1, text)})) for text in ("one", "two", "three")]
     await asyncio.sleep(0)
     saving[0].cancel()
     await asyncio.gather(*saving, return_exceptions=True)
@@ -223,10 +231,9 @@ async def test_evidence_of_a_run_that_is_wanted_last_is_what_stays(store: Store)
 
 async def test_evidence_of_a_fenced_writer_is_dropped_in_silence(store: Store) -> None:
     await started(store)
-    await store.save_evidence("r", 1, "mine")
+    await store.save_evidence({"r": (1, "mine")})
     await store.take("r")
-    await store.save_evidence("r", 1, "late")
-    await store.save_evidence("nobody", 1, "lost")
+    await store.save_evidence({"r": (1, "late"), "nobody": (1, "lost")})
     assert await store.evidence("r") == "mine"
 
 
@@ -347,7 +354,7 @@ async def test_who_stops_waiting_does_not_undo_what_was_asked_for(store: Store) 
 async def test_a_store_that_is_opened_again_has_everything(store: Store, reopen: Reopen) -> None:
     await started(store, claims={"flag:x": "flag x"})
     await store.append(batch(flags=[flag_write()], answer=answered("k", accepted=True)))
-    await store.save_evidence("r", 1, "evidence")
+    await store.save_evidence({"r": (1, "evidence")})
     await store.take("r")
     row, records, flag = await store.row("r"), await store.read("r"), await store.get("production", "f")
     again = await reopen()

@@ -29,7 +29,7 @@ async def test_of_a_run_that_is_cut_stay_its_row_its_report_and_the_hashes_of_it
     store: Store, reopen: Callable[[], Awaitable[Store]]
 ) -> None:
     hashes = await finished(store)
-    await store.save_evidence("r", 1, "seen")
+    await store.save_evidence({"r": (1, "seen")})
     before = await store.row("r")
     assert await store.keeping.cut(cut_of())
     again = await reopen()
@@ -48,7 +48,7 @@ async def test_of_a_run_that_is_cut_stay_its_row_its_report_and_the_hashes_of_it
 async def test_its_entries_answers_and_evidence_are_gone_and_those_of_others_are_not(store: Store) -> None:
     for run in ("r", "s"):
         await finished(store, run)
-        await store.save_evidence(run, 1, "seen")
+        await store.save_evidence({run: (1, "seen")})
         await store.append(batch(run, after=2, events=[], active=False, answer=answered("k")))
     await store.keeping.cut(cut_of())
     assert (await store.read("r"), await store.answer("r", "k"), await store.evidence("r")) == ([], None, None)

@@ -145,7 +145,7 @@ async def test_who_lost_a_claim_is_fenced_in_all_that_it_writes(shared: Shared) 
         await a.append(batch(after=2, epoch=epoch))
     with pytest.raises(Fenced):
         await a.take("r")
-    await a.save_evidence("r", epoch, "of the old one")
+    await a.save_evidence({"r": (epoch, "of the old one")})
     assert await b.evidence("r") is None
     assert len(await b.read("r")) == 2
 

@@ -68,7 +68,7 @@ async def _work(store: SqliteStore, run: str, told: Acknowledged, is_over: async
         told.keys.add((run, key))
         record = await store.write(flag_write(run, version, float(number % 100)), 1.0)
         told.flags[run] = version = record.document.version
-        await store.save_evidence(run, epoch, f"{number}")
+        await store.save_evidence({run: (epoch, f"{number}")})
 
 
 async def _until_cut(path: Path, disk: PowerCutDisk) -> Acknowledged:

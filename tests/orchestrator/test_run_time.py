@@ -103,7 +103,7 @@ async def test_a_look_from_before_the_clock_was_set_back_is_not_newer_than_what_
     service = await house.move_in()
     run, _ = await service.start(submission(), ANN)
     await service.close(0.0)
-    await house.store.save_evidence(run, await house.store.take(run), to_text(evidence))
+    await house.store.save_evidence({run: (await house.store.take(run), to_text(evidence))})
     service = await house.move_in()
     assert service._runners[run].time.now() >= looked_at
     await service.close(0.0)

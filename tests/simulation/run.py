@@ -164,9 +164,9 @@ class LifeStore:
         await self._enter("answer")
         return await self._store.answer(run, key)
 
-    async def save_evidence(self, run: str, epoch: int, text: str) -> None:
+    async def save_evidence(self, seen: Mapping[str, tuple[int, str]]) -> None:
         place = await self._enter("a checkpoint", writes=True)
-        await self._store.save_evidence(run, epoch, text)
+        await self._store.save_evidence(seen)
         await self._leave(place, "a checkpoint")
 
     async def evidence(self, run: str) -> str | None:

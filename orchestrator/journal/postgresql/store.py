@@ -9,7 +9,6 @@ leases (see :mod:`.members`); nothing is locked longer than a transaction, and t
 than two seconds, or whose controller does not go on with it for so long.
 """
 
-import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -112,8 +111,6 @@ class PostgresStore(ReadingStore):
         super().__init__(address, Pool(address, line.connect, CONNECTIONS, deadline_seconds))
         self.me = me
         self._writer = writing.Writer(me.name)
-        self._seen: dict[str, tuple[int, str]] = {}  # checkpoints that go along with the next statement
-        self._saving: asyncio.Task[None] | None = None  # that statement, until it begins
         self._lease = Lease(me)
         self.tokens = PostgresTokens(self._pool)
         self.freezes: PostgresFreezeStorage = PostgresFreezeStorage(self._pool)
@@ -139,16 +136,7 @@ class PostgresStore(ReadingStore):
     async def take(self, run: str) -> int:
         return await self._pool.do(partial(self._writer.take, run=run), key=run)
 
-    async def save_evidence(self, run: str, epoch: int, text: str) -> None:
-        """What is wanted at the same moment, of many runs, is one statement; whoever leaves leaves it to the others."""
-        if self._saving is None:
-            self._saving = asyncio.create_task(self._save_seen(), name="checkpoints of a moment")
-            self._saving.add_done_callback(lambda done: done.cancelled() or done.exception())
-        self._seen[run] = (epoch, text)
-        await asyncio.shield(self._saving)
-
-    async def _save_seen(self) -> None:
-        seen, self._seen, self._saving = self._seen, {}, None
+    async def save_evidence(self, seen: Mapping[str, tuple[int, str]]) -> None:
         await self._pool.do(partial(writing.save_evidence, seen=seen), key=_EVIDENCE)
 
     async def write(self, write: FlagWrite, at: float) -> FlagRecord:

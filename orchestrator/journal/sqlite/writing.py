@@ -2,7 +2,7 @@
 nothing of it stays then.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import apsw
@@ -61,11 +61,16 @@ def take(connection: apsw.Connection, run: str) -> int:
     return epoch
 
 
-def save_evidence(connection: apsw.Connection, run: str, epoch: int, text: str) -> None:
+def save_evidence(connection: apsw.Connection, seen: Mapping[str, tuple[int, str]]) -> None:
+    """Epoch and text by run. It is one statement: at each, this thread gives the interpreter away, and where the event
+    loop has much to do it gets it back five milliseconds later; whatever is to be committed next waits with it."""
+    rows = ", ".join(["(?,?,?)"] * len(seen))
     connection.execute(
-        "INSERT INTO evidence (run, text) SELECT run, ?3 FROM runs WHERE run = ?1 AND epoch = ?2 "
+        f"WITH seen (run, epoch, text) AS (VALUES {rows}) "  # noqa: S608
+        "INSERT INTO evidence (run, text) SELECT run, seen.text FROM seen JOIN runs USING (run, epoch) WHERE true "
         "ON CONFLICT (run) DO UPDATE SET text = excluded.text",
-        (run, epoch, text),
+        tuple(value for run, (epoch, text) in seen.items() for value in (run, epoch, text)),
+        can_cache=False,  # there are as many as there are numbers of runs
     )
     reach(Point.EVIDENCE_WRITTEN)
 

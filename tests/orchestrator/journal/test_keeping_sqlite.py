@@ -25,7 +25,7 @@ async def finished(store: SqliteStore, run: str) -> None:
     await started(store, run)
     paused = batch().events[0].model_copy(update={"reason": REASON})
     await store.append(batch(run, events=[paused] * (ENTRIES - 1), active=False, release=True))
-    await store.save_evidence(run, 1, "seen")
+    await store.save_evidence({run: (1, "seen")})
 
 
 def _dies_at(path: Path, statement: str) -> None:
