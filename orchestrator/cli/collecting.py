@@ -1,9 +1,11 @@
-"""Python's collector of cycles, kept from stopping a controller for seconds.
+"""Python's collector of cycles, kept from stopping a controller.
 
-What runs are made of, their plans above all, lives for days and goes by its reference counts alone. The collector would
-walk over all of it again and again, and nothing else happens while it does: half a second with 400 runs, and with
-10,000 longer than a lease lasts. So what has lived for a while is set aside (``gc.freeze``) and not walked over any
-more. A cycle may end up there too; all is walked over now and then, so rarely that it does not count.
+What runs are made of lives for days, and what they know is made anew at each look; all of it goes by its reference
+counts alone. The collector can't tell, and waits until there is much to look at: with 10,000 runs it walked over a
+million and a half objects twice a minute, half a second in which nobody was answered, and found no cycle. So it looks
+often, at what was made within the moment, and what is left of that is set aside (``gc.freeze``) and not walked over any
+more. A cycle may end up there too, as when something goes wrong that was begun a while ago. All is walked over once in
+hours, and where cycles are found at all, once there were many.
 """
 
 import asyncio
@@ -12,37 +14,47 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-SET_ASIDE_SECONDS = 30.0
+EVERY_SECONDS = 0.5
 SELDOM_SECONDS = 3600.0
-SHARE_OF_TIME = 1 / 1000
-MIDDLE, OLDEST = 1, 2
-"""Generations. What is older than of middle age was looked at twice; once more would take tenths of a second with
-10,000 runs, in which nothing is answered."""
-THRESHOLDS = (20_000, 20, 1_000_000)
-"""New objects before the youngest are looked at; such looks before those of middle age are; and of these before all
-that is not set aside is looked at: never, since `Collecting` does that at its own times."""
+MANY = 100_000
+"""Objects in cycles, some 10 MB: where young looks found so many, others were set aside."""
+SHARE_OF_TIME, SHARE_WITH_MANY = 1 / 10_000, 1 / 20
+"""That looking at all may take, usually and where there are many: two seconds with 10,000 runs."""
+YOUNG, ALL = 1, 2
+"""Generations. The youngest two are what is not set aside."""
+THRESHOLDS = (1_000_000, 20, 1_000_000)
+"""When Python looks by itself: if a million objects more are made than go within a moment."""
 
 
 class Collecting:
+    """*began*, *now*: seconds, monotonic."""
+
     def __init__(self, began: float) -> None:
         self._all_again_at = began + SELDOM_SECONDS
+        self._with_many_at = began
+        self._found = 0
 
     def look(self, now: float) -> None:
-        """Frees cycles among what is new, and sets the rest aside. *now*: seconds, monotonic."""
-        is_all = now >= self._all_again_at
-        began = time.perf_counter()
-        if is_all:
-            gc.unfreeze()
-        gc.collect(OLDEST if is_all else MIDDLE)
+        """Frees cycles among what is new, and sets the rest aside."""
+        if now >= (self._all_again_at if self._found < MANY else self._with_many_at):
+            self._look_at_all(now)
+        else:
+            self._found += gc.collect(YOUNG)
         gc.freeze()
-        if is_all:
-            took = time.perf_counter() - began
-            self._all_again_at = now + max(SELDOM_SECONDS, took / SHARE_OF_TIME)
+
+    def _look_at_all(self, now: float) -> None:
+        began = time.perf_counter()
+        gc.unfreeze()
+        gc.collect(ALL)
+        took = time.perf_counter() - began
+        self._found = 0
+        self._with_many_at = now + took / SHARE_WITH_MANY
+        self._all_again_at = now + max(SELDOM_SECONDS, took / SHARE_OF_TIME)
 
     async def watch(self) -> None:
         """Until it is cancelled."""
         while True:
-            await asyncio.sleep(SET_ASIDE_SECONDS)
+            await asyncio.sleep(EVERY_SECONDS)
             self.look(time.monotonic())
 
 

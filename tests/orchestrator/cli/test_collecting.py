@@ -2,12 +2,23 @@
 
 import asyncio
 import gc
+import itertools
 import weakref
 from collections.abc import Iterator
 
 import pytest
 
-from orchestrator.cli.collecting import SELDOM_SECONDS, SHARE_OF_TIME, THRESHOLDS, Collecting, rare_collection
+from orchestrator.cli.collecting import (
+    ALL,
+    MANY,
+    SELDOM_SECONDS,
+    SHARE_OF_TIME,
+    SHARE_WITH_MANY,
+    THRESHOLDS,
+    YOUNG,
+    Collecting,
+    rare_collection,
+)
 
 
 class Node:
@@ -17,10 +28,33 @@ class Node:
         self.itself = self
 
 
+@pytest.fixture
+def looks() -> Iterator[list[int]]:
+    """The generations that were looked at, in order; nothing but the tested looks."""
+    found: list[int] = []
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        if phase == "start":
+            found.append(info["generation"])
+
+    gc.collect()
+    gc.disable()
+    gc.callbacks.append(note)
+    yield found
+    gc.callbacks.remove(note)
+    gc.enable()
+
+
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
     yield
     gc.unfreeze()
+
+
+def taking(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every look at all takes so long."""
+    times = itertools.count(0.0, seconds)
+    monkeypatch.setattr("time.perf_counter", lambda: next(times))
 
 
 def test_what_lives_long_is_set_aside() -> None:
@@ -47,19 +81,31 @@ def test_a_cycle_that_was_set_aside_is_freed_when_all_is_looked_at() -> None:
     assert gone() is None
 
 
-def test_looking_at_all_takes_a_small_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    collecting, looked = Collecting(0.0), iter((100.0, 110.0))
-    monkeypatch.setattr("time.perf_counter", lambda: next(looked))
+def test_looking_at_all_takes_a_small_share_of_the_time(looks: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    collecting = Collecting(0.0)
+    taking(10.0, monkeypatch)
     collecting.look(SELDOM_SECONDS)
-    monkeypatch.undo()
-    node = Node()
-    gone = weakref.ref(node)
-    collecting.look(SELDOM_SECONDS + 10.0)
-    del node
     collecting.look(SELDOM_SECONDS + 9.0 / SHARE_OF_TIME)
-    assert gone() is not None
+    assert looks == [ALL, YOUNG]
     collecting.look(SELDOM_SECONDS + 10.0 / SHARE_OF_TIME)
-    assert gone() is None
+    assert looks == [ALL, YOUNG, ALL]
+
+
+def test_all_is_looked_at_soon_where_many_cycles_were_found(looks: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    collecting = Collecting(0.0)
+    taking(1.0, monkeypatch)
+    for _ in range(MANY):
+        Node()
+    collecting.look(1.0)
+    collecting.look(2.0)
+    assert looks == [YOUNG, ALL]
+    for _ in range(MANY):
+        Node()
+    collecting.look(3.0)
+    collecting.look(2.0 + 0.9 / SHARE_WITH_MANY)
+    assert looks == [YOUNG, ALL, YOUNG, YOUNG]
+    collecting.look(2.0 + 1.0 / SHARE_WITH_MANY)
+    assert looks == [YOUNG, ALL, YOUNG, YOUNG, ALL]
 
 
 def test_all_is_as_it_was_when_the_controller_ends() -> None:
