@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import resource
+import sys
 from argparse import Namespace
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,10 @@ from stages.values import parse_duration
 FIRST_RUN_SECONDS = 30.0
 MOST_FILES = 65_536
 IDLE_SECONDS = 2.0
+SWITCH_SECONDS = 0.0001
+"""After which a thread that waits for the interpreter asks for it. Python's own 5 ms begin again whenever the event
+loop calls the system, and a busy one does so every few hundred microseconds: what writes to the store waited for tenths
+of a second, and commands with it."""
 KEEP_FINISHED = "30d"
 FOREVER = "forever"
 
@@ -57,6 +62,17 @@ def keep_of(arguments: Namespace) -> Keep | None:
         raise UsageError(f"--keep-finished: {problem}; or {FOREVER}") from None
 
 
+@contextlib.contextmanager
+def prompt_threads() -> Iterator[None]:
+    """For as long as a controller is there; then all is as it was."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)
+
+
 def _allow_many_files() -> None:
     """Each stream of flags is one. A soft limit is for programs that could not count beyond it, which this one can."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -80,7 +96,7 @@ class Served:
 
 async def _serve(wanted: Served, *, until_idle: bool) -> int:
     told_to_end = asyncio.Event()
-    with ending_signals(told_to_end), rare_collection():  # which is worth most while runs are taken up
+    with ending_signals(told_to_end), prompt_threads(), rare_collection():
         async with (
             _hosted(wanted) as here,
             _serving_flagd(here, wanted) as flagd,
