@@ -250,15 +250,18 @@ class Reading:
         record = await self.board.get(environment, key)
         if record is None:
             raise NotFound(f"there is no flag {key} in {environment}")
-        return self._flag_shown(record, await self._holders())
+        return await self._flag_alone(record)
 
-    async def _holders(self) -> Mapping[str, tuple[str, bool]]:
-        """Flag target -> the active run that touches it, and whether it is pinned there."""
+    async def _flag_alone(self, record: FlagRecord) -> dict[str, Any]:
+        return self._flag_shown(record, await self._holders(only=_target(record)))
+
+    async def _holders(self, only: str | None = None) -> Mapping[str, tuple[str, bool]]:
+        """Flag target (or *only* that one) -> the active run that touches it, and whether it is pinned there."""
         return {}
 
     def _flag_shown(self, record: FlagRecord, holders: Mapping[str, tuple[str, bool]]) -> dict[str, Any]:
         document = record.document
-        run, pinned = holders.get(f"flag:{document.environment}/{document.key}", (None, False))
+        run, pinned = holders.get(_target(record), (None, False))
         data = document.to_json()
         killed = self.kill_switch.is_killed(document.environment, document.key, permanent=document.permanent)
         return {**data, "killed": killed, "run": run, "pinned": pinned, "by": record.by, "at": iso(record.at)}
@@ -356,6 +359,10 @@ def shown(record: Recorded) -> dict[str, Any]:
         "data": data,
         "hash": record.hash,
     }
+
+
+def _target(record: FlagRecord) -> str:
+    return f"flag:{record.document.environment}/{record.document.key}"
 
 
 def _is_full(record: FlagRecord) -> bool:

@@ -679,12 +679,12 @@ class Service(Reading):
         for runner in self._runners.values():
             runner.target_changed(target)
 
-    async def _holders(self) -> Mapping[str, tuple[str, bool]]:
+    async def _holders(self, only: str | None = None) -> Mapping[str, tuple[str, bool]]:
         found: dict[str, tuple[str, bool]] = {}
         for state in await self._active_states():
-            pinned = {pin.flag for pin in state.pins.values()}
-            for target in state.program.claims():
-                found[target] = (state.run, target in pinned)
+            claims = state.program.claims()
+            for target in claims if only is None else (only,) if only in claims else ():
+                found[target] = (state.run, any(pin.flag == target for pin in state.pins.values()))
         return found
 
     async def set_flag(
@@ -699,7 +699,7 @@ class Service(Reading):
 
         written = await self._write(environment, key, changed, reason, actor)
         assert written is not None
-        return self._flag_shown(written, await self._holders())
+        return await self._flag_alone(written)
 
     async def put_flag(self, document: FlagDocument, reason: str, actor: Actor) -> bool:
         """A whole document, as a person has it from elsewhere. False if the flag is like that already."""

@@ -273,6 +273,7 @@ class Program:
     about: Mapping[str, Json]
     budget: Budget
     directory: str | None = None
+    _claims: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def environment(self, name: str) -> EnvironmentProgram:
         for entry in self.environments:  # asked at every turn of every rule; a plain loop is the fastest here
@@ -281,9 +282,12 @@ class Program:
         raise KeyError(name)
 
     def claims(self) -> dict[str, str]:
-        """What no other active run may share with this one: claim -> title of the target."""
-        targets = [target for entry in self.environments for target in entry.targets().values()]
-        return {claim: target.title for target in targets for claim in target.claims}
+        """What no other active run may share with this one: claim -> title of the target. Asked of every active run
+        when another is to start, so it is looked up once."""
+        if not self._claims:
+            targets = [target for entry in self.environments for target in entry.targets().values()]
+            self._claims.update({claim: target.title for target in targets for claim in target.claims})
+        return self._claims
 
 
 EXPOSURE = frozenset({TargetKind.FLAG})
