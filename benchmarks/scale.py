@@ -5,7 +5,7 @@ at the same second there is one), and how late looks are: by how much the time b
 15 s. From the last two numbers of runs an exponent is told: 1 is a cost that grows as the runs do; below that the cost
 of being there at all still hides it. Beside it runs that all ask something different. A thousand and more are found in
 the store (`_stored_fleet`), for to start them takes longer than to measure them. With `--full` the most are walked for
-an hour, and their memory told every ten minutes.
+an hour, and measured every ten minutes.
 
 Flagger's canaries stand beside them, with as many metrics, every 10 s (`_flagger_fleet`), where it can be built. They
 are no more than a hundred, since it takes minutes to make more; compare the cost of a look, not of the whole.
@@ -28,15 +28,15 @@ from benchmarks._stored_fleet import stored_fleet_of
 SETTLE_SECONDS = 2.5 * EVERY_SECONDS
 QUICK, USUAL = (10, 100), (10, 100, 1000, 10_000)
 APART = 1000  # of those that share nothing; more than a core can look at show how late they come, and little else
-HOUR_SECONDS, SAMPLED_SECONDS = 3600.0, 600.0
+PERIODS, PERIOD_SECONDS = 6, 600.0
 STORED_FROM = 1000
 CANARIES, CANARY_SECONDS = 100, 60.0
 
 
 def run(quick: bool, full: bool = False) -> dict[str, Any]:
     sizes, seconds = (QUICK, 2 * EVERY_SECONDS) if quick else (USUAL, 4 * EVERY_SECONDS)
-    lasting = {sizes[-1]: HOUR_SECONDS} if full else {}
-    measured = [_measured(size, seconds, lasting_seconds=lasting.get(size, 0.0)) for size in sizes]
+    periods = {sizes[-1]: PERIODS} if full else {}
+    measured = [_measured(size, seconds, periods=periods.get(size, 0)) for size in sizes]
     apart = [_measured(size, seconds, different=True) for size in dict.fromkeys((min(APART, sizes[-1]), sizes[-1]))]
     largest = measured[-1]
     peers, missing = ({}, "not measured with --quick") if quick else _peers()
@@ -74,6 +74,7 @@ def table(result: dict[str, Any]) -> str:
     heads = ("cores", "MB", "us a look", "questions a look", "late p99, s")
     lines = [f"{'':<28}" + "".join(f"{head:>18}" for head in heads)]
     rows = {f"{one['runs']} runs": one for one in result["by_runs"]}
+    rows |= {f"  minute {one['minute']}": one for one in result["by_runs"][-1].get("later", ())}
     rows |= {f"{one['runs']} runs, all different": one for one in result["all_different"]}
     rows |= {f"{one['runs']} canaries of {name}": one for name, one in result["peers"].items()}
     for words, one in rows.items():
@@ -83,9 +84,6 @@ def table(result: dict[str, Any]) -> str:
         f"{name}: its API server and store spend {one['api_server_cores']:.3f} cores more"
         for name, one in result["peers"].items()
     ]
-    if "rss_mb_each" in result["by_runs"][-1]:
-        memory = ", ".join(map(str, result["by_runs"][-1]["rss_mb_each"]))
-        lines.append(f"MB every {SAMPLED_SECONDS / 60:.0f} minutes: {memory}")
     if result["peers_missing"]:
         lines.append(f"Flagger: {result['peers_missing']}")
     lines.append(f"cost grows as runs to the power of {result['exponent']:.2f}")
@@ -93,7 +91,7 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _measured(runs: int, seconds: float, *, different: bool = False, lasting_seconds: float = 0.0) -> dict[str, Any]:
+def _measured(runs: int, seconds: float, *, different: bool = False, periods: int = 0) -> dict[str, Any]:
     print(f"scale: {runs} runs{', all different' if different else ''}", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="rollout-scale-") as name, ExitStack() as stack:
         if runs >= STORED_FROM:
@@ -103,20 +101,15 @@ def _measured(runs: int, seconds: float, *, different: bool = False, lasting_sec
             fleet.start_all()
         time.sleep(SETTLE_SECONDS)
         measured = {"runs": fleet.runs, **_steady(fleet, seconds)}
-        return measured | ({"rss_mb_each": _memory(fleet, lasting_seconds)} if lasting_seconds else {})
+        return measured | ({"later": _later(fleet, periods)} if periods else {})
 
 
-def _memory(fleet: Fleet, seconds: float) -> list[int]:
-    """Of every ten minutes, in MB."""
-    found = [_mb(fleet)]
-    for _ in range(round(seconds / SAMPLED_SECONDS)):
-        time.sleep(SAMPLED_SECONDS)
-        found.append(_mb(fleet))
+def _later(fleet: Fleet, periods: int) -> list[dict[str, Any]]:
+    found = []
+    for number in range(1, periods + 1):
+        found.append({"minute": round(number * PERIOD_SECONDS / 60), **_steady(fleet, PERIOD_SECONDS)})
+        print(f"scale: {found[-1]}", file=sys.stderr)
     return found
-
-
-def _mb(fleet: Fleet) -> int:
-    return round(fleet.memory_mib * 1.048576)
 
 
 def _steady(fleet: Fleet, seconds: float) -> dict[str, Any]:
@@ -129,7 +122,7 @@ def _steady(fleet: Fleet, seconds: float) -> dict[str, Any]:
     return {
         "cores": round(spent / passed, 3),
         "us_per_look": _us(spent, looks),
-        "rss_mb": _mb(fleet),
+        "rss_mb": round(fleet.memory_mib * 1.048576),
         "lateness_p99_s": round(max(asked["gap_p99_ms"] / 1000 - EVERY_SECONDS, 0.0), 2),
         "asked_share": round(asked["count"] / looks, 2),
     }
