@@ -27,7 +27,7 @@ from orchestrator.core.fold import program_of
 from orchestrator.journal.postgresql import PostgresStore
 from orchestrator.journal.sqlite import SqliteStore
 from orchestrator.ports import Batch, FlagRecord, FlagWrite, NewRun, Recorded, RunRow
-from orchestrator.service import new_name
+from orchestrator.submission import new_name
 from stages.load import digest_of
 from tests.support.process import wait_until
 

@@ -13,11 +13,16 @@ from typing import Protocol
 import structlog
 
 from flags.feed import Feed, FeedVersion, Texts, newest
-from flags.model import Version
+from flags.model import FlagDocument, Version
 from flags.snapshot import Snapshot
+from orchestrator.errors import Conflict
 from orchestrator.ports import FlagRecord, FlagStore, FlagWrite, KillSwitch
 
 log = structlog.get_logger()
+
+TRIES = 5  # to change a flag, when others write between our look and our write
+Wanted = Callable[[FlagRecord | None], FlagDocument | None]
+"""What is to stand where a flag stands, or none does; None if nothing is to be changed."""
 
 
 class VersionSeen(Protocol):
@@ -156,6 +161,22 @@ class FlagBoard:
             self._seen.note(version)
         self._tell(record)
         return record
+
+    async def change(
+        self, place: tuple[str, str], wanted: Wanted, *, by: str, reason: str, at: float
+    ) -> FlagRecord | None:
+        """What is *wanted* of what stands there now is written. Raises ``Conflict`` if others keep writing the flag."""
+        for _ in range(TRIES):
+            record = await self.get(*place)
+            document = wanted(record)
+            if document is None:
+                return None
+            expected = record.document.version if record is not None else None
+            try:
+                return await self.write(FlagWrite(document, expected, by, reason), at)
+            except Conflict:
+                continue
+        raise Conflict(f"others keep writing flag {place[1]}; nothing of it was changed")
 
     def _tell(self, record: FlagRecord) -> None:
         for listener in self.listeners:

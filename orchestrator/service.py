@@ -6,11 +6,10 @@ Where several controllers share the store, ``sharing`` says which runs are this 
 
 import asyncio
 import getpass
-import hashlib
 import secrets
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 from weakref import WeakValueDictionary
@@ -41,16 +40,14 @@ from orchestrator.errors import (
     TargetBusy,
     Temporary,
 )
-from orchestrator.extras import missing_for
 from orchestrator.failpoints import Point, reach
-from orchestrator.flag_board import FlagBoard
+from orchestrator.flag_board import FlagBoard, Wanted
+from orchestrator.following import Followers, entries_after
 from orchestrator.freezing import FreezeAsked, Freezing
 from orchestrator.metrics import Counts, Meter, RunNow
 from orchestrator.others import Others
-from orchestrator.plan_limits import refusals
 from orchestrator.ports import (
     FlagRecord,
-    FlagWrite,
     Journal,
     Latch,
     Member,
@@ -59,17 +56,16 @@ from orchestrator.ports import (
     RunRow,
     World,
 )
-from orchestrator.reading import EVERYWHERE, MOST_RUNS, Entries, Kill, Reading, is_unfinished, killed, latched, shown
+from orchestrator.reading import EVERYWHERE, MOST_RUNS, Entries, Kill, Reading, is_unfinished, killed, latched
 from orchestrator.runner import Runner
 from orchestrator.schedule_port import Schedule
 from orchestrator.scheduling import Scheduling
 from orchestrator.sharing import MOVES_SECONDS, Sharing
-from orchestrator.survey import Finding, Level, lint_migrators, missing_secrets, secrets_of, survey
+from orchestrator.submission import Submission, new_name, require_allowed, require_startable, trust_in
+from orchestrator.survey import Finding, Level, lint_migrators, secrets_of, survey
 from orchestrator.turns import Turns
-from stages.compile import compile_plan
 from stages.flag_spec import ABSENT, FlagChange, change_value, percentage_of, to_document, to_value
 from stages.load_schedule import from_raw_schedule
-from stages.plan import StagedRollout
 from stages.problems import InvalidPlan, Problem
 from stages.step import Program
 
@@ -78,41 +74,12 @@ log = structlog.get_logger()
 KILL_POLL_SECONDS = 1.0
 CRASHED_LONGEST_SECONDS = 60.0
 SUPERSEDE_WAIT_SECONDS = 60.0
-FLAG_WRITES = 5  # tries, when others write between our look and our write
-FOLLOW_QUEUE = 10_000
 FOLLOW_POLL_SECONDS = 1.0  # for the journal of a run that another controller walks
 TAKEN_UP_TOGETHER = 500
 ROLES = ("viewer", "operator", "approver", "admin")
 
 
 Findings = list[Finding]
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """A plan as handed in: read, expanded and checked on the submitter's side.
-
-    With an *origin* it has a run of its own, whose name follows from *key*: started once, however often it is asked.
-    """
-
-    plan: str
-    digest: str
-    documents: tuple[PlanDocument, ...]
-    files: Mapping[str, str] = field(default_factory=dict)
-    directory: str | None = None
-    supersede: str | None = None
-    reason: str = ""
-    origin: Origin | None = None
-    key: str | None = None
-    is_owners: bool = False  # handed in by whoever runs the controller
-
-    @property
-    def trust(self) -> Trust:
-        return trust_in(self.origin, is_owners=self.is_owners)
-
-
-def trust_in(origin: Origin | None, *, is_owners: bool) -> Trust:
-    return Trust.CLUSTER if origin is not None else Trust.OWNER if is_owners else Trust.HANDED
 
 
 def _in_schedule(found: Problem) -> Problem:
@@ -153,7 +120,7 @@ class Service(Reading):
         self._work: dict[str, asyncio.Task[None]] = {}
         self._starting = asyncio.Lock()
         self._taking_up: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # of each run, while in use
-        self._followers: dict[str, list[asyncio.Queue[Recorded | None]]] = {}
+        self._followers = Followers()
         self.freezing = Freezing(world.freezes, world.clock)
         me = sharing.me.name if sharing is not None else f"controller-{secrets.token_hex(3)}"
         self.scheduling = Scheduling(world.schedules, world, me, is_alone=sharing is None)
@@ -216,9 +183,7 @@ class Service(Reading):
         reach(Point.SHUTDOWN_LET_GO)
         if self.sharing is not None:
             await self.sharing.close()
-        for queues in self._followers.values():
-            for queue in queues:
-                queue.put_nowait(None)
+        self._followers.end()
 
     async def ready(self) -> bool:
         """Whether the store answers."""
@@ -401,14 +366,14 @@ class Service(Reading):
             self.sharing.must_act()
         async with self._starting:
             if submission.supersede is not None:
-                await self._require_secrets(submission)
+                await require_startable(submission, self.world)
                 return await self._supersede(submission, actor), True
             known = await self._known(submission)
             if known is not None:
                 return known, False
-            await self._require_secrets(submission)
+            await require_startable(submission, self.world)
             try:
-                return await self._begin(_started(submission, actor)), True
+                return await self._begin(submission.started(actor)), True
             except (Conflict, TargetBusy):
                 known = await self._known(submission)  # another controller started it between
                 if known is None:
@@ -419,7 +384,7 @@ class Service(Reading):
         """The run that a plan has already: by its key, else an active run of the same plan."""
         if submission.key is None:
             return await self._attached(submission)
-        name = new_name(submission.plan, submission.key)
+        name = submission.new_run()
         row = await self.journal.row(name)
         if row is not None and row.summary.get("origin") != _dumped(submission.origin):
             raise Conflict(f"{name} is the name of another run already")
@@ -430,12 +395,12 @@ class Service(Reading):
 
         Nothing for a plan that ``start`` would attach to. Raises ``InvalidPlan`` for what it does not accept.
         """
-        documents = [(one.environment, StagedRollout.model_validate(one.plan)) for one in submission.documents]
-        program = compile_plan(documents, submission.digest, submission.files, submission.directory)
+        documents = submission.read()
+        program = submission.compiled(documents)
         if await self._known(submission) is not None:
             return []
         with acting_for(submission.trust):
-            self._require_allowed(submission, documents)
+            require_allowed(submission, documents, self.world)
             found = await lint_migrators(documents, submission.files, program, self.world)
         errors = [Problem(one.where, 0, 0, "", one.sentence) for one in found if one.level is Level.ERROR]
         if errors:
@@ -445,23 +410,10 @@ class Service(Reading):
     async def foresee(self, submission: Submission) -> Findings:
         """What a plan that somebody hands in would meet, as far as can be seen without running a command of it. Raises
         ``InvalidPlan`` for what he may not have the controller reach or read."""
-        documents = [(one.environment, StagedRollout.model_validate(one.plan)) for one in submission.documents]
-        program = compile_plan(documents, submission.digest, submission.files, submission.directory)
+        program = submission.compiled(submission.read())
         with acting_for(submission.trust):
-            await self._require_secrets(submission)
+            await require_startable(submission, self.world)
             return await self.survey(program)
-
-    def _require_allowed(self, submission: Submission, documents: Sequence[tuple[str, StagedRollout]]) -> None:
-        """Nothing is started that names what its author may not have the controller reach, read or run, or that needs
-        what is not installed here."""
-        missing = dict(one for _, document in documents for one in missing_for(document.spec.notify.channels))
-        if missing:
-            raise InvalidPlan([Problem("the plan", 0, 0, path, words) for path, words in missing.items()])
-        if self.world.allowance is None:
-            return
-        refused = refusals(documents, submission.files, self.world.allowance)
-        if refused:
-            raise InvalidPlan([Problem("the plan", 0, 0, path, words) for path, words in refused])
 
     async def _attached(self, submission: Submission) -> str | None:
         wanted = (submission.plan, submission.digest)
@@ -471,17 +423,6 @@ class Service(Reading):
             return found
         rows = await self.journal.rows(active=True, limit=MOST_RUNS)
         return next((row.run for row in rows if (row.plan, row.digest) == wanted), None)
-
-    async def _require_secrets(self, submission: Submission) -> None:
-        """Nothing is started that would find out half-way that it can't log in, or may not."""
-        documents = [(one.environment, StagedRollout.model_validate(one.plan)) for one in submission.documents]
-        self._require_allowed(submission, documents)
-        if self.world.secrets is None:
-            return
-        await self.world.secrets.prepare(one for _, one in secrets_of(submission.documents))
-        problems = missing_secrets(submission.documents, self.world.secrets, submission.directory)
-        if problems:
-            raise InvalidPlan(problems)
 
     # --- scheduled checks -----------------------------------------------------------------------------------------
 
@@ -494,7 +435,7 @@ class Service(Reading):
         handed = Submission(schedule.name, schedule.digest, documents, schedule.files, schedule.directory)
         try:
             with acting_for(Trust.OWNER if schedule.is_owners else Trust.HANDED):
-                await self._require_secrets(handed)
+                await require_startable(handed, self.world)
         except InvalidPlan as error:
             raise InvalidPlan(map(_in_schedule, error.problems)) from None
         known = await self.scheduling.of(schedule.name)
@@ -543,7 +484,7 @@ class Service(Reading):
             raise Refused(f"{old} has ended; only an active run can be superseded. Start the plan as it is")
         if runner.state.phase is Phase.ROLLING_BACK and not _exposure_is_back(runner.state):
             raise Refused(f"{old} is taking exposure back right now; supersede it when that has read back")
-        started = _started(submission, actor, supersedes=old)
+        started = submission.started(actor, supersedes=old)
         await self._refuse_foreign_targets(started, old)
         known = {entry.environment for entry in submission.documents}
         lost = {target.environment for target in runner.state.targets.values() if target.touched} - known
@@ -628,17 +569,11 @@ class Service(Reading):
             listener(run)
         for reader in self.readers:
             reader(recorded)
-        for queue in self._followers.get(run, []):
-            entries: Sequence[Recorded | None] = recorded or [None]
-            for entry in entries:
-                if not queue.full():
-                    queue.put_nowait(entry)
+        self._followers.tell(run, recorded)
 
     async def follow(self, run: str, after: int = 0) -> AsyncIterator[dict[str, Any]]:
         """What was, then what comes; ends after the run has ended. One who reads too slowly reads the store again."""
-        queue: asyncio.Queue[Recorded | None] = asyncio.Queue(FOLLOW_QUEUE)
-        self._followers.setdefault(run, []).append(queue)
-        try:
+        with self._followers.following(run) as news:
             while True:
                 async for piece in self.pieces(run, after):
                     for entry in piece:
@@ -652,25 +587,9 @@ class Service(Reading):
                         return
                     await self.clock.sleep(FOLLOW_POLL_SECONDS)
                     continue
-                async for entry in self._live(queue, after):
+                async for entry in entries_after(after, news):
                     after = entry["seq"]
                     yield entry
-        finally:
-            self._followers[run].remove(queue)
-            if not self._followers[run]:
-                del self._followers[run]
-
-    async def _live(self, queue: "asyncio.Queue[Recorded | None]", after: int) -> AsyncIterator[dict[str, Any]]:
-        """Entries as they come, until one is missing (then the store is read again) or the run is over."""
-        while (record := await queue.get()) is not None:
-            if record.seq <= after:
-                continue
-            if record.seq != after + 1:
-                return
-            after = record.seq
-            yield shown(record)
-            if record.event.type_name == "RunEnded":
-                return
 
     # --- flags ----------------------------------------------------------------------------------------------------
 
@@ -697,7 +616,7 @@ class Service(Reading):
             value = change_value(to_value(record.document) if record is not None else {**ABSENT}, change)
             return to_document(value, key, environment)
 
-        written = await self._write(environment, key, changed, reason, actor)
+        written = await self._change((environment, key), changed, reason, actor)
         assert written is not None
         return await self._flag_alone(written)
 
@@ -709,28 +628,10 @@ class Service(Reading):
             is_same = record is not None and replace(document, version=record.document.version) == record.document
             return None if is_same else document
 
-        return await self._write(document.environment, document.key, wanted, reason, actor) is not None
+        return await self._change((document.environment, document.key), wanted, reason, actor) is not None
 
-    async def _write(
-        self,
-        environment: str,
-        key: str,
-        wanted: Callable[[FlagRecord | None], FlagDocument | None],
-        reason: str,
-        actor: Actor,
-    ) -> FlagRecord | None:
-        """What is *wanted* of what stands there now; None if that is nothing."""
-        for _ in range(FLAG_WRITES):
-            record = await self.board.get(environment, key)
-            document = wanted(record)
-            if document is None:
-                return None
-            expected = record.document.version if record is not None else None
-            try:
-                return await self.board.write(FlagWrite(document, expected, actor.name, reason), self.clock.now())
-            except Conflict:
-                continue
-        raise Conflict(f"others keep writing flag {key}; nothing of it was changed")
+    async def _change(self, place: tuple[str, str], wanted: Wanted, reason: str, actor: Actor) -> FlagRecord | None:
+        return await self.board.change(place, wanted, by=actor.name, reason=reason, at=self.clock.now())
 
     async def disable_all(self, asked: Kill, actor: Actor) -> dict[str, Any]:
         """The kill switch. Over a whole environment, or all of them, it works while the store is away."""
@@ -818,27 +719,6 @@ class Service(Reading):
                     self._spread_kill()
             except StoreError as error:
                 log.warning("kill_switch.unreadable", error=str(error))
-
-
-def new_name(plan: str, key: str | None = None) -> str:
-    """``<plan>-<short id>``. With an idempotency *key* the same one each time."""
-    return f"{plan}-{hashlib.sha256(key.encode()).hexdigest()[:6] if key is not None else secrets.token_hex(3)}"
-
-
-def _started(submission: Submission, actor: Actor, supersedes: str | None = None) -> RunStarted:
-    return RunStarted(
-        by=actor.name,
-        reason=submission.reason,
-        run=new_name(submission.plan, submission.key),
-        plan=submission.plan,
-        digest=submission.digest,
-        documents=submission.documents,
-        files=dict(submission.files),
-        directory=submission.directory,
-        supersedes=supersedes,
-        origin=submission.origin,
-        trusted=submission.trust is Trust.OWNER,
-    )
 
 
 def _dumped(origin: Origin | None) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ from orchestrator.api.encoding import Json
 from orchestrator.core.events import PlanDocument
 
 if TYPE_CHECKING:
-    from orchestrator.service import Submission
+    from orchestrator.submission import Submission
     from stages.load import LoadedPlan
 
 router = APIRouter(prefix="/api/v1/plans", tags=["plans"])
@@ -65,7 +65,7 @@ def _validated(body: ValidationBody) -> tuple[LoadedPlan, dict[str, Any]]:
 
 
 def _submission(plan: LoadedPlan, *, is_owners: bool) -> Submission:
-    from orchestrator.service import Submission
+    from orchestrator.submission import Submission
 
     documents = tuple(PlanDocument(environment=environment, plan=document) for environment, document in plan.raw)
     return Submission(plan.name, plan.digest, documents, dict(plan.files), is_owners=is_owners)

@@ -54,7 +54,7 @@ class Which(Received):
 @router.post("", response_model=Started, responses=refusals(409, 413), status_code=201)
 async def start_run(body: SubmissionBody, request: Request, actor: Operator) -> Response:
     """Start a plan (201), or attach to the active run of the very same plan (200)."""
-    from orchestrator.service import Submission
+    from orchestrator.submission import Submission
 
     context = context_of(request)
     is_owners = context.credentials.is_owner(request.state.identity)

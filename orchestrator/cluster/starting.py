@@ -16,7 +16,8 @@ from orchestrator.core.commands import Actor
 from orchestrator.core.events import Origin, PlanDocument
 from orchestrator.crd.objects import BUNDLE_ANNOTATION, CREATED_BY_ANNOTATION, CREATED_BY_GROUPS_ANNOTATION
 from orchestrator.errors import Conflict, Permanent, TargetBusy
-from orchestrator.service import Service, Submission
+from orchestrator.service import Service
+from orchestrator.submission import Submission
 from stages.load import LoadedPlan, load_data
 from stages.problems import InvalidPlan, Problem
 

@@ -15,7 +15,7 @@ from orchestrator.rehearse.result import Result, milestones_of, row_of
 from orchestrator.rehearse.scenarios import FORWARD, TABLE, Case, Scenario
 from orchestrator.rehearse.walk import RESTART_SECONDS, Plan, Walk
 from orchestrator.rehearse.world import TAKES_SECONDS
-from orchestrator.service import Submission
+from orchestrator.submission import Submission
 from stages.load import LoadedPlan
 
 MOST_STEPS = 1_500_000

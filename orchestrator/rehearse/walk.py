@@ -25,7 +25,8 @@ from orchestrator.rehearse.skipping import Around, seconds_to_skip, skipped
 from orchestrator.rehearse.store import Door, RehearsalStore
 from orchestrator.rehearse.trouble import NONE, PAUSE_SECONDS, Away, Trouble
 from orchestrator.rehearse.world import RehearsedWorld
-from orchestrator.service import Service, Submission
+from orchestrator.service import Service
+from orchestrator.submission import Submission
 from stages.flag_spec import ABSENT, percentage_of, to_document, to_value
 from stages.step import Program
 from stages.values import Json

@@ -29,7 +29,8 @@ from orchestrator.core.commands import Command
 from orchestrator.core.phases import CommandName
 from orchestrator.journal.memory import MemoryStore
 from orchestrator.rehearse.loop import VirtualLoop, run_in
-from orchestrator.service import Service, Submission
+from orchestrator.service import Service
+from orchestrator.submission import Submission
 from tests.orchestrator.house import ANN, House, submission
 from tests.simulation.world import SimulatedClock
 

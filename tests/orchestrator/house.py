@@ -14,8 +14,9 @@ from orchestrator.journal.memory import MemoryReplica, MemoryStore
 from orchestrator.metrics import Meter
 from orchestrator.metrics.metered import MeteredJournal, metered
 from orchestrator.ports import CheckAnswer, Clock, Member, Messenger, Peers, Pulse, Scene, Seen, World
-from orchestrator.service import Service, Submission
+from orchestrator.service import Service
 from orchestrator.sharing import Sharing
+from orchestrator.submission import Submission
 from stages.checks import Check, Source, Standing
 from stages.criteria.base import NOTHING_WANTED, Measurement, MeasurementState, SeriesValue, Wanted
 from stages.notify import Channel

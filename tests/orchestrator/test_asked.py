@@ -9,7 +9,8 @@ import pytest
 from orchestrator.allowance import Allowance
 from orchestrator.core.commands import Actor, Command
 from orchestrator.errors import Refused
-from orchestrator.service import Service, Submission
+from orchestrator.service import Service
+from orchestrator.submission import Submission
 from stages.problems import InvalidPlan
 from tests.orchestrator.house import ANN, OPEN, House, eventually, submission
 from tests.support.process import DEADLINE_SECONDS

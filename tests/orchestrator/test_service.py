@@ -12,7 +12,7 @@ from orchestrator.core.events import Origin
 from orchestrator.errors import Conflict, Forbidden, NotFound, Refused, TargetBusy
 from orchestrator.ports import CheckAnswer, FlagRecord, FlagWrite, Scene
 from orchestrator.reading import Kill
-from orchestrator.service import Submission
+from orchestrator.submission import Submission
 from stages.checks import Check, Standing
 from stages.flag_spec import FlagChange
 from tests.orchestrator.house import ANN, OPEN, QUICK, House, eventually, submission

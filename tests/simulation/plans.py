@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from orchestrator.core.events import PlanDocument
-from orchestrator.service import Submission
+from orchestrator.submission import Submission
 from stages.flag_spec import ABSENT
 from stages.plan import StagedRollout
 from stages.values import format_duration

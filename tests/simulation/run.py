@@ -20,6 +20,7 @@ import structlog
 
 from flags.model import Version
 from orchestrator import service as service_module
+from orchestrator import submission as submission_module
 from orchestrator.core.events import (
     EffectFinished,
     EffectRequested,
@@ -56,7 +57,7 @@ from tests.simulation.world import SimulatedWorld
 T = TypeVar("T")
 ENDS_WITHIN_SECONDS = 3 * 3600.0  # after the faults are over
 STORE_RETRY_SECONDS = 1.0
-REAL_NEW_NAME = service_module.new_name
+REAL_NEW_NAME = submission_module.new_name
 
 
 class Gone(Exception):
@@ -471,7 +472,11 @@ def run_seed(seed: int) -> Result:
 
     simulation = Simulation(seed, draw(seed), draw_faults(seed))
     horizon = simulation.faults.heals_at + ENDS_WITHIN_SECONDS
-    with patch.object(service_module, "new_name", simulation.new_name), _overheard(simulation):
+    with (
+        patch.object(submission_module, "new_name", simulation.new_name),
+        patch.object(service_module, "new_name", simulation.new_name),
+        _overheard(simulation),
+    ):
         ended_at = _simulated(simulation, horizon)
     violations = [*simulation.violations, *simulation.world.log.violations]
     try:

@@ -34,7 +34,8 @@ from orchestrator.ports import Latch, World
 from orchestrator.reading import PIECE_ENTRIES, Kill, killed, latched
 from orchestrator.schedule_port import Schedule
 from orchestrator.scheduling import Scheduling
-from orchestrator.service import Service, Submission
+from orchestrator.service import Service
+from orchestrator.submission import Submission
 from orchestrator.survey import Finding
 from orchestrator.token_port import IssuedToken
 from stages.flag_spec import FlagChange, change_value, to_document, to_value
