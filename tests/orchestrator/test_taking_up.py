@@ -115,7 +115,8 @@ async def test_runs_are_walked_when_all_are_taken_up(house: House, monkeypatch: 
     take, begin_turn = house.store.take, Runner._begin_turn
 
     async def taken(run: str) -> int:
-        await asyncio.sleep(0.05 * runs.index(run))  # the others would have their turns meanwhile
+        for _ in range(100 * runs.index(run)):  # rounds of the loop, in which the others would have their turns
+            await asyncio.sleep(0)
         done.append("taken up")
         return await take(run)
 
