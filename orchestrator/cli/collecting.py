@@ -4,22 +4,23 @@ What runs are made of lives for days, and what they know is made anew at each lo
 counts alone. The collector can't tell, and waits until there is much to look at: with 10,000 runs it walked over a
 million and a half objects twice a minute, half a second in which nobody was answered, and found no cycle. So it looks
 often, at what was made within the moment, and what is left of that is set aside (``gc.freeze``) and not walked over any
-more. A cycle may end up there too, as when something goes wrong that was begun a while ago. All is walked over once in
-hours, and where cycles are found at all, once there were many.
+more. A cycle may end up there too: what an application leaves whose stream of flags ends is one. So all is walked over
+once in hours, or when there is clearly more than there was.
 """
 
 import asyncio
 import gc
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 EVERY_SECONDS = 0.5
-SELDOM_SECONDS = 3600.0
-MANY = 100_000
-"""Objects in cycles, some 10 MB: where young looks found so many, others were set aside."""
-SHARE_OF_TIME, SHARE_WITH_MANY = 1 / 10_000, 1 / 20
-"""That looking at all may take, usually and where there are many: two seconds with 10,000 runs."""
+SELDOM_SECONDS, SHARE_OF_TIME = 3600.0, 1 / 10_000
+"""Between two looks at all, and what they may take of the time: 2 s with 10,000 runs, so six hours."""
+GROWN, GROWN_BLOCKS, SOON_SECONDS = 1.25, 1_000_000, 60.0
+"""Blocks of memory (a million are some 80 MB), times those that the last look at all left, and then so many more, are
+clearly more; and how long after it the next one is at the earliest."""
 YOUNG, ALL = 1, 2
 """Generations. The youngest two are what is not set aside."""
 THRESHOLDS = (1_000_000, 20, 1_000_000)
@@ -31,24 +32,30 @@ class Collecting:
 
     def __init__(self, began: float) -> None:
         self._all_again_at = began + SELDOM_SECONDS
-        self._with_many_at = began
-        self._found = 0
+        self._soon_at = began + SOON_SECONDS
+        self._left: int | None = None
 
     def look(self, now: float) -> None:
         """Frees cycles among what is new, and sets the rest aside."""
-        if now >= (self._all_again_at if self._found < MANY else self._with_many_at):
+        if now >= self._all_again_at or (now >= self._soon_at and self._has_grown()):
             self._look_at_all(now)
         else:
-            self._found += gc.collect(YOUNG)
+            gc.collect(YOUNG)
         gc.freeze()
+
+    def _has_grown(self) -> bool:
+        blocks = sys.getallocatedblocks()
+        if self._left is None:  # a minute after the start: the runs that were there are taken up
+            self._left = blocks
+        return blocks > GROWN * self._left + GROWN_BLOCKS
 
     def _look_at_all(self, now: float) -> None:
         began = time.perf_counter()
         gc.unfreeze()
         gc.collect(ALL)
         took = time.perf_counter() - began
-        self._found = 0
-        self._with_many_at = now + took / SHARE_WITH_MANY
+        self._left = sys.getallocatedblocks()
+        self._soon_at = now + SOON_SECONDS
         self._all_again_at = now + max(SELDOM_SECONDS, took / SHARE_OF_TIME)
 
     async def watch(self) -> None:

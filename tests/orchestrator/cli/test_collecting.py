@@ -10,10 +10,10 @@ import pytest
 
 from orchestrator.cli.collecting import (
     ALL,
-    MANY,
+    GROWN_BLOCKS,
     SELDOM_SECONDS,
     SHARE_OF_TIME,
-    SHARE_WITH_MANY,
+    SOON_SECONDS,
     THRESHOLDS,
     YOUNG,
     Collecting,
@@ -91,20 +91,23 @@ def test_looking_at_all_takes_a_small_share_of_the_time(looks: list[int], monkey
     assert looks == [ALL, YOUNG, ALL]
 
 
-def test_all_is_looked_at_soon_where_many_cycles_were_found(looks: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    collecting = Collecting(0.0)
-    taking(1.0, monkeypatch)
-    for _ in range(MANY):
-        Node()
-    collecting.look(1.0)
-    collecting.look(2.0)
-    assert looks == [YOUNG, ALL]
-    for _ in range(MANY):
-        Node()
-    collecting.look(3.0)
-    collecting.look(2.0 + 0.9 / SHARE_WITH_MANY)
+def test_all_is_looked_at_soon_where_there_is_clearly_more(looks: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = [GROWN_BLOCKS]
+    monkeypatch.setattr("sys.getallocatedblocks", lambda: blocks[-1])
+    collecting = Collecting(-SOON_SECONDS)
+    collecting.look(0.0)
+    blocks.append(round(2.25 * GROWN_BLOCKS))
+    collecting.look(SOON_SECONDS)
+    assert looks == [YOUNG, YOUNG]
+    del looks[1:]
+    blocks.append(round(2.26 * GROWN_BLOCKS))
+    collecting.look(SOON_SECONDS)
+    collecting.look(SOON_SECONDS + 1.0)
+    assert looks == [YOUNG, ALL, YOUNG]
+    blocks.append(10 * GROWN_BLOCKS)
+    collecting.look(2 * SOON_SECONDS - 1.0)
     assert looks == [YOUNG, ALL, YOUNG, YOUNG]
-    collecting.look(2.0 + 1.0 / SHARE_WITH_MANY)
+    collecting.look(2 * SOON_SECONDS)
     assert looks == [YOUNG, ALL, YOUNG, YOUNG, ALL]
 
 
