@@ -44,7 +44,7 @@ FIND_SECONDS = 0.5  # between two looks for free runs: a lease of 9 s, this and 
 ANSWER_SECONDS = 3.0  # for the store to renew in; a connection that hangs must not keep the next try back
 LEAVE_SECONDS = 1.0
 SHORTEST_WATCH_SECONDS = 0.1
-MOST_CLAIMED = 1000
+MOST_CLAIMED = 128  # at a time: of thousands that one left, others have their part, and all take theirs up at once
 MOST_TOGETHER = 32  # runs that are taken up side by side: more than a store has connections, so that none is idle
 SHARES_SECONDS = 1.0  # between two looks who has how many runs
 GIVEN_SECONDS = 5.0  # between two times that runs are given away
@@ -111,7 +111,7 @@ class Sharing:
     # --- life -----------------------------------------------------------------------------------------------------
 
     async def open(self, hands: Hands) -> None:
-        """With every free run taken up. Raises ``StoreError``."""
+        """With the first free runs taken up, and the others soon. Raises ``StoreError``."""
         self._hands = hands
         try:
             await self._renew()
@@ -125,7 +125,7 @@ class Sharing:
             asyncio.create_task(self._watch(), name="lapse"),
         ]
         await self._find()
-        self._finding = self._kept_up(self._find, "claims", FIND_SECONDS)
+        self._finding = self._kept_up(self._find_all, "claims", FIND_SECONDS)
 
     async def stop_finding(self) -> None:
         """On the way down: nothing new is taken up, and the lease is kept until ``close``."""
@@ -220,10 +220,14 @@ class Sharing:
         owner = await self.membership.owner(run)
         return None if owner is None or owner.name == self.me.name else owner
 
-    async def _find(self) -> None:
-        """Claims what is free, and takes up what is ours and in nobody's hand."""
+    async def _find_all(self) -> None:
+        while await self._find():
+            pass
+
+    async def _find(self) -> bool:
+        """Claims what is free, and takes up what is ours and in nobody's hand. Whether more may be free."""
         if self._hands is None or not self.may_act():
-            return
+            return False
         if self._time() >= self._shares_at:
             self._shares_at = self._time() + SHARES_SECONDS
             await self._even_out(self._hands)
@@ -231,16 +235,17 @@ class Sharing:
             claimed = set(await self.membership.claim(MOST_CLAIMED, only_lapsed=self._has_share))
             self._mine |= claimed  # and never cut short: it may have been done
         except Fenced:
-            return  # the next renewal learns of it as well
+            return False  # the next renewal learns of it as well
         wanted = sorted(self._mine - set(self._hands.in_hand()))
         with self._hands.standing_still():
             for first in range(0, len(wanted), MOST_TOGETHER):
                 if not self.may_act():
-                    return
+                    return False
                 together = wanted[first : first + MOST_TOGETHER]
                 seen_to = (self._see_to(self._hands, run, is_ours=run in claimed) for run in together)
                 for problem in filter(None, await asyncio.gather(*seen_to, return_exceptions=True)):
                     raise problem
+        return len(claimed) >= MOST_CLAIMED
 
     async def _even_out(self, hands: Hands) -> None:
         """Gives runs away that are more than this controller's share, where there are others."""

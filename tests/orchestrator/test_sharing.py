@@ -13,7 +13,7 @@ from orchestrator.journal.memory import MemoryReplica
 from orchestrator.ports import Batch, Recorded
 from orchestrator.reading import Kill
 from orchestrator.service import Service
-from orchestrator.sharing import LEASE_SECONDS, RENEWED_WITHIN_SECONDS, UNEVEN_RUNS
+from orchestrator.sharing import LEASE_SECONDS, MOST_CLAIMED, RENEWED_WITHIN_SECONDS, UNEVEN_RUNS
 from stages.flag_spec import FlagChange
 from tests.orchestrator.house import ANN, QUICK, House, submission
 from tests.simulation.loop import simulate
@@ -136,6 +136,16 @@ async def test_many_runs_are_taken_over_in_time_though_each_journal_takes_its_ti
     await asyncio.sleep(5.0)
     kill(a)
     assert await until(lambda: all(acts_for(b, run) for run in runs)) <= TAKEOVER_SECONDS
+
+
+@in_virtual_time
+async def test_what_one_left_is_taken_up_by_all_others_at_once(house: House) -> None:
+    a = await house.join("a")
+    runs = [(await a.start(submission(f"change-{n}", flag=f"f{n}"), ANN))[0] for n in range(4 * MOST_CLAIMED)]
+    b, c = [await house.join(name, Far) for name in "bc"]
+    kill(a)
+    await until(lambda: all(acts_for(b, run) or acts_for(c, run) for run in runs))
+    assert {len(one.in_hand()) for one in (b, c)} == {2 * MOST_CLAIMED}
 
 
 async def started(service: Service, count: int) -> list[str]:

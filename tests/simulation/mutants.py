@@ -241,8 +241,8 @@ def _always(sharing: Sharing) -> bool:
     return True
 
 
-async def _finds_nothing(sharing: Sharing) -> None:
-    return None
+async def _finds_nothing(sharing: Sharing) -> bool:
+    return False
 
 
 MUTANTS: tuple[Mutant, ...] = tuple(
