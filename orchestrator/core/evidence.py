@@ -8,13 +8,13 @@ next one.
 from collections.abc import Mapping
 from dataclasses import field, replace
 from functools import cache
-from itertools import pairwise
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from orchestrator.core.freeze import Freeze
 from orchestrator.core.state import drop, put
+from orchestrator.core.trail import Point, Trail
 from stages.checks import Standing
 from stages.criteria.base import Judgement, Measurement, MeasurementState, Memory, Verdict
 from stages.lean import dataclass
@@ -22,28 +22,15 @@ from stages.statistics.window_mean import mean_of
 from stages.success import Level
 from stages.values import Json
 
-NEARLY = 0.9  # looks are not spaced to the millisecond
-MOST_POINTS = 48  # of a trail: enough for a picture, and small enough to be written with every checkpoint
+NO_TRAIL = Trail()
 MOST_JUMPS = 20
 SMALLEST_JUMP_SECONDS = 1.0  # clocks that are read one after the other always differ a little
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
-    """One look of a trail: its time and value, and the logarithms of the evidence against and for the release."""
-
-    at: float
-    value: float | None
-    log_evidence: float | None = None
-    log_excluded: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Look:
-    """The newest look at one criterion. *measured* is false if there was nothing to judge.
-
-    *trail* is how it grew, oldest first: every look while there are few, then evenly thinned.
-    """
+    """The newest look at one criterion, and the *trail* of those before. *measured* is false if there was nothing to
+    judge."""
 
     at: float
     verdict: Verdict
@@ -60,7 +47,7 @@ class Look:
     enough: bool = True  # a pass suffices to advance early
     mismatch: bool = False
     settling: bool = False  # it passes, and says nothing of the change yet
-    trail: tuple[Point, ...] = ()
+    trail: Trail = NO_TRAIL
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,22 +146,18 @@ def note_look(evidence: Evidence, key: str, measurement: Measurement, judgement:
         enough=judgement.enough,
         mismatch=judgement.mismatch,
         settling=judgement.settling,
-        trail=_trail(known.trail if known else (), measurement.at, judgement),
+        trail=_trail(known.trail if known else NO_TRAIL, measurement.at, judgement),
     )
     return replace(evidence, looks=put(evidence.looks, key, look))
 
 
-def _trail(known: tuple[Point, ...], at: float, judgement: Judgement) -> tuple[Point, ...]:
-    """With this look. The newest point is replaced while it stands closer to the one before than those are apart."""
+def _trail(known: Trail, at: float, judgement: Judgement) -> Trail:
+    """With this look."""
     if judgement.value is None and judgement.log_evidence is None:
         return known
-    point = Point(at, judgement.value, _rounded(judgement.log_evidence), _rounded(judgement.log_excluded))
-    if len(known) > MOST_POINTS:
-        known = known[::2]
-    apart_seconds = min((later.at - one.at for one, later in pairwise(known[:-1])), default=0.0)
-    if len(known) > 1 and known[-1].at - known[-2].at < NEARLY * apart_seconds:
-        known = known[:-1]
-    return (*known, point)
+    return known.with_look(
+        Point(at, judgement.value, _rounded(judgement.log_evidence), _rounded(judgement.log_excluded))
+    )
 
 
 def _rounded(logarithm: float | None) -> float | None:
@@ -296,7 +279,7 @@ def to_text(evidence: Evidence) -> str:
 
 
 def _untold(look: Look) -> Look:
-    return replace(look, trail=()) if look.trail else look
+    return replace(look, trail=NO_TRAIL) if look.trail else look
 
 
 def from_text(text: str | None) -> Evidence:

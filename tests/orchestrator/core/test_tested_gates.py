@@ -11,6 +11,7 @@ import pytest
 from orchestrator.core import evidence as ev
 from orchestrator.core.events import InheritedTarget, LegEntered
 from orchestrator.core.gates import log_mean, next_look_at
+from orchestrator.core.trail import MOST_POINTS, Point, Trail
 from orchestrator.core.view import status
 from stages.criteria.base import Judgement, Measurement, MeasurementState, Memory, Setting, Verdict
 from stages.flag_spec import ABSENT
@@ -243,8 +244,8 @@ def test_the_trail_of_a_long_bake_stays_short_and_spans_it() -> None:
         at = 15.0 * look
         judgement = Judgement(Verdict.PASS, "", Memory(), float(look), "", look / 1000, look / 500)
         evidence = ev.note_look(evidence, "k", Measurement(MeasurementState.OK, at), judgement)
-    trail = evidence.looks["k"].trail
-    assert len(trail) <= ev.MOST_POINTS + 1
+    trail = tuple(evidence.looks["k"].trail)
+    assert len(trail) <= MOST_POINTS + 1
     assert (trail[0].at, trail[-1].at) == (0.0, 15.0 * 4999)
     assert ev.from_text(ev.to_text(evidence)) == evidence
     assert len(ev.to_text(evidence)) < 6000
@@ -267,10 +268,10 @@ def test_the_status_shows_evidence_against_its_bounds_and_how_it_grew() -> None:
 
 
 def test_a_checkpoint_leaves_out_how_a_plain_value_came_to_be_what_it_is() -> None:
-    known = ev.Point(1.0, 0.01)
-    plain = ev.Look(1.0, Verdict.PASS, "errors is 0.01", Memory(), True, 60.0, 0.01, trail=(known,))
-    tested = replace(plain, log_evidence=0.5, trail=(replace(known, log_evidence=0.5),))
+    known = Point(1.0, 0.01)
+    plain = ev.Look(1.0, Verdict.PASS, "errors is 0.01", Memory(), True, 60.0, 0.01, trail=Trail([known]))
+    tested = replace(plain, log_evidence=0.5, trail=Trail([replace(known, log_evidence=0.5)]))
     kept = ev.from_text(ev.to_text(ev.Evidence(looks={"plain": plain, "tested": tested})))
-    assert kept == ev.Evidence(looks={"plain": replace(plain, trail=()), "tested": tested})
-    many = {f"gate:production/health/criterion-{n}": replace(plain, trail=(known,) * 40) for n in range(10)}
+    assert kept == ev.Evidence(looks={"plain": replace(plain, trail=Trail()), "tested": tested})
+    many = {f"gate:production/health/criterion-{n}": replace(plain, trail=Trail([known] * 40)) for n in range(10)}
     assert len(ev.to_text(ev.Evidence(looks=many))) < 3000
