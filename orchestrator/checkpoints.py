@@ -16,6 +16,8 @@ from orchestrator.ports import Journal
 log = structlog.get_logger()
 
 TOGETHER_SECONDS = 0.25
+MOST_TOGETHER = 250
+"""Runs. What waits for a commit of many waits for all of them, and it may be a person's command."""
 
 
 class Checkpoints:
@@ -39,8 +41,12 @@ class Checkpoints:
     async def _write(self) -> None:
         while self._waiting:
             await asyncio.sleep(TOGETHER_SECONDS)
-            waiting, self._waiting = self._waiting, {}
-            await self._save(waiting)
+            runs = list(self._waiting)
+            for first in range(0, len(runs), MOST_TOGETHER):
+                some = [
+                    run for run in runs[first : first + MOST_TOGETHER] if run in self._waiting
+                ]  # the others are kept
+                await self._save({run: self._waiting.pop(run) for run in some})
 
     async def _save(self, seen: Mapping[str, tuple[int, str]]) -> None:
         try:

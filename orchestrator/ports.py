@@ -163,8 +163,8 @@ class Journal(Protocol):
     async def answer(self, run: str, key: str) -> Answer | None: ...
 
     async def save_evidence(self, seen: Mapping[str, tuple[int, str]]) -> None:
-        """Run -> epoch and text: overwrites the checkpoints of these runs. They may be lost at no risk; that of a
-        fenced writer is dropped, and so is that of a run which is not there."""
+        """Run -> epoch and text, of up to a thousand: overwrites the checkpoints of these runs. They may be lost at no
+        risk; that of a fenced writer is dropped, and so is that of a run which is not there."""
         ...
 
     async def evidence(self, run: str) -> str | None: ...

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import structlog
 
-from orchestrator.checkpoints import TOGETHER_SECONDS, Checkpoints
+from orchestrator.checkpoints import MOST_TOGETHER, TOGETHER_SECONDS, Checkpoints
 from orchestrator.errors import StoreError
 from orchestrator.journal.memory import MemoryStore
 from tests.simulation.loop import simulate
@@ -81,5 +81,27 @@ def test_a_store_that_is_away_costs_the_checkpoint_and_nothing_else() -> None:
         checkpoints.keep("r", 1, "two")
         await asyncio.sleep(2 * TOGETHER_SECONDS)
         assert [text for _, _, text in store.written] == ["two"]
+
+    simulate(work, 60.0)
+
+
+def test_of_many_nothing_older_is_written_after_the_last_one_of_a_run() -> None:
+    class Slow(Store):
+        async def save_evidence(self, seen: Mapping[str, tuple[int, str]]) -> None:
+            await asyncio.sleep(1.0 if len(seen) > 1 else 0.0)
+            await super().save_evidence(seen)
+
+    async def work() -> None:
+        store = Slow()
+        checkpoints = Checkpoints(store)
+        for number in range(3 * MOST_TOGETHER):
+            checkpoints.keep(f"r-{number}", 1, "seen")
+        await asyncio.sleep(2 * TOGETHER_SECONDS)
+        newest = f"r-{3 * MOST_TOGETHER - 1}"
+        await checkpoints.keep_last(newest, 1, "last")
+        await asyncio.sleep(10.0)
+        assert [text for _, run, text in store.written if run == newest] == ["last"]
+        assert len(store.written) == 3 * MOST_TOGETHER
+        assert store.calls == 4
 
     simulate(work, 60.0)

@@ -42,8 +42,6 @@ T = TypeVar("T")
 
 BUSY_SECONDS: Final = 5.0
 _CLOSE_SECONDS: Final = 30.0
-_CHECKPOINTS: Final = 250
-"""Of one commit: what waits for it waits for all of them, and it may be a person's command."""
 
 
 class ReadingStore(RefusesWrites):
@@ -157,10 +155,7 @@ class SqliteStore(ReadingStore):
         return epoch
 
     async def save_evidence(self, seen: Mapping[str, tuple[int, str]]) -> None:
-        runs = sorted(seen)
-        for first in range(0, len(runs), _CHECKPOINTS):
-            some = {run: seen[run] for run in runs[first : first + _CHECKPOINTS]}
-            await self._writes.do(partial(writing.save_evidence, self._writer, some))
+        await self._writes.do(partial(writing.save_evidence, self._writer, seen))
         reach(Point.EVIDENCE_COMMITTED)
 
     async def write(self, write: FlagWrite, at: float) -> FlagRecord:

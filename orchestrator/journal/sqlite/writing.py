@@ -63,7 +63,9 @@ def take(connection: apsw.Connection, run: str) -> int:
 
 def save_evidence(connection: apsw.Connection, seen: Mapping[str, tuple[int, str]]) -> None:
     """Epoch and text by run. It is one statement: at each, this thread gives the interpreter away, and where the event
-    loop has much to do it gets it back five milliseconds later; whatever is to be committed next waits with it."""
+    loop has much to do it gets it back late; whatever is to be committed next waits with it."""
+    if not seen:
+        return
     rows = ", ".join(["(?,?,?)"] * len(seen))
     connection.execute(
         f"WITH seen (run, epoch, text) AS (VALUES {rows}) "  # noqa: S608
