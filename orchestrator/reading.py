@@ -26,6 +26,7 @@ from orchestrator.freeze_port import Freezes
 from orchestrator.keeping_port import Kept, KeptReports
 from orchestrator.kept import KEPT, kept_entry, kept_words, shown_kept
 from orchestrator.ports import Clock, FlagRecord, Journal, KillSwitch, Latch, Recorded, RunRow
+from stages.effects import flag_target_id
 
 EVERYWHERE = "*"
 MOST_HISTORY = 1000
@@ -362,7 +363,7 @@ def shown(record: Recorded) -> dict[str, Any]:
 
 
 def _target(record: FlagRecord) -> str:
-    return f"flag:{record.document.environment}/{record.document.key}"
+    return flag_target_id(record.document.environment, record.document.key)
 
 
 def _is_full(record: FlagRecord) -> bool:

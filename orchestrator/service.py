@@ -64,6 +64,7 @@ from orchestrator.sharing import MOVES_SECONDS, Sharing
 from orchestrator.submission import Submission, new_name, require_allowed, require_startable, trust_in
 from orchestrator.survey import Finding, Level, lint_migrators, secrets_of, survey
 from orchestrator.turns import Turns
+from stages.effects import flag_target_id
 from stages.flag_spec import ABSENT, FlagChange, change_value, percentage_of, to_document, to_value
 from stages.load_schedule import from_raw_schedule
 from stages.problems import InvalidPlan, Problem
@@ -594,7 +595,7 @@ class Service(Reading):
     # --- flags ----------------------------------------------------------------------------------------------------
 
     def _flag_changed(self, environment: str, key: str) -> None:
-        target = f"flag:{environment}/{key}"
+        target = flag_target_id(environment, key)
         for runner in self._runners.values():
             runner.target_changed(target)
 

@@ -7,7 +7,7 @@ carry all that their adapter needs, so that performing one again after a crash n
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -55,6 +55,22 @@ class Target:
     @property
     def claims(self) -> tuple[str, ...]:
         return (*((self.claim,) if self.claim is not None else ()), *self.more_claims)
+
+
+_FLAG: Final = "flag:"
+
+
+def flag_target_id(environment: str, key: str) -> str:
+    """The ``Target.id`` of a flag."""
+    return f"{_FLAG}{environment}/{key}"
+
+
+def flag_of(target: str) -> tuple[str, str] | None:
+    """Its environment and key; None if the target is no flag."""
+    if not target.startswith(_FLAG):
+        return None
+    environment, _, key = target.removeprefix(_FLAG).partition("/")
+    return environment, key
 
 
 class SetFlag(Tagged):

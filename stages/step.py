@@ -11,7 +11,7 @@ from stages.actions import Action, Site
 from stages.budget import Budget
 from stages.checks import Approval, Check
 from stages.criteria.load import LoadCriterion
-from stages.effects import Observation, Operation, Target, TargetKind
+from stages.effects import Observation, Operation, Target, TargetKind, flag_target_id
 from stages.flag_spec import FlagChange, FlagSpec, raise_value
 from stages.gates import Gate
 from stages.notify import Notify
@@ -180,6 +180,10 @@ class StageProgram:
     @property
     def exposure_flags(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(step.exposure_flag for step in self.steps if step.exposure_flag))
+
+    def exposure_targets(self, environment: str) -> frozenset[str]:
+        """Its flags there, as targets."""
+        return frozenset(flag_target_id(environment, flag) for flag in self.exposure_flags)
 
     def acts(self) -> tuple[Act, ...]:
         """Every act, in the order in which they are performed."""

@@ -19,7 +19,7 @@ from orchestrator.core.wanted import scopes, unseen_flags, walks_under_way
 from stages.checks import Check
 from stages.criteria import AnyCriterion
 from stages.criteria.base import History, Memory, Setting, memory_after_gap
-from stages.effects import WATCHED, Observation, ObserveFlag, TargetKind
+from stages.effects import WATCHED, Observation, ObserveFlag, TargetKind, flag_of
 from stages.gates import beat_of
 from stages.lean import dataclass
 from stages.scaling import LOOK_SECONDS
@@ -291,7 +291,9 @@ def _wanted_observations(m: Moment, every_seconds: float) -> Iterator[tuple[str,
 
 @lru_cache(1024)  # asked at every turn, and never another
 def _flag(target: str) -> ObserveFlag:
-    environment, _, key = target.removeprefix("flag:").partition("/")
+    flag = flag_of(target)
+    assert flag is not None, f"{target} is no flag"
+    environment, key = flag
     return ObserveFlag(environment=environment, key=key)
 
 

@@ -257,8 +257,8 @@ def _flag_holds(m: Moment) -> Holds:
 
 
 def _is_raised(state: State, target: str) -> bool:
-    environment, _, key = target.removeprefix("flag:").partition("/")
-    return any(key in stage.exposure_flags for stage in state.program.environment(environment).stages)
+    here = state.environment
+    return any(target in stage.exposure_targets(here.name) for stage in here.stages)
 
 
 def _effect_holds(m: Moment) -> Holds:

@@ -76,7 +76,7 @@ def undecided_pin(state: State) -> Pin | None:
     stage = state.stage
     if stage is None or state.leg is not Leg.ENTERING or state.cursor.step > 0:
         return None
-    flags = {f"flag:{state.cursor.environment}/{flag}" for flag in stage.exposure_flags}
+    flags = stage.exposure_targets(state.cursor.environment)
     return next((pin for pin in state.undecided_pins() if pin.cuts and pin.flag in flags), None)
 
 

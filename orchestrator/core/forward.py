@@ -174,7 +174,7 @@ def entering(m: Moment) -> list[Event]:
 def _cut_before_entry(state: State) -> list[Event] | None:
     """A stage whose flag is pinned for good is not begun."""
     stage = stage_of(state)
-    flags = {f"flag:{state.cursor.environment}/{flag}" for flag in stage.exposure_flags}
+    flags = stage.exposure_targets(state.cursor.environment)
     kept = next((pin for pin in state.pins.values() if pin.kept and pin.cuts and pin.flag in flags), None)
     if kept is None:
         return None

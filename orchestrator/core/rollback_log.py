@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from orchestrator.core.telling import Teller, time_words
 from orchestrator.core.times import iso
+from stages.effects import flag_of
 from stages.flag_spec import percentage_of
 
 Json = Mapping[str, Any]
@@ -85,21 +86,17 @@ def _reason(begun: Json, before: Sequence[Json]) -> str:
 
 def _exposed(before: Iterable[Json], until: Any) -> list[dict[str, Any]]:
     """Which share of users had each flag when the way back began, and since when."""
-    stood: dict[str, tuple[float, Any]] = {}
+    stood: dict[tuple[str, str], tuple[float, Any]] = {}
     for entry in before:
         data = entry.get("data") or {}
-        target = str(data.get("target", ""))
-        if (
-            entry["type"] == "EffectFinished"
-            and target.startswith("flag:")
-            and isinstance(data.get("observed"), Mapping)
-        ):
+        flag = flag_of(str(data.get("target")))
+        if entry["type"] == "EffectFinished" and flag is not None and isinstance(data.get("observed"), Mapping):
             share = percentage_of(data["observed"])
-            if stood.get(target, (0.0, ""))[0] != share:
-                stood[target] = (share, entry["time"])
+            if stood.get(flag, (0.0, ""))[0] != share:
+                stood[flag] = (share, entry["time"])
     return [
-        {"flag": target.removeprefix("flag:"), "percentage": share, "since": since, "until": until}
-        for target, (share, since) in stood.items()
+        {"flag": "/".join(flag), "percentage": share, "since": since, "until": until}
+        for flag, (share, since) in stood.items()
         if share > 0
     ]
 

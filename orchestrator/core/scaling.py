@@ -62,7 +62,7 @@ def _is_taken_back(state: State, environment: str, stage: StageProgram) -> bool:
     """Whether a partial rollback took its exposure back. A stage that a pin cut may still feed its workers."""
     if not state.is_cut(environment, stage.name):
         return False
-    flags = (state.targets.get(f"flag:{environment}/{flag}") for flag in stage.exposure_flags)
+    flags = map(state.targets.get, stage.exposure_targets(environment))
     return not any(f"{environment}/{stage.name}" in flag.touches for flag in flags if flag is not None)
 
 

@@ -3,6 +3,7 @@
 from orchestrator.core.state import State
 from stages.budget import look_key
 from stages.criteria.base import Criterion, Setting
+from stages.effects import flag_target_id
 from stages.flag_spec import percentage_of
 from stages.gates import Gate
 from stages.step import Step
@@ -49,7 +50,7 @@ def _before(state: State, flag: str | None, since: float) -> float:
     stages = state.program.environment(environment).stages
     key = f"{environment}/{stages[min(cursor.stage, len(stages) - 1)].name}" if stages else ""
     times = [target.touches[key].at for target in state.targets.values() if key in target.touches]
-    own = state.targets.get(f"flag:{environment}/{flag}")
+    own = state.targets.get(flag_target_id(environment, flag)) if flag is not None else None
     if own is not None and own.touched:
         times.append(own.first_touch.at)
     return min([*times, since])
@@ -62,5 +63,5 @@ def _percentage_of_version(state: State) -> float | None:
 
 def _percentage(state: State, flag: str) -> float | None:
     """Where the flag stands, which may be above what the step asked for."""
-    target = state.targets.get(f"flag:{state.cursor.environment}/{flag}")
+    target = state.targets.get(flag_target_id(state.cursor.environment, flag))
     return percentage_of(target.value) if target is not None and isinstance(target.value, dict) else None

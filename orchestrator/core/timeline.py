@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from orchestrator.core.telling import Teller
+from stages.effects import flag_of
 from stages.flag_spec import percentage_of
 
 Json = Mapping[str, Any]
 
 MOST_POINTS: Final = 500
 MOST_MARKS: Final = 200
-_FLAG: Final = "flag:"
 _MARKED: Final = frozenset(
     {
         "GateFailed",
@@ -41,7 +41,7 @@ class Timeline:
     def __init__(self, stages: Iterable[Json] = ()) -> None:
         self.seq = 0
         self._teller = Teller(stages)
-        self._exposure: dict[str, deque[tuple[str, float]]] = {}
+        self._exposure: dict[tuple[str, str], deque[tuple[str, float]]] = {}
         self._marks: deque[dict[str, Any]] = deque(maxlen=MOST_MARKS)
 
     def take(self, entry: Json) -> None:
@@ -59,22 +59,20 @@ class Timeline:
 
     def shown(self) -> dict[str, Any]:
         """Points are ``[time, percentage]``; the percentage stands until the next one."""
-        flags = (name.removeprefix(_FLAG).partition("/") for name in self._exposure)
         return {
             "seq": self.seq,
             "exposure": [
                 {"environment": environment, "flag": flag, "points": [list(point) for point in points]}
-                for (environment, _, flag), points in zip(flags, self._exposure.values(), strict=True)
+                for (environment, flag), points in self._exposure.items()
             ],
             "marks": list(self._marks),
         }
 
     def _note_exposure(self, entry: Json) -> None:
         data = entry.get("data") or {}
-        target = str(data.get("target"))
-        if not target.startswith(_FLAG):
+        flag = flag_of(str(data.get("target")))
+        if flag is None:
             return
-        known = self._exposure.get(target)
         match entry["type"]:
             case "TargetObserved":
                 percentage = percentage_of(data.get("value"))
@@ -84,7 +82,6 @@ class Timeline:
                 percentage = percentage_of(data["found"])
             case _:
                 return
-        if known is None:
-            known = self._exposure[target] = deque(maxlen=MOST_POINTS)
+        known = self._exposure.setdefault(flag, deque(maxlen=MOST_POINTS))
         if not known or known[-1][1] != percentage:
             known.append((str(entry["time"]), percentage))

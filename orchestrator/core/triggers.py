@@ -23,7 +23,7 @@ from orchestrator.core.phases import Phase, Reason
 from orchestrator.core.state import PERSON, Pin, State
 from orchestrator.core.walk import is_walked, next_events
 from stages.criteria.base import Verdict
-from stages.effects import WATCHED, SetFlag, Target, TargetKind
+from stages.effects import WATCHED, SetFlag, Target, TargetKind, flag_target_id
 from stages.flag_spec import ABSENT
 from stages.step import Act
 from stages.triggers import Trigger, pinning
@@ -55,7 +55,7 @@ def _rollback(m: Moment, trigger: Trigger) -> Event:
 
 def fired_event(state: State, trigger: Trigger, evidence: Json, *, by: str = "controller", reason: str = "") -> Event:
     environment = state.cursor.environment
-    pins = {f"flag:{environment}/{flag}": tuple(sorted(keys)) for flag, keys in pinning(trigger).items()}
+    pins = {flag_target_id(environment, flag): tuple(sorted(keys)) for flag, keys in pinning(trigger).items()}
     sentence = evidence.get("sentence", "") if isinstance(evidence, dict) else ""
     return TriggerFired(
         trigger=trigger.name,
@@ -196,7 +196,7 @@ def cut_rule(m: Moment) -> list[Event]:
         return []
     if state.is_cut(state.cursor.environment, stage.name):  # by a partial rollback, which leaves the run where it was
         return [] if m.held else [next_stage(state, f"stage {stage.name} was taken back")]
-    flags = {f"flag:{state.cursor.environment}/{flag}" for flag in stage.exposure_flags}
+    flags = stage.exposure_targets(state.cursor.environment)
     pin = next((one for one in state.pins.values() if one.cuts and one.flag in flags and _stays(state, one)), None)
     if pin is None or pin.flag in state.outstanding or state.leg == "entering":
         return []

@@ -6,6 +6,7 @@ from orchestrator.core.phases import Phase
 from orchestrator.core.questions import Scope
 from orchestrator.core.state import State
 from orchestrator.core.walk import verify_scope
+from stages.effects import flag_target_id
 from stages.step import Act
 
 
@@ -19,7 +20,7 @@ def unseen_flags(state: State) -> tuple[str, ...]:
     if state.rollback is not None or state.phase not in (Phase.CHECKING, Phase.RUNNING):
         return ()
     environment = state.cursor.environment
-    wanted = (f"flag:{environment}/{key}" for key in state.environment.flags)
+    wanted = (flag_target_id(environment, key) for key in state.environment.flags)
     return tuple(target for target in wanted if target not in state.targets)
 
 

@@ -12,7 +12,7 @@ from orchestrator.ports import Recorded
 from orchestrator.rehearse.trouble import Away
 from orchestrator.rehearse.walk import Place, Walk
 from stages.cluster import SetVersion
-from stages.effects import AnyOperation, SetFlag, repeatable
+from stages.effects import AnyOperation, SetFlag, flag_of, repeatable
 from stages.flag_spec import percentage_of
 from stages.step import Program
 from stages.values import Json
@@ -69,7 +69,7 @@ def left(records: Sequence[Recorded]) -> tuple[str, ...]:
 
 
 def _is_back(target: str, before: Json, stands: Json) -> bool:
-    if target.startswith("flag:"):
+    if flag_of(target) is not None:
         return percentage_of(stands) <= percentage_of(before if isinstance(before, dict) else None)
     if stands is None:  # as nobody ever touched it
         return True

@@ -35,6 +35,7 @@ from stages.effects import (
     RunCommand,
     RunSql,
     SetFlag,
+    flag_target_id,
 )
 from stages.manifests import objects_of
 from stages.step import Act, EnvironmentProgram, Program
@@ -85,7 +86,7 @@ class Targets:
     def _place(self, environment: str, observation: AnyObservation) -> str:
         match observation:
             case ObserveFlag():
-                return f"flag:{environment}/{observation.key}"
+                return flag_target_id(environment, observation.key)
             case ObserveSql() | ObserveBackfill():
                 return f"sql:{environment}/{observation.name}"
             case ObserveCommand() | ObserveProbe():

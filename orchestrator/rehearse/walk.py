@@ -27,6 +27,7 @@ from orchestrator.rehearse.trouble import NONE, PAUSE_SECONDS, Away, Trouble
 from orchestrator.rehearse.world import RehearsedWorld
 from orchestrator.service import Service
 from orchestrator.submission import Submission
+from stages.effects import flag_of
 from stages.flag_spec import ABSENT, percentage_of, to_document, to_value
 from stages.step import Program
 from stages.values import Json
@@ -157,9 +158,8 @@ class Walk:
 
     def stands(self, target: str) -> Json:
         """What the world has there now."""
-        if target.startswith("flag:"):
-            environment, _, key = target.removeprefix("flag:").partition("/")
-            return self._flag(environment, key)
+        if (flag := flag_of(target)) is not None:
+            return self._flag(*flag)
         return self.world.targets.standing(target)
 
     def _flag(self, environment: str, key: str) -> Json:
@@ -350,9 +350,8 @@ class Walk:
                 self._place = self._place_of(event)
             case ev.TargetObserved():
                 self.before.setdefault(event.target, event.value)
-            case ev.EffectFinished() if event.target.startswith("flag:") and event.observed is not None:
-                environment, _, key = event.target.removeprefix("flag:").partition("/")
-                self.world.levels[(environment, key)] = percentage_of(event.observed)
+            case ev.EffectFinished() if event.observed is not None and (flag := flag_of(event.target)) is not None:
+                self.world.levels[flag] = percentage_of(event.observed)
             case _:
                 pass
 

@@ -4,14 +4,14 @@ from typing import Any
 
 from flags.model import FlagState
 from stages.actions.base import Action, Site
-from stages.effects import ObserveFlag, Operation, SetFlag, Target, TargetKind
+from stages.effects import ObserveFlag, Operation, SetFlag, Target, TargetKind, flag_target_id
 from stages.flag_spec import ABSENT, FlagChange, change_value
 from stages.flag_systems import FlagPlace, place_of
 from stages.values import Json, Percentage
 
 
 def flag_target(environment: str, key: str, place: FlagPlace | None = None) -> Target:
-    name = f"flag:{environment}/{key}"
+    name = flag_target_id(environment, key)
     claim = place.system.claim(key) if place is not None else None
     return Target(name, TargetKind.FLAG, f"flag {key} in {environment}", claim=claim or name)
 
