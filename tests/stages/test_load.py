@@ -388,6 +388,17 @@ def test_warnings_say_what_is_worth_a_second_look() -> None:
     assert load(SMALL).warnings == ()
 
 
+def test_a_backup_in_a_stage_that_changes_nothing_is_told() -> None:
+    backup = "backup: {command: [./backup.sh], restore: [{command: [./restore.sh]}]}"
+    alone = f"  - {{name: safe, kind: steps, {backup}, steps: [{{wait: 1m}}]}}"
+    beside = f"  - {{name: data, kind: steps, {backup}, steps: [{{command: [./fill.sh], undo: none}}]}}"
+    (warning,) = load(with_lines(alone, beside)).warnings
+    assert str(warning) == (
+        "plan.yaml:15:75: spec.stages[1].backup.restore: the stage 'safe' changes nothing, so the backup is never "
+        "offered to be restored; declare it in the stage that changes the data"
+    )
+
+
 def test_problems_are_values_and_their_error_prints_them_line_by_line() -> None:
     with pytest.raises(InvalidPlan) as caught:
         load_plan(changed("bake: 10m", "bake: x"), "p.yaml", {}, read_file=any_file)
