@@ -77,12 +77,12 @@ class Others:
             self._tell(str(error))
 
     async def states(self, rows: list[RunRow]) -> list[State]:
-        """Of runs that are not walked here, read again only if they went on."""
-        found = [(row.run, row.rev, await self._state(row)) for row in rows]
+        """Of all active runs that are not walked here, read again only if they went on."""
+        found = [(row.run, row.rev, await self.state(row)) for row in rows]
         self._states = {run: (rev, state) for run, rev, state in found}
         return [state for _, _, state in found]
 
-    async def _state(self, row: RunRow) -> State:
+    async def state(self, row: RunRow) -> State:
         known = self._states.get(row.run)
         if known is not None and known[0] == row.rev:
             return known[1]

@@ -4,7 +4,7 @@ All times are seconds since the epoch (UTC) as floats unless a name ends in ``_s
 that waits is a coroutine. Errors are those of :mod:`orchestrator.errors`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import field
 from typing import TYPE_CHECKING, Protocol
 
@@ -150,8 +150,12 @@ class Journal(Protocol):
 
     async def row(self, run: str) -> RunRow | None: ...
 
-    async def rows(self, active: bool | None = None, limit: int = 1000) -> list[RunRow]:
-        """Newest first; ``active`` filters."""
+    async def rows(self, active: bool | None = None, limit: int = 1000, plan: str | None = None) -> list[RunRow]:
+        """Newest first; ``active`` and ``plan`` filter."""
+        ...
+
+    async def holders(self, claims: Collection[str]) -> dict[str, str]:
+        """Claim -> the active run that holds it, of those of *claims* that are held."""
         ...
 
     async def by_phase(self) -> list[tuple[str, int, int]]:

@@ -293,13 +293,17 @@ class Service(Reading):
         if self.sharing is not None and row.active and run not in self._runners:
             raise Temporary(f"this controller does not act for {run} now; ask again", MOVES_SECONDS)
 
-    async def _active_states(self) -> Sequence[State]:
-        """Of every active run, whoever walks it."""
+    async def _active_states(self, holding: str | None = None) -> Sequence[State]:
+        """Of every active run, whoever walks it; with *holding*, no more of the others' than the one that has this."""
         here = [runner.state for runner in self._runners.values() if not runner.state.ended]
         if self._others is None:
             return here
-        rows = [row for row in await self.journal.rows(active=True, limit=MOST_RUNS) if row.run not in self._runners]
-        return [*here, *await self._others.states(rows)]
+        if holding is None:
+            rows = await self.journal.rows(active=True, limit=MOST_RUNS)
+            return [*here, *await self._others.states([row for row in rows if row.run not in self._runners])]
+        run = (await self.journal.holders((holding,))).get(holding)
+        row = await self.journal.row(run) if run is not None and run not in self._runners else None
+        return [*here, await self._others.state(row)] if row is not None else here
 
     async def _run(self, runner: Runner) -> None:
         try:
@@ -422,8 +426,8 @@ class Service(Reading):
         found = next((one.run for one in here if (one.program.name, one.program.digest) == wanted), None)
         if found is not None or (self.sharing is None and not self._again):
             return found
-        rows = await self.journal.rows(active=True, limit=MOST_RUNS)
-        return next((row.run for row in rows if (row.plan, row.digest) == wanted), None)
+        rows = await self.journal.rows(active=True, limit=MOST_RUNS, plan=submission.plan)
+        return next((row.run for row in rows if row.digest == submission.digest), None)
 
     # --- scheduled checks -----------------------------------------------------------------------------------------
 
@@ -452,12 +456,15 @@ class Service(Reading):
     async def survey(self, program: Program) -> Findings:
         """What the plan would meet: its targets in other runs' hands, and what :mod:`orchestrator.survey` finds."""
         claims = program.claims()
-        found = []
-        for state in await self._active_states():
-            if (state.program.name, state.program.digest) == (program.name, program.digest):
-                continue
-            shared = sorted(claims.keys() & state.program.claims().keys())
-            found += [Finding(Level.ERROR, claims[claim], f"the active run {state.run} holds it") for claim in shared]
+        holders = await self.journal.holders(claims)
+        rows = [await self.journal.row(run) for run in set(holders.values())]
+        own = (program.name, program.digest)
+        others = {row.run for row in rows if row is not None and (row.plan, row.digest) != own}
+        found = [
+            Finding(Level.ERROR, claims[claim], f"the active run {run} holds it")
+            for claim, run in sorted(holders.items())
+            if run in others
+        ]
         return found + await survey(program, self.world)
 
     async def _begin(self, started: RunStarted, inherits_from: str | None = None) -> str:
@@ -500,10 +507,10 @@ class Service(Reading):
     async def _refuse_foreign_targets(self, started: RunStarted, old: str) -> None:
         """Before the old run is stopped: nothing of the new plan may belong to a third one."""
         claims = begin(started, self.clock.now()).program.claims()
-        for state in await self._active_states():
-            shared = claims.keys() & state.program.claims().keys()
-            if state.run != old and shared:
-                raise TargetBusy(f"{state.run} holds {claims[min(shared)]}; nothing was stopped")
+        held = {claim: run for claim, run in (await self.journal.holders(claims)).items() if run != old}
+        if held:
+            claim = min(held)
+            raise TargetBusy(f"{held[claim]} holds {claims[claim]}; nothing was stopped")
 
     async def _ended(self, runner: Runner) -> None:
         done = asyncio.Event()
@@ -601,7 +608,7 @@ class Service(Reading):
 
     async def _holders(self, only: str | None = None) -> Mapping[str, tuple[str, bool]]:
         found: dict[str, tuple[str, bool]] = {}
-        for state in await self._active_states():
+        for state in await self._active_states(holding=only):
             claims = state.program.claims()
             for target in claims if only is None else (only,) if only in claims else ():
                 found[target] = (state.run, any(pin.flag == target for pin in state.pins.values()))

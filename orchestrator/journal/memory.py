@@ -5,7 +5,7 @@ changed. It reads no clock and draws nothing, so equal calls give equal journals
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from flags.model import Version
@@ -113,9 +113,14 @@ class MemoryStore:
         found = self._runs.get(run)
         return None if found is None else found.row
 
-    async def rows(self, active: bool | None = None, limit: int = 1000) -> list[RunRow]:
+    async def rows(self, active: bool | None = None, limit: int = 1000, plan: str | None = None) -> list[RunRow]:
         rows = [run.row for run in reversed(self._runs.values()) if active is None or run.row.active == active]
+        rows = [row for row in rows if plan is None or row.plan == plan]
         return sorted(rows, key=lambda row: row.created, reverse=True)[: max(limit, 0)]
+
+    async def holders(self, claims: Collection[str]) -> dict[str, str]:
+        held = {claim: self._claims[claim][0] for claim in claims if claim in self._claims}
+        return {claim: run for claim, run in held.items() if self._runs[run].row.active}
 
     async def by_phase(self) -> list[tuple[str, int, int]]:
         rows = [run.row for run in self._runs.values()]

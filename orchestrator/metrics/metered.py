@@ -1,7 +1,7 @@
 """Ports with a meter before them: each call goes on as it is."""
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -100,8 +100,11 @@ class MeteredJournal:
     async def row(self, run: str) -> RunRow | None:
         return await self._counted("row", self.journal.row(run))
 
-    async def rows(self, active: bool | None = None, limit: int = 1000) -> list[RunRow]:
-        return await self._counted("rows", self.journal.rows(active, limit))
+    async def rows(self, active: bool | None = None, limit: int = 1000, plan: str | None = None) -> list[RunRow]:
+        return await self._counted("rows", self.journal.rows(active, limit, plan))
+
+    async def holders(self, claims: Collection[str]) -> dict[str, str]:
+        return await self._counted("rows", self.journal.holders(claims))
 
     async def by_phase(self) -> list[tuple[str, int, int]]:
         return await self._counted("rows", self.journal.by_phase())

@@ -1,7 +1,7 @@
 """The store of a rehearsal: in memory, with copies of how it stood, and a door for each life of a controller."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from flags.model import Version
@@ -94,9 +94,13 @@ class Door(RehearsalStore):
         await self._enter()
         return await super().row(run)
 
-    async def rows(self, active: bool | None = None, limit: int = 1000) -> list[RunRow]:
+    async def rows(self, active: bool | None = None, limit: int = 1000, plan: str | None = None) -> list[RunRow]:
         await self._enter()
-        return await super().rows(active, limit)
+        return await super().rows(active, limit, plan)
+
+    async def holders(self, claims: Collection[str]) -> dict[str, str]:
+        await self._enter()
+        return await super().holders(claims)
 
     async def by_phase(self) -> list[tuple[str, int, int]]:
         await self._enter()

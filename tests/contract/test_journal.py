@@ -273,6 +273,22 @@ async def test_runs_and_their_events_are_counted_by_phase(store: Store) -> None:
     assert sorted(await store.by_phase()) == [("", 1, 2), ("checking", 1, 1), ("ended", 1, 2), ("running", 1, 2)]
 
 
+async def test_who_holds_what_is_told_of_active_runs_alone(store: Store) -> None:
+    assert await store.holders(["a", "b"]) == {}
+    await started(store, "one", claims={"a": "flag a", "it's": "a quote"})
+    await started(store, "two", claims={"b": "flag b"})
+    await started(store, "gone", claims={"c": "flag c"})
+    await store.append(batch("gone", active=False, release=True, summary={"outcome": "promoted"}))
+    await started(store, "heir", claims={"d": "flag d"}, heir_of="two")
+    assert await store.holders(["a", "it's", "b", "c", "d", "nobody's"]) == {
+        "a": "one",
+        "it's": "one",
+        "b": "heir",
+        "d": "heir",
+    }
+    assert await store.holders([]) == {}
+
+
 async def test_rows_come_newest_first_and_are_filtered(store: Store) -> None:
     for name, at in (("a", 10), ("b", 30), ("c", 20), ("d", 30)):
         await started(store, name, at=at)
@@ -282,6 +298,8 @@ async def test_rows_come_newest_first_and_are_filtered(store: Store) -> None:
     assert [(row.run, row.summary) for row in await store.rows(active=False)] == [("b", {"outcome": "promoted"})]
     assert [row.run for row in await store.rows(limit=2)] == ["d", "b"]
     assert await store.rows(limit=0) == []
+    assert [row.run for row in await store.rows(active=True, limit=2, plan="plan")] == ["d", "c"]
+    assert await store.rows(plan="another") == []
 
 
 async def test_a_row_says_what_lists_need(store: Store) -> None:

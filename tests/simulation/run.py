@@ -9,7 +9,7 @@ the store, see :mod:`tests.simulation.controllers`.
 import asyncio
 import sys
 import traceback
-from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -149,9 +149,13 @@ class LifeStore:
         await self._enter("row")
         return await self._store.row(run)
 
-    async def rows(self, active: bool | None = None, limit: int = 1000) -> list[RunRow]:
+    async def rows(self, active: bool | None = None, limit: int = 1000, plan: str | None = None) -> list[RunRow]:
         await self._enter("rows")
-        return await self._store.rows(active, limit)
+        return await self._store.rows(active, limit, plan)
+
+    async def holders(self, claims: Collection[str]) -> dict[str, str]:
+        await self._enter("holders")
+        return await self._store.holders(claims)
 
     async def by_phase(self) -> list[tuple[str, int, int]]:
         await self._enter("rows")

@@ -29,10 +29,18 @@ def row(connection: Connection, run: str) -> RunRow | None:
     return None if found is None else run_row(found)
 
 
-def rows(connection: Connection, active: bool | None, limit: int) -> list[RunRow]:
-    where = "" if active is None else "WHERE active = %(active)s"
+def rows(connection: Connection, active: bool | None, limit: int, plan: str | None = None) -> list[RunRow]:
+    filters = [f"{name} = %({name})s" for name, value in (("active", active), ("plan", plan)) if value is not None]
+    where = f"WHERE {' AND '.join(filters)}" if filters else ""
     query = f"SELECT {ROW} FROM runs {where} ORDER BY created DESC, id DESC LIMIT %(limit)s"  # noqa: S608
-    return [run_row(found) for found in each(connection, query, {"active": active, "limit": max(limit, 0)})]
+    return [
+        run_row(found) for found in each(connection, query, {"active": active, "plan": plan, "limit": max(limit, 0)})
+    ]
+
+
+def holders(connection: Connection, claims: Sequence[str]) -> dict[str, str]:
+    query = "SELECT claim, run FROM claims JOIN runs USING (run) WHERE claim = ANY(%s) AND active"
+    return dict(each(connection, query, (list(claims),)))
 
 
 def by_phase(connection: Connection) -> list[tuple[str, int, int]]:

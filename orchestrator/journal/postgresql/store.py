@@ -10,7 +10,7 @@ than two seconds, or whose controller does not go on with it for so long.
 """
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -52,8 +52,11 @@ class ReadingStore(RefusesWrites):
     async def row(self, run: str) -> RunRow | None:
         return await self._pool.do(partial(reading.row, run=run))
 
-    async def rows(self, active: bool | None = None, limit: int = 1000) -> list[RunRow]:
-        return await self._pool.do(partial(reading.rows, active=active, limit=limit))
+    async def rows(self, active: bool | None = None, limit: int = 1000, plan: str | None = None) -> list[RunRow]:
+        return await self._pool.do(partial(reading.rows, active=active, limit=limit, plan=plan))
+
+    async def holders(self, claims: Collection[str]) -> dict[str, str]:
+        return await self._pool.do(partial(reading.holders, claims=sorted(claims)))
 
     async def by_phase(self) -> list[tuple[str, int, int]]:
         return await self._pool.do(reading.by_phase)

@@ -1,6 +1,7 @@
 """What is read from the store, each by one statement and so from one snapshot."""
 
 import json
+from collections.abc import Sequence
 from typing import Final
 
 import apsw
@@ -18,10 +19,19 @@ def row(connection: apsw.Connection, run: str) -> RunRow | None:
     return None if found is None else run_row(found)
 
 
-def rows(connection: apsw.Connection, active: bool | None, limit: int) -> list[RunRow]:
-    where = "" if active is None else "WHERE active = :active"
+def rows(connection: apsw.Connection, active: bool | None, limit: int, plan: str | None = None) -> list[RunRow]:
+    filters = [f"{name} = :{name}" for name, value in (("active", active), ("plan", plan)) if value is not None]
+    where = f"WHERE {' AND '.join(filters)}" if filters else ""
     query = f"SELECT {ROW} FROM runs {where} ORDER BY created DESC, id DESC LIMIT :limit"  # noqa: S608
-    return [run_row(found) for found in connection.execute(query, {"active": active, "limit": max(limit, 0)})]
+    values = {"active": active, "plan": plan, "limit": max(limit, 0)}
+    return [run_row(found) for found in connection.execute(query, values)]
+
+
+def holders(connection: apsw.Connection, claims: Sequence[str]) -> dict[str, str]:
+    query = (
+        "SELECT claim, run FROM claims JOIN runs USING (run) WHERE claim IN (SELECT value FROM json_each(?)) AND active"
+    )
+    return dict(connection.execute(query, (json.dumps(claims),)))
 
 
 def by_phase(connection: apsw.Connection) -> list[tuple[str, int, int]]:

@@ -14,7 +14,7 @@ The lock file makes this process the only writer for as long as the store is ope
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
@@ -59,8 +59,11 @@ class ReadingStore(RefusesWrites):
     async def row(self, run: str) -> RunRow | None:
         return await self._read(partial(reading.row, self._reader, run))
 
-    async def rows(self, active: bool | None = None, limit: int = 1000) -> list[RunRow]:
-        return await self._read(partial(reading.rows, self._reader, active, limit))
+    async def rows(self, active: bool | None = None, limit: int = 1000, plan: str | None = None) -> list[RunRow]:
+        return await self._read(partial(reading.rows, self._reader, active, limit, plan))
+
+    async def holders(self, claims: Collection[str]) -> dict[str, str]:
+        return await self._read(partial(reading.holders, self._reader, sorted(claims)))
 
     async def by_phase(self) -> list[tuple[str, int, int]]:
         return await self._read(partial(reading.by_phase, self._reader))
