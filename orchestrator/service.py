@@ -371,12 +371,12 @@ class Service(Reading):
             self.sharing.must_act()
         async with self._starting:
             if submission.supersede is not None:
-                await require_startable(submission, self.world)
+                await require_startable(submission, submission.read(), self.world)
                 return await self._supersede(submission, actor), True
             known = await self._known(submission)
             if known is not None:
                 return known, False
-            await require_startable(submission, self.world)
+            await require_startable(submission, submission.read(), self.world)
             try:
                 return await self._begin(submission.started(actor)), True
             except (Conflict, TargetBusy):
@@ -415,9 +415,10 @@ class Service(Reading):
     async def foresee(self, submission: Submission) -> Findings:
         """What a plan that somebody hands in would meet, as far as can be seen without running a command of it. Raises
         ``InvalidPlan`` for what he may not have the controller reach or read."""
-        program = submission.compiled(submission.read())
+        documents = submission.read()
+        program = submission.compiled(documents)
         with acting_for(submission.trust):
-            await require_startable(submission, self.world)
+            await require_startable(submission, documents, self.world)
             return await self.survey(program)
 
     async def _attached(self, submission: Submission) -> str | None:
@@ -440,7 +441,7 @@ class Service(Reading):
         handed = Submission(schedule.name, schedule.digest, documents, schedule.files, schedule.directory)
         try:
             with acting_for(Trust.OWNER if schedule.is_owners else Trust.HANDED):
-                await require_startable(handed, self.world)
+                await require_startable(handed, handed.read(), self.world)
         except InvalidPlan as error:
             raise InvalidPlan(map(_in_schedule, error.problems)) from None
         known = await self.scheduling.of(schedule.name)

@@ -92,9 +92,9 @@ def require_allowed(submission: Submission, documents: Documents, world: World) 
         raise InvalidPlan([Problem("the plan", 0, 0, path, words) for path, words in refused])
 
 
-async def require_startable(submission: Submission, world: World) -> None:
+async def require_startable(submission: Submission, documents: Documents, world: World) -> None:
     """What ``require_allowed`` says, and nothing that would find out half-way that it can't log in, or may not."""
-    require_allowed(submission, submission.read(), world)
+    require_allowed(submission, documents, world)
     if world.secrets is None:
         return
     await world.secrets.prepare(one for _, one in secrets_of(submission.documents))
