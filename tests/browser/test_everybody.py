@@ -105,7 +105,8 @@ def test_a_run_is_rolled_back_with_nothing_but_a_keyboard(desk: Desk, scene: Sce
     run = desk.start(baking("keyboard"))
     desk.wait_for(run, leg="baking")
     with desk.looking("olga", f"/runs/{run}") as page:
-        expect(page.get_by_role("button", name="Roll back", exact=True)).to_be_visible()
+        button = page.get_by_role("button", name="Roll back", exact=True)
+        expect(button).to_be_visible()
         for _ in range(MOST_TABS):
             page.keyboard.press("Tab")
             if focused(page) == "Roll back":
@@ -116,7 +117,7 @@ def test_a_run_is_rolled_back_with_nothing_but_a_keyboard(desk: Desk, scene: Sce
         expect(page.get_by_role("dialog")).to_be_visible()
         page.keyboard.press("Escape")
         expect(page.get_by_role("dialog")).to_have_count(0)
-        assert focused(page) == "Roll back", "the focus comes back to where it was"
+        expect(button, "the focus comes back to where it was").to_be_focused()
         page.keyboard.press("Enter")
         expect(page.get_by_role("dialog").get_by_label("Reason")).to_be_focused()
         page.keyboard.type("hands off the mouse")
@@ -124,6 +125,8 @@ def test_a_run_is_rolled_back_with_nothing_but_a_keyboard(desk: Desk, scene: Sce
             page.keyboard.press("Tab")
             if focused(page) == "Roll back":
                 break
+        else:
+            pytest.fail("the Tab key leads to no button that confirms")
         page.keyboard.press("Enter")
         expect(page.get_by_role("region", name="At a glance")).to_contain_text("hands off the mouse")
     assert desk.wait_for(run, phase="ended")["outcome"] == "rolled_back"
@@ -135,7 +138,7 @@ def test_the_first_stop_of_the_keyboard_skips_to_the_content(desk: Desk, scene: 
         page.keyboard.press("Tab")
         assert focused(page) == "Skip to the content"
         page.keyboard.press("Enter")
-        assert page.evaluate("document.activeElement.id") == "content"
+        expect(page.locator("#content")).to_be_focused()
 
 
 def test_from_an_alert_to_rolled_back_it_takes_three_clicks_and_a_reason(desk: Desk, scene: Scene) -> None:
