@@ -1,37 +1,31 @@
 """Many runs: starting them, taking them up again, commands, reading, flags. What the API and the command line talk to.
 
-Each unfinished run has a ``Runner`` in a task of its own. A run that was lost to another controller (fenced) is let go.
-Where several controllers share the store, ``sharing`` says which runs are this one's; all of them answer for all runs.
+``runners`` walk what is unfinished. Where several controllers share the store, ``sharing`` says which runs are this
+one's; all of them answer for all runs.
 """
 
 import asyncio
 import getpass
 import secrets
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import islice
 from typing import Any
-from weakref import WeakValueDictionary
 
 import structlog
 
 from flags.model import FlagDocument
 from orchestrator.allowance import Trust, acting_for
-from orchestrator.checkpoints import Checkpoints
 from orchestrator.core import evidence as ev
 from orchestrator.core import reversing
 from orchestrator.core.commands import Actor, Command
 from orchestrator.core.events import Origin, PlanDocument, RunStarted
 from orchestrator.core.fold import begin
 from orchestrator.core.freeze import Freeze
-from orchestrator.core.moment import Moment
 from orchestrator.core.phases import CommandName, Phase
 from orchestrator.core.state import State
 from orchestrator.core.view import status, summary
 from orchestrator.errors import (
     Conflict,
-    Fenced,
     Forbidden,
     NotFound,
     Refused,
@@ -58,12 +52,12 @@ from orchestrator.ports import (
 )
 from orchestrator.reading import EVERYWHERE, MOST_RUNS, Entries, Kill, Reading, is_unfinished, killed, latched
 from orchestrator.runner import Runner
+from orchestrator.runners import Runners
 from orchestrator.schedule_port import Schedule
 from orchestrator.scheduling import Scheduling
 from orchestrator.sharing import MOVES_SECONDS, Sharing
-from orchestrator.submission import Submission, new_name, require_allowed, require_startable, trust_in
-from orchestrator.survey import Finding, Level, lint_migrators, secrets_of, survey
-from orchestrator.turns import Turns
+from orchestrator.submission import Submission, new_name, require_allowed, require_startable
+from orchestrator.survey import Finding, Level, lint_migrators, survey
 from stages.effects import flag_target_id
 from stages.flag_spec import ABSENT, FlagChange, change_value, percentage_of, to_document, to_value
 from stages.load_schedule import from_raw_schedule
@@ -73,10 +67,8 @@ from stages.step import Program
 log = structlog.get_logger()
 
 KILL_POLL_SECONDS = 1.0
-CRASHED_LONGEST_SECONDS = 60.0
 SUPERSEDE_WAIT_SECONDS = 60.0
 FOLLOW_POLL_SECONDS = 1.0  # for the journal of a run that another controller walks
-TAKEN_UP_TOGETHER = 500
 ROLES = ("viewer", "operator", "approver", "admin")
 
 
@@ -117,20 +109,13 @@ class Service(Reading):
         self._watches: list[asyncio.Task[None]] = []
         self._is_closed = False
         self.meter = meter or Meter()
-        self._runners: dict[str, Runner] = {}
-        self._work: dict[str, asyncio.Task[None]] = {}
         self._starting = asyncio.Lock()
-        self._taking_up: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # of each run, while in use
         self._followers = Followers()
         self.freezing = Freezing(world.freezes, world.clock)
+        self.runners = Runners(journal, world, self.freezing, self._publish, sharing)
         me = sharing.me.name if sharing is not None else f"controller-{secrets.token_hex(3)}"
         self.scheduling = Scheduling(world.schedules, world, me, is_alone=sharing is None)
         self._latches: tuple[Latch, ...] = ()  # that every runner knows of
-        self._turns = Turns()
-        self._checkpoints = Checkpoints(journal)
-        self._idle = asyncio.Event()
-        self._crashes: dict[str, int] = {}
-        self._again: dict[str, asyncio.Task[None]] = {}
         self.listeners: list[Callable[[str], None]] = []  # told the name of each run whose journal grew
         self.readers: list[Callable[[Sequence[Recorded]], None]] = []  # told what it grew by
         board.listeners.append(self._flag_changed)
@@ -141,19 +126,18 @@ class Service(Reading):
         await self.board.load()
         await self.freezing.look()
         self._watch(self._watch_kill_switch(), "kill switch")  # before runs are taken up: the first walk meanwhile
-        self._watch(self.freezing.watch(self._spread_freezes), "freezes")
+        self._watch(self.freezing.watch(self.runners.spread_freezes), "freezes")
         try:
             if self.sharing is not None and self._others is not None:
                 await self._others.share_switch()
-                await self.sharing.open(self)
+                await self.sharing.open(self.runners)
                 self._watch(self._others.watch(), "other controllers")
             else:
-                await self._take_all_up()
+                await self.runners.take_all_up()
         except BaseException:
             self._watch_no_more()
             raise
         self._watch(self.scheduling.watch(), "schedules")
-        self._note_idle()
 
     def _watch(self, work: Coroutine[Any, Any, None], what: str) -> None:
         self._watches.append(asyncio.create_task(work, name=what))
@@ -162,25 +146,14 @@ class Service(Reading):
         for task in self._watches:
             task.cancel()
 
-    async def _take_all_up(self) -> None:
-        """Side by side: one after the other, each would wait for the disk. What is on its way back comes first."""
-        rows = [row for row in await self.journal.rows(limit=MOST_RUNS) if is_unfinished(row)]
-        runs = [row.run for row in sorted(rows, key=lambda row: row.summary.get("phase") != Phase.ROLLING_BACK)]
-        with self.standing_still():
-            for first in range(0, len(runs), TAKEN_UP_TOGETHER):
-                await asyncio.gather(*map(self._take_up, runs[first : first + TAKEN_UP_TOGETHER]))
-
     async def close(self, grace_seconds: float = 10.0) -> None:
         if not self._is_closed:
             reach(Point.SHUTDOWN_BEGUN)
         self._is_closed = True
         self._watch_no_more()
-        for task in self._again.values():
-            task.cancel()
         if self.sharing is not None:
             await self.sharing.stop_finding()
-        await asyncio.gather(*(runner.close(grace_seconds) for runner in self._runners.values()))
-        await asyncio.gather(*self._work.values(), return_exceptions=True)
+        await self.runners.close(grace_seconds)
         reach(Point.SHUTDOWN_LET_GO)
         if self.sharing is not None:
             await self.sharing.close()
@@ -201,85 +174,21 @@ class Service(Reading):
 
     def walked(self) -> Iterator[RunNow]:
         """Every run that this controller walks, as it stands now. For monitoring."""
-        for runner in list(self._runners.values()):
-            moment = Moment(runner.state, runner.evidence, runner.time.now())
-            yield RunNow(moment, runner.unwritable is not None, runner.unseen_seconds)
+        return self.runners.now()
 
     async def until_idle(self) -> None:
         """Returns when no run is unfinished any more."""
-        await self._idle.wait()
-
-    def _note_idle(self) -> None:
-        if self._again or any(not runner.state.ended for runner in self._runners.values()):
-            self._idle.clear()
-        else:
-            self._idle.set()
-
-    async def _take_up(self, run: str) -> Runner:
-        """The run's runner, made if there is none. Once: two lives of a run would fence each other."""
-        async with self._taking_up.setdefault(run, asyncio.Lock()):
-            return self._runners.get(run) or await self._made(run)
-
-    async def _made(self, run: str) -> Runner:
-        epoch = await self._epoch_of(run)
-        reach(Point.RUN_TAKEN)
-        records = await self.journal.read(run)
-        if self.world.secrets is not None and isinstance(first := records[0].event, RunStarted):
-            await self.world.secrets.prepare(one for _, one in secrets_of(first.documents))
-        await self.freezing.refresh()
-        runner = Runner(self.journal, self.world, records, epoch, await self.journal.evidence(run))
-        started = runner.state.started
-        runner.listeners.append(lambda recorded: self._publish(run, recorded))
-        runner.turns, runner.checkpoints = self._turns, self._checkpoints
-        runner.set_killed(self._killed(runner.state))
-        runner.set_freezes(self._freezes_over(runner.state))
-        if self.sharing is not None:
-            runner.may_act = self.sharing.may_act
-        self._runners[run] = runner
-        with acting_for(trust_in(started.origin, is_owners=started.trusted)):
-            self._work[run] = asyncio.create_task(self._run(runner), name=f"run {run}")
-        self._note_idle()
-        return runner
-
-    async def _epoch_of(self, run: str) -> int:
-        """A new one. Of a run that is over and that this controller has not claimed, the one that it has: all that
-        anybody still writes there is the answer to a command, and of two who write at once one is refused."""
-        try:
-            return await self.journal.take(run)
-        except Fenced:
-            row = await self.journal.row(run)
-            if row is None or is_unfinished(row):
-                raise
-            return row.epoch
+        await self.runners.until_idle()
 
     # --- sharing the store with other controllers -----------------------------------------------------------------
 
     def in_hand(self) -> frozenset[str]:
-        return frozenset((*self._runners, *self._again))
-
-    def standing_still(self) -> AbstractContextManager[None]:
-        return self._turns.standing_still()
-
-    async def take_up(self, run: str) -> None:
-        await self._take_up(run)
-
-    def let_go(self) -> None:
-        for runner in self._runners.values():
-            runner.let_go()
-
-    def idle(self, most: int) -> list[str]:
-        return list(islice((run for run, runner in self._runners.items() if runner.is_idle), most))
-
-    async def lay_down(self, runs: Collection[str]) -> None:
-        runners = [self._runners[run] for run in runs if run in self._runners]
-        work = [self._work[runner.run] for runner in runners]
-        await asyncio.gather(*(runner.close() for runner in runners))
-        await asyncio.gather(*work, return_exceptions=True)
+        return self.runners.in_hand()
 
     async def elsewhere(self, run: str) -> Member | None:
         """The other controller that acts for a run; None if this one does, or nobody has to. Raises ``Temporary`` if
         nobody does yet."""
-        if self.sharing is None or run in self._runners:
+        if self.sharing is None or run in self.runners:
             return None
         owner = await self.sharing.elsewhere(run)
         row = await self.journal.row(run)
@@ -290,65 +199,36 @@ class Service(Reading):
         return owner
 
     def _must_be_here(self, run: str, row: RunRow) -> None:
-        if self.sharing is not None and row.active and run not in self._runners:
+        if self.sharing is not None and row.active and run not in self.runners:
             raise Temporary(f"this controller does not act for {run} now; ask again", MOVES_SECONDS)
 
     async def _active_states(self, holding: str | None = None) -> Sequence[State]:
         """Of every active run, whoever walks it; with *holding*, no more of the others' than the one that has this."""
-        here = [runner.state for runner in self._runners.values() if not runner.state.ended]
+        here = self.runners.active()
         if self._others is None:
             return here
         if holding is None:
             rows = await self.journal.rows(active=True, limit=MOST_RUNS)
-            return [*here, *await self._others.states([row for row in rows if row.run not in self._runners])]
+            return [*here, *await self._others.states([row for row in rows if row.run not in self.runners])]
         run = (await self.journal.holders((holding,))).get(holding)
-        row = await self.journal.row(run) if run is not None and run not in self._runners else None
+        row = await self.journal.row(run) if run is not None and run not in self.runners else None
         return [*here, await self._others.state(row)] if row is not None else here
 
-    async def _run(self, runner: Runner) -> None:
-        try:
-            await runner.work()
-            self._crashes.pop(runner.run, None)
-        except (Fenced, Conflict) as error:
-            log.warning("run.lost", run=runner.run, error=str(error))
-        except Exception as error:
-            if runner.is_closing and isinstance(error, StoreError):
-                log.warning("run.unwritten", run=runner.run, error=str(error))  # the next life looks what became of it
-                return
-            log.exception("run.crashed", run=runner.run)
-            self._crashes[runner.run] = self._crashes.get(runner.run, 0) + 1
-            self._again[runner.run] = asyncio.create_task(self._take_up_again(runner.run), name=f"again {runner.run}")
-        finally:
-            self._runners.pop(runner.run, None)
-            self._work.pop(runner.run, None)
-            self._publish(runner.run, [])
-            self._note_idle()
-
-    async def _take_up_again(self, run: str) -> None:
-        """A bug or a broken adapter ends one life of a run, not the run: it is folded anew after a while."""
-        await self.clock.sleep(min(2.0 ** self._crashes[run], CRASHED_LONGEST_SECONDS))
-        try:
-            await self._take_up(run)
-        except RolloutError:
-            log.exception("run.lost", run=run)
-        finally:
-            self._again.pop(run, None)
-
     async def _has_controller(self, run: str) -> bool:
-        return run in self._runners or (self.sharing is not None and await self.sharing.owner(run) is not None)
+        return run in self.runners or (self.sharing is not None and await self.sharing.owner(run) is not None)
 
     async def _state(self, run: str) -> tuple[State, str | None]:
-        runner = self._runners.get(run)
+        runner = self.runners.get(run)
         if runner is None:
             return await super()._state(run)
         return runner.state, ev.to_text(runner.evidence)
 
     def _now(self, run: str) -> float:
-        runner = self._runners.get(run)
+        runner = self.runners.get(run)
         return runner.time.now() if runner is not None else super()._now(run)
 
     async def status(self, run: str) -> dict[str, Any]:
-        runner = self._runners.get(run)
+        runner = self.runners.get(run)
         if runner is None:
             shown = await super().status(run)
         else:
@@ -422,11 +302,6 @@ class Service(Reading):
             return await self.survey(program)
 
     async def _attached(self, submission: Submission) -> str | None:
-        wanted = (submission.plan, submission.digest)
-        here = [one.state for one in self._runners.values() if not one.state.ended]
-        found = next((one.run for one in here if (one.program.name, one.program.digest) == wanted), None)
-        if found is not None or (self.sharing is None and not self._again):
-            return found
         rows = await self.journal.rows(active=True, limit=MOST_RUNS, plan=submission.plan)
         return next((row.run for row in rows if row.digest == submission.digest), None)
 
@@ -480,13 +355,13 @@ class Service(Reading):
             self.sharing.note_started(started.run)
         for reader in self.readers:
             reader(await self.journal.read(started.run, 0, 1))
-        await self._take_up(started.run)
+        await self.runners.take_up(started.run)
         return started.run
 
     async def _supersede(self, submission: Submission, actor: Actor) -> str:
         """A corrected plan takes over targets and their values before; the old run ends ``stopped``."""
         old = await self.resolve_name(str(submission.supersede))
-        runner = self._runners.get(old)
+        runner = self.runners.get(old)
         if runner is None and (row := await self.journal.row(old)) is not None:
             self._must_be_here(old, row)
         if runner is None or runner.state.ended:
@@ -556,12 +431,12 @@ class Service(Reading):
         if row.kept is not None:
             raise await self._gone(run)
         self._must_be_here(run, row)
-        runner = self._runners.get(run)
+        runner = self.runners.get(run)
         ended = runner is None or runner.state.ended
         if ended and command.command is CommandName.ROLLBACK:
             return await self._command_reverse(run, command, actor)
         if runner is None:
-            runner = await self._take_up(run)  # ended and settled: it answers for itself, and is done again
+            runner = await self.runners.take_up(run)  # ended and settled: it answers for itself, and is done again
         answer = await runner.command(command, actor)
         return {**answer, "run_started": None}
 
@@ -591,7 +466,7 @@ class Service(Reading):
                 row = await self.journal.row(run)
                 if row is None or not row.active or self._is_closed:
                     return
-                if run not in self._runners:
+                if run not in self.runners:
                     if self.sharing is None:
                         return
                     await self.clock.sleep(FOLLOW_POLL_SECONDS)
@@ -604,8 +479,7 @@ class Service(Reading):
 
     def _flag_changed(self, environment: str, key: str) -> None:
         target = flag_target_id(environment, key)
-        for runner in self._runners.values():
-            runner.target_changed(target)
+        self.runners.target_changed(target)
 
     async def _holders(self, only: str | None = None) -> Mapping[str, tuple[str, bool]]:
         found: dict[str, tuple[str, bool]] = {}
@@ -676,20 +550,10 @@ class Service(Reading):
     def latches(self) -> Entries:
         return [latched(one) for one in self.kill_switch.latches()]
 
-    def _killed(self, state: State) -> frozenset[str]:
-        """Environments that are killed as a whole, or in which a flag of this run is."""
-        return frozenset(
-            entry.name
-            for entry in state.program.environments
-            if self.kill_switch.is_killed(entry.name)
-            or any(self.kill_switch.is_killed(entry.name, key) for key in entry.flags)
-        )
-
     def _spread_kill(self) -> None:
         self.board.look_at_kill_switch()
         self._latches = self.kill_switch.latches()
-        for runner in self._runners.values():
-            runner.set_killed(self._killed(runner.state))
+        self.runners.spread_kill()
 
     # --- freezes --------------------------------------------------------------------------------------------------
 
@@ -697,7 +561,7 @@ class Service(Reading):
         """Nothing goes forward in an environment, or in any: here at once, within two seconds on every controller."""
         _require(actor, "operator", "freezing")
         made = await self.freezing.freeze(asked, actor.name)
-        self._spread_freezes()
+        self.runners.spread_freezes()
         rows = await self.journal.rows(active=True, limit=MOST_RUNS)
         held = [row.run for row in rows if made.covers(str(row.summary.get("environment")))]
         return {**made.shown(), "runs": held, "frozen": [one.shown() for one in self.freezing.standing()]}
@@ -705,15 +569,8 @@ class Service(Reading):
     async def unfreeze(self, environment: str | None, reason: str, actor: Actor) -> dict[str, Any]:
         _require(actor, "approver", "unfreezing")
         ended = await self.freezing.lift(environment, actor.name, reason)
-        self._spread_freezes()
+        self.runners.spread_freezes()
         return {**ended.shown(), "frozen": [one.shown() for one in self.freezing.standing()]}
-
-    def _freezes_over(self, state: State) -> tuple[Freeze, ...]:
-        return self.freezing.over([entry.name for entry in state.program.environments])
-
-    def _spread_freezes(self) -> None:
-        for runner in self._runners.values():
-            runner.set_freezes(self._freezes_over(runner.state))
 
     async def _freezes(self) -> list[Freeze]:
         return self.freezing.known()

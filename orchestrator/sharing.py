@@ -54,7 +54,7 @@ MOVES_SECONDS = 2.0  # after which a run whose controller went has another, most
 
 
 class Hands(Protocol):
-    """Who acts for runs: the service."""
+    """Who acts for runs."""
 
     def in_hand(self) -> Collection[str]: ...
 
@@ -62,7 +62,7 @@ class Hands(Protocol):
         """While many are taken up: what only waits for its turn waits, but nothing that is on its way back."""
         ...
 
-    async def take_up(self, run: str) -> None: ...
+    async def take_up(self, run: str) -> object: ...
 
     def let_go(self) -> None:
         """Of everything, at once: nothing that is not sent yet is sent any more."""

@@ -298,7 +298,7 @@ def test_metrics_show_a_channel_that_fails_and_a_run_that_nobody_looks_at(monkey
         service, _ = await started(post, notify=_news("team"))
         await asyncio.sleep(60)
         well = await now.seen(service.walked())
-        (runner,) = service._runners.values()
+        (runner,) = service.runners
 
         mended = asyncio.Event()
         monkeypatch.setattr(runner, "_decide", mended.wait)

@@ -105,7 +105,9 @@ async def test_a_look_from_before_the_clock_was_set_back_is_not_newer_than_what_
     await service.close(0.0)
     await house.store.save_evidence({run: (await house.store.take(run), to_text(evidence))})
     service = await house.move_in()
-    assert service._runners[run].time.now() >= looked_at
+    runner = service.runners.get(run)
+    assert runner is not None
+    assert runner.time.now() >= looked_at
     await service.close(0.0)
 
 

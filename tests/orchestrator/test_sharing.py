@@ -12,6 +12,7 @@ from orchestrator.errors import Refused, StoreError, Temporary
 from orchestrator.journal.memory import MemoryReplica
 from orchestrator.ports import Batch, Recorded
 from orchestrator.reading import Kill
+from orchestrator.runner import Runner
 from orchestrator.service import Service
 from orchestrator.sharing import LEASE_SECONDS, MOST_CLAIMED, RENEWED_WITHIN_SECONDS, UNEVEN_RUNS
 from stages.flag_spec import FlagChange
@@ -78,10 +79,16 @@ def kill(service: Service) -> None:
     """As if its process had ended: none of its tasks does anything any more."""
     mine = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     for task in mine:
-        if task in service._work.values() or task in _loops(service):
+        if task in service.runners._work.values() or task in _loops(service):
             task.cancel()
-    for runner in service._runners.values():
+    for runner in service.runners:
         runner.let_go()
+
+
+def walked(service: Service, run: str) -> Runner:
+    found = service.runners.get(run)
+    assert found is not None
+    return found
 
 
 def _loops(service: Service) -> list["asyncio.Task[None]"]:
@@ -303,14 +310,14 @@ async def test_a_controller_that_was_frozen_past_its_lease_does_nothing_before_i
     assert a.sharing is not None
     run, _ = await a.start(submission(), ANN)
     await asyncio.sleep(1.0)
-    runner, slept = a._runners[run], 0.0
+    runner, slept = walked(a, run), 0.0
     a.sharing._time = lambda: house.clock.monotonic() + slept
     slept = LEASE_SECONDS
     assert not runner.may_act()
     assert runner._closing
-    await until(lambda: run not in a._runners)
+    await until(lambda: run not in a.runners)
     assert await until(lambda: acts_for(a, run)) <= 3.0
-    assert a._runners[run] is not runner
+    assert walked(a, run) is not runner
 
 
 @in_virtual_time
@@ -318,12 +325,12 @@ async def test_a_run_whose_append_nobody_knows_the_fate_of_is_taken_up_again(hou
     a = await house.join("a")
     run, _ = await a.start(submission(), ANN)
     await asyncio.sleep(1.0)
-    epoch = a._runners[run].epoch
+    epoch = walked(a, run).epoch
     await a.journal.take(run)  # what the runner has is old now
     with pytest.raises(Exception, match="another controller"):
         await a.command(run, pause("k1"), ANN)
     assert await until(lambda: acts_for(a, run)) <= 3.0
-    assert a._runners[run].epoch > epoch + 1
+    assert walked(a, run).epoch > epoch + 1
 
 
 class Forgetful(MemoryReplica):

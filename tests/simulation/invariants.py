@@ -59,7 +59,7 @@ def _folds(simulation: "Simulation", story: Story) -> Complaints:
     """What the last controller held is what the journal says."""
     state = fold((record.event, record.at) for record in story.records)
     for seat in simulation.seats:
-        runner = seat.service._runners.get(story.run) if seat.service is not None else None
+        runner = seat.service.runners.get(story.run) if seat.service is not None else None
         if runner is not None and runner._goes_on() and runner.state != state:
             yield "the state in memory is not the fold of the journal"
 
