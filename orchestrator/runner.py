@@ -21,11 +21,12 @@ from typing import Any
 import structlog
 
 from orchestrator import failpoints
+from orchestrator.answering import answered, unanswered
 from orchestrator.checkpoints import Checkpoints
 from orchestrator.core import asks as ask_rules
 from orchestrator.core import evidence as ev
 from orchestrator.core.afterwards import is_settled
-from orchestrator.core.asks import Ask, CheckAsk, MeasureAsk, ObserveAsk, SuccessAsk
+from orchestrator.core.asks import Ask
 from orchestrator.core.backward import backoff_seconds
 from orchestrator.core.commands import Actor, Command, accept
 from orchestrator.core.decide import conclude
@@ -45,12 +46,9 @@ from orchestrator.errors import Conflict, Fenced, Permanent, RolloutError, Store
 from orchestrator.failpoints import Point, reach
 from orchestrator.heart import Heart
 from orchestrator.outbox import Outbox, Parcel
-from orchestrator.ports import UNWANTED, Answer, Batch, CheckAnswer, Ending, Journal, Recorded, Scene, World, scene_of
+from orchestrator.ports import UNWANTED, Answer, Batch, Ending, Journal, Recorded, Scene, World, scene_of
 from orchestrator.run_time import RunTime
 from orchestrator.turns import Turns
-from stages.checks import Source, Standing
-from stages.criteria.base import Judgement, Measurement, MeasurementState, Verdict, Wanted
-from stages.criteria.judging import judge, wanted
 
 log = structlog.get_logger()
 
@@ -524,71 +522,23 @@ class Runner:
             self._tasks.start(ask.key, self._ask(ask))
 
     async def _ask(self, ask: Ask) -> None:
+        is_here = ask.environment == self.state.cursor.environment
+        scene = self.scene(ask.environment, self.state.stage.name if is_here and self.state.stage else "")
         try:
-            change = await self._answer(ask)
+            change = await answered(ask, self.world, scene, self.evidence, self.time)
         except RolloutError as error:
-            change = self._could_not(ask, error)
+            change = unanswered(ask, error, self.time.now())
         except Exception as error:
             log.exception("ask.crashed", run=self.run, ask=ask.key)
-            change = self._could_not(ask, Temporary(f"{type(error).__name__}: {error}"))
+            change = unanswered(ask, Temporary(f"{type(error).__name__}: {error}"), self.time.now())
         finally:
             self._asking -= 1
         before = self.evidence
-        self.evidence = change(before)
+        self.evidence = change(before, self.state)
         if self._asking == 0 or ask_rules.is_news(self.state, ask, before, self.evidence):
             self._wake.set()
         elif self._together is None:  # what was asked together is mostly answered together, and decided upon once
             self._together = asyncio.get_running_loop().call_later(TOGETHER_SECONDS, self._wake.set)
-
-    async def _answer(self, ask: Ask) -> Callable[[ev.Evidence], ev.Evidence]:
-        is_here = ask.environment == self.state.cursor.environment
-        scene = self.scene(ask.environment, self.state.stage.name if is_here and self.state.stage else "")
-        match ask:
-            case MeasureAsk():
-                wall_at = ask.at - self.time.ahead_seconds
-                memory = ask_rules.memory_at(self.evidence, ask)
-                asked = wanted(ask.criterion, ask.setting, memory, ask.at).moved(round(wall_at - ask.at))
-                measured = await self.world.measurer.measure(ask.criterion.asked, scene, wall_at, asked)
-                return lambda evidence: _judged(evidence, ask, measured, wall_at)
-            case CheckAsk():
-                begun = self.time.now()
-                answer = await self.world.asker.ask(ask.check, scene)
-                asked_at = self.time.now()
-                return lambda evidence: self._asked(evidence, ask, answer, (begun, asked_at))
-            case ObserveAsk():
-                asked_at = self.time.now()
-                seen = await self.world.observers[ask.observation.op].observe(ask.observation, scene)
-                noted = ev.SeenAt(asked_at, seen.value, seen.exists, seen.changed_by)
-                return lambda evidence: ev.note_seen(evidence, ask.target, noted)
-            case SuccessAsk():
-                at = ask.at - self.time.ahead_seconds
-                asked = Wanted(history=(ask.window,) if ask.window is not None else ()).moved(round(at - ask.at))
-                measured = await self.world.measurer.measure(_source_of(ask), scene, at, asked)
-                return lambda evidence: ev.note_measured(evidence, ask.key, measured)
-
-    def _asked(self, evidence: ev.Evidence, ask: CheckAsk, answer: CheckAnswer, at: tuple[float, float]) -> ev.Evidence:
-        """*at*: when it was asked, and answered. A no to what was asked before a person resumed says nothing of what
-        that person mended: it is asked anew."""
-        begun, answered = at
-        if begun < self.state.reask_after and answer.standing is not Standing.YES:
-            return evidence
-        return ev.note_asked(evidence, ask.key, answer.standing, answer.detail, answered, ask.since)
-
-    def _could_not(self, ask: Ask, error: RolloutError) -> Callable[[ev.Evidence], ev.Evidence]:
-        now = self.time.now()
-        match ask:
-            case ObserveAsk():
-                seen = ev.SeenAt(now, failure=str(error), permanent=isinstance(error, Permanent))
-                return lambda evidence: ev.note_seen(evidence, ask.target, seen)
-            case CheckAsk():
-                unknown = Standing.UNKNOWN
-                return lambda evidence: ev.note_asked(evidence, ask.key, unknown, str(error), now, ask.since)
-            case MeasureAsk():
-                measured = Measurement(MeasurementState.ERROR, ask.at, detail=str(error))
-                return lambda evidence: _judged(evidence, ask, measured, ask.at)
-            case SuccessAsk():
-                measured = Measurement(MeasurementState.ERROR, now, detail=str(error))
-                return lambda evidence: ev.note_measured(evidence, ask.key, measured)
 
     def _start_deliveries(self) -> None:
         channels = self.state.program.notify.channels
@@ -649,24 +599,3 @@ class Runner:
             self._concluded_from = (self.state, saved)
         self.evidence = self._saved = saved
         return ev.to_text(saved)
-
-
-def _judged(evidence: ev.Evidence, ask: MeasureAsk, measured: Measurement, wall_at: float) -> ev.Evidence:
-    """A server may have answered as of a moment earlier than it was asked for (*wall_at* on its clock): its window
-    reaches back by that more."""
-    earlier = max(wall_at - measured.at, 0.0)
-    measured = replace(measured, at=ask.at, lookback_seconds=measured.lookback_seconds + earlier)
-    memory = ask_rules.memory_at(evidence, ask)
-    try:
-        judgement = judge(ask.criterion, measured, memory, ask.setting)
-    except Exception as error:  # a bug of ours, which must hold the run and not end it
-        log.exception("look.crashed", look=ask.key)
-        words = f"{ask.criterion.name} could not be judged: {type(error).__name__}: {error}"
-        judgement = Judgement(Verdict.INCONCLUSIVE, words, memory)
-    return ev.note_look(evidence, ask.key, measured, judgement)
-
-
-def _source_of(ask: SuccessAsk) -> Source:
-    fields = ("query", "sql", "command", "http", "database", "source")
-    given = {name: getattr(ask.criterion, name) for name in fields if getattr(ask.criterion, name) is not None}
-    return Source.model_validate(given)

@@ -280,7 +280,7 @@ async def test_a_judge_that_breaks_holds_the_run_and_says_so(
     def breaks(*_: object) -> None:
         raise ZeroDivisionError("no events")
 
-    monkeypatch.setattr(f"orchestrator.runner.{function}", breaks)
+    monkeypatch.setattr(f"orchestrator.answering.{function}", breaks)
     gate = {"every": "1s", "criteria": [{"name": "errors", "query": "errors", "fail": "> 0.1"}]}
     stage = {"name": "open", "kind": "monitoring", "flag": "beta", "percentages": [50, 100], "bake": "1h"}
     service = await house.move_in()
