@@ -75,6 +75,10 @@ class StoreHeld(StoreError):
     """Another controller holds the store."""
 
 
+class Unreadable(StoreError):
+    """What the store has there can't be read: a newer version wrote it, or somebody changed it by hand."""
+
+
 class Tampered(RolloutError):
     """A journal is not what was written."""
 

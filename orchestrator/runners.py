@@ -1,7 +1,8 @@
 """The runs that one controller walks: each has a ``Runner`` in a task of its own, from when it is taken up.
 
 A run that was lost to another controller (fenced) is let go. A bug or a broken adapter ends one life of a run, not the
-run: it is taken up again after a while. What holds over environments, the kill switch and freezes, is spread from here.
+run: it is taken up again after a while. So is a run that can't be read or made sense of, which keeps no other waiting.
+What holds over environments, the kill switch and freezes, is spread from here.
 """
 
 import asyncio
@@ -14,12 +15,13 @@ import structlog
 
 from orchestrator.allowance import acting_for
 from orchestrator.checkpoints import Checkpoints
+from orchestrator.core.backward import backoff_seconds
 from orchestrator.core.events import RunStarted
 from orchestrator.core.freeze import Freeze
 from orchestrator.core.moment import Moment
 from orchestrator.core.phases import Phase
 from orchestrator.core.state import State
-from orchestrator.errors import Conflict, Fenced, RolloutError, StoreError
+from orchestrator.errors import Conflict, Fenced, NotFound, StoreError, Unreadable
 from orchestrator.failpoints import Point, reach
 from orchestrator.freezing import Freezing
 from orchestrator.metrics import RunNow
@@ -33,7 +35,6 @@ from orchestrator.turns import Turns
 
 log = structlog.get_logger()
 
-CRASHED_LONGEST_SECONDS = 60.0
 TAKEN_UP_TOGETHER = 500
 
 Publish = Callable[[str, Sequence[Recorded]], None]
@@ -77,6 +78,11 @@ class Runners:
             moment = Moment(runner.state, runner.evidence, runner.time.now())
             yield RunNow(moment, runner.unwritable is not None, runner.unseen_seconds)
 
+    @property
+    def unwalked(self) -> int:
+        """How many crashed, or could not be taken up, and are tried again later."""
+        return len(self._again)
+
     # --- taking up ------------------------------------------------------------------------------------------------
 
     async def take_all_up(self) -> None:
@@ -85,7 +91,20 @@ class Runners:
         runs = [row.run for row in sorted(rows, key=lambda row: row.summary.get("phase") != Phase.ROLLING_BACK)]
         with self.standing_still():
             for first in range(0, len(runs), TAKEN_UP_TOGETHER):
-                await asyncio.gather(*map(self.take_up, runs[first : first + TAKEN_UP_TOGETHER]))
+                await asyncio.gather(*map(self.see_to, runs[first : first + TAKEN_UP_TOGETHER]))
+
+    async def see_to(self, run: str) -> None:
+        """Takes it up, now or later. Raises what says that the store is away, or that the run is not ours."""
+        try:
+            await self.take_up(run)
+        except Unreadable as error:
+            log.warning("run.not_taken_up", run=run, error=str(error))
+            self._come_back_to(run)
+        except (Fenced, NotFound, StoreError):
+            raise
+        except Exception:  # its plan, say, which a newer version took
+            log.exception("run.not_taken_up", run=run)
+            self._come_back_to(run)
 
     async def take_up(self, run: str) -> Runner:
         """The run's runner, made if there is none. Once: two lives of a run would fence each other."""
@@ -130,27 +149,38 @@ class Runners:
             self._crashes.pop(runner.run, None)
         except (Fenced, Conflict) as error:
             log.warning("run.lost", run=runner.run, error=str(error))
+            if self._sharing is None and not runner.is_closing:  # to whom? it is ahead of what its runner knew
+                self._come_back_to(runner.run)
         except Exception as error:
             if runner.is_closing and isinstance(error, StoreError):
                 log.warning("run.unwritten", run=runner.run, error=str(error))  # the next life looks what became of it
                 return
             log.exception("run.crashed", run=runner.run)
-            self._crashes[runner.run] = self._crashes.get(runner.run, 0) + 1
-            self._again[runner.run] = asyncio.create_task(self._take_up_again(runner.run), name=f"again {runner.run}")
+            self._come_back_to(runner.run)
         finally:
             self._runners.pop(runner.run, None)
             self._work.pop(runner.run, None)
             self._publish(runner.run, [])
             self._note_idle()
 
-    async def _take_up_again(self, run: str) -> None:
-        await self._world.clock.sleep(min(2.0 ** self._crashes[run], CRASHED_LONGEST_SECONDS))
+    def _come_back_to(self, run: str) -> None:
+        self._crashes[run] = self._crashes.get(run, 0) + 1
+        seconds = backoff_seconds(self._crashes[run] + 1)
+        self._again[run] = asyncio.create_task(self._see_to_again(run, seconds), name=f"again {run}")
+
+    async def _see_to_again(self, run: str, seconds: float) -> None:
+        await self._world.clock.sleep(seconds)
         try:
-            await self.take_up(run)
-        except RolloutError:
-            log.exception("run.lost", run=run)
+            await self.see_to(run)
+        except (Fenced, NotFound) as error:
+            log.warning("run.lost", run=run, error=str(error))
+        except StoreError as error:
+            log.warning("run.not_taken_up", run=run, error=str(error))
+            self._come_back_to(run)
         finally:
-            self._again.pop(run, None)
+            if self._again.get(run) is asyncio.current_task():
+                del self._again[run]
+            self._note_idle()
 
     # --- laying down ----------------------------------------------------------------------------------------------
 

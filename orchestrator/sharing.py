@@ -62,7 +62,9 @@ class Hands(Protocol):
         """While many are taken up: what only waits for its turn waits, but nothing that is on its way back."""
         ...
 
-    async def take_up(self, run: str) -> object: ...
+    async def see_to(self, run: str) -> None:
+        """Takes it up, now or later. Raises ``Fenced``, ``NotFound``, ``StoreError``."""
+        ...
 
     def let_go(self) -> None:
         """Of everything, at once: nothing that is not sent yet is sent any more."""
@@ -284,7 +286,7 @@ class Sharing:
 
     async def _take_up(self, hands: Hands, run: str) -> None:
         try:
-            await hands.take_up(run)
+            await hands.see_to(run)
         except (Fenced, NotFound):
             self._mine.discard(run)  # lost between two looks
 

@@ -57,6 +57,11 @@ async def metrics(request: Request) -> Response:
     clients = {"feed": streams_of(request.app.state).places.taken, "ofrep": change_streams(request.scope).places.taken}
     lines = [
         *now.lines(counts, await now.seen(service.walked())),
+        *gauge(
+            "staged_rollout_runs_unwalked",
+            "Runs that this controller can't walk now: they crash, or can't be read.",
+            service.runners.unwalked,
+        ),
         *gauge("staged_rollout_frozen", "Freezes that stand now.", len(service.freezing.standing())),
         *gauge("staged_rollout_flag_clients", "Open streams of flags, by protocol.", clients, "protocol"),
         *service.meter.lines(),

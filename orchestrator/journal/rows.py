@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from flags.errors import FlagError
 from flags.model import FlagDocument
 from orchestrator.core.events import from_text
-from orchestrator.errors import StoreError
+from orchestrator.errors import Unreadable
 from orchestrator.ports import FlagRecord, Recorded, RunRow
 
 T = TypeVar("T")
@@ -36,6 +36,6 @@ def _parsed(parse: Callable[[str], T], text: str, what: str) -> T:
         return parse(text)
     except (ValueError, FlagError) as problem:
         reason = " ".join(str(problem).split())[:300]
-        raise StoreError(
+        raise Unreadable(
             f"{what} can't be read ({reason}): it was written by a newer version of this program, or changed by hand."
         ) from None

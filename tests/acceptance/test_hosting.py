@@ -195,6 +195,24 @@ def test_serve_takes_up_what_is_unfinished_and_leaves_it_resumable_when_it_is_to
     assert reasons(host.json("status", run)) == {"no_controller"}
 
 
+def test_a_run_that_cannot_be_read_is_said_and_keeps_no_other_waiting(host: Host) -> None:
+    with serving(host) as server:
+        damaged, other = host.detached(plan(host, "damaged")), host.detached(plan(host, "other"))
+        for run in (damaged, other):
+            host.wait_for(run, leg="baking")
+        server.kill()
+    with contextlib.closing(sqlite3.connect(host.store)) as connection, connection:
+        connection.execute("""UPDATE events SET data = '{"type": "Invented"}' WHERE run = ? AND seq = 2""", (damaged,))
+    with serving(host) as server:
+        host.wait_for(other, leg="baking", holds=[])
+        assert f"Event 2 of run '{damaged}' can't be read" in host.refused("status", damaged)
+        assert {one["run"] for one in host.json("list", "--active")} == {damaged, other}
+        host.ok("rollback", other, *REASON)
+        host.wait_for_end(other, "rolled_back")
+    assert "run.not_taken_up" in server.errors
+    assert "Traceback" not in server.errors
+
+
 def test_serve_beyond_loopback_without_tokens_is_refused(host: Host) -> None:
     said = host.refused("serve", "--listen", "0.0.0.0:0", code=2)
     assert "--token-file" in said

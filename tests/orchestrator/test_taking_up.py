@@ -2,16 +2,20 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from orchestrator.core.commands import Command
 from orchestrator.core.events import KillSwitched, RunStarted
 from orchestrator.core.fold import program_of
 from orchestrator.core.phases import CommandName
+from orchestrator.errors import StoreError, Temporary, Unreadable
 from orchestrator.ports import Batch, Latch, NewRun, Recorded
 from orchestrator.runner import Runner
 from tests.orchestrator.house import ANN, House, eventually, submission
+from tests.orchestrator.test_sharing import in_virtual_time
 from tests.support.process import DEADLINE_SECONDS
 
 MORE_THAN_A_LIST_HAS = 1001
@@ -155,6 +159,65 @@ async def test_a_run_that_walks_already_hears_of_the_kill_switch_while_others_ar
     assert not moving_in.done()
     goes_on.set()
     await moving_in
+
+
+@in_virtual_time
+async def test_a_run_that_cannot_be_read_keeps_no_other_from_being_walked_and_is_tried_again(house: House) -> None:
+    first = await house.move_in()
+    names = ("one", "two", "three")
+    damaged, older, nonsense = [(await first.start(submission(name, name, name), ANN))[0] for name in names]
+    await first.close(0)
+    read, events = house.store.read, house.store._runs[nonsense].events
+    known = events[0]
+    events[0] = replace(known, event=known.event.model_copy(update={"documents": ()}))
+    is_mended = asyncio.Event()
+
+    async def read_most(run: str, after: int = 0, limit: int | None = None) -> list[Recorded]:
+        if run == damaged and not is_mended.is_set():
+            raise Unreadable("Event 1 can't be read")
+        return await read(run, after, limit)
+
+    house.store.read = read_most  # type: ignore[method-assign]
+    with capture_logs() as logs:
+        second = await house.move_in()
+    await eventually(second, older, leg="baking")
+    assert {one["run"] for one in logs if one["event"] == "run.not_taken_up"} == {damaged, nonsense}
+    assert (second.runners.unwalked, second.in_hand()) == (2, {damaged, older, nonsense})
+
+    is_mended.set()
+    events[0] = known
+    for run in (damaged, nonsense):
+        await eventually(second, run, leg="baking")
+    assert second.runners.unwalked == 0
+
+
+async def test_a_store_that_is_away_is_no_fault_of_a_run(house: House) -> None:
+    first = await house.move_in()
+    await first.start(submission(), ANN)
+    await first.close(0)
+
+    async def away(run: str, after: int = 0, limit: int | None = None) -> list[Recorded]:
+        raise StoreError("the database is away")
+
+    house.store.read = away  # type: ignore[method-assign]
+    with pytest.raises(StoreError, match="away"):
+        await house.move_in()
+
+
+@in_virtual_time
+async def test_a_run_that_is_ahead_of_its_runner_is_read_again(house: House) -> None:
+    """Nobody else has a store that is this controller's alone, so nobody else would go on with it."""
+    service = await house.move_in()
+    run, _ = await service.start(submission(), ANN)
+    await eventually(service, run, leg="baking")
+    epoch = await house.store.take(run)
+    with pytest.raises(Temporary, match="ask again"):
+        await service.command(run, Command(command=CommandName.PAUSE, reason="look"), ANN)
+    await _until(lambda: run not in service.runners)
+    await _until(lambda: run in service.runners)
+    walked = service.runners.get(run)
+    assert walked is not None
+    assert walked.epoch > epoch
 
 
 async def _until(is_so: Callable[[], bool]) -> None:
