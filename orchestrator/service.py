@@ -176,6 +176,10 @@ class Service(Reading):
         """Every run that this controller walks, as it stands now. For monitoring."""
         return self.runners.now()
 
+    def unwalked(self) -> int:
+        """How many runs this controller should walk and can't: see ``Runners``. For monitoring."""
+        return self.runners.unwalked
+
     async def until_idle(self) -> None:
         """Returns when no run is unfinished any more."""
         await self.runners.until_idle()

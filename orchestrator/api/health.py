@@ -60,7 +60,7 @@ async def metrics(request: Request) -> Response:
         *gauge(
             "staged_rollout_runs_unwalked",
             "Runs that this controller can't walk now: they crash, or can't be read.",
-            service.runners.unwalked,
+            service.unwalked(),
         ),
         *gauge("staged_rollout_frozen", "Freezes that stand now.", len(service.freezing.standing())),
         *gauge("staged_rollout_flag_clients", "Open streams of flags, by protocol.", clients, "protocol"),

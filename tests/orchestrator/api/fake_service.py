@@ -133,6 +133,9 @@ class FakeService:
         phases = Counter(run.phase for run in self.runs.values())
         return Counts(phases, sum(len(run.entries) for run in self.runs.values()))
 
+    def unwalked(self) -> int:
+        return 0
+
     def walked(self) -> Iterator[RunNow]:
         return iter(())
 
