@@ -5,12 +5,13 @@ directions; runs that they walk are read from the store. While the store is away
 """
 
 import asyncio
+from contextlib import suppress
 
 import structlog
 
 from orchestrator.core.fold import fold
 from orchestrator.core.state import State
-from orchestrator.errors import StoreError
+from orchestrator.errors import StoreError, Unreadable
 from orchestrator.failpoints import Point, reach
 from orchestrator.flag_board import FlagBoard
 from orchestrator.ports import Clock, Journal, KillSwitch, Membership, RunRow
@@ -77,10 +78,13 @@ class Others:
             self._tell(str(error))
 
     async def states(self, rows: list[RunRow]) -> list[State]:
-        """Of all active runs that are not walked here, read again only if they went on."""
-        found = [(row.run, row.rev, await self.state(row)) for row in rows]
-        self._states = {run: (rev, state) for run, rev, state in found}
-        return [state for _, _, state in found]
+        """Of all active runs that are not walked here, read again only if they went on; without those that can't be."""
+        found = {}
+        for row in rows:
+            with suppress(Unreadable):  # whoever is to walk it says so
+                found[row.run] = (row.rev, await self.state(row))
+        self._states = found
+        return [state for _, state in found.values()]
 
     async def state(self, row: RunRow) -> State:
         known = self._states.get(row.run)
