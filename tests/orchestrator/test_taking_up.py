@@ -182,13 +182,14 @@ async def test_a_run_that_cannot_be_read_keeps_no_other_from_being_walked_and_is
         second = await house.move_in()
     await eventually(second, older, leg="baking")
     assert {one["run"] for one in logs if one["event"] == "run.not_taken_up"} == {damaged, nonsense}
-    assert (second.runners.unwalked, second.in_hand()) == (2, {damaged, older, nonsense})
+    assert second.unwalked() == 2
+    assert second.in_hand() == {damaged, older, nonsense}
 
     is_mended.set()
     events[0] = known
     for run in (damaged, nonsense):
         await eventually(second, run, leg="baking")
-    assert second.runners.unwalked == 0
+    assert second.unwalked() == 0
 
 
 async def test_a_store_that_is_away_is_no_fault_of_a_run(house: House) -> None:
