@@ -23,8 +23,9 @@ def event(run: str, seq: int, at: float, data: str, digest: str) -> Recorded:
 
 
 def flag_record(found: tuple[Any, ...]) -> FlagRecord:
-    document, by, reason, at, run, effect = found
-    return FlagRecord(_parsed(_flag_document, document, "A flag document"), by, reason, at, run, effect)
+    environment, key, text, by, reason, at, run, effect = found
+    document = _parsed(_flag_document, text, f"The document of flag {key!r} in {environment}")
+    return FlagRecord(document, by, reason, at, run, effect)
 
 
 def _flag_document(text: str) -> FlagDocument:

@@ -12,7 +12,7 @@ from orchestrator.ports import Answer, FlagRecord, Member, Recorded, RunRow
 Values = Sequence[Any] | Mapping[str, Any]
 
 ROW: Final = "run, plan, digest, rev, epoch, active, created, summary, kept"
-FLAG: Final = 'document, "by", reason, at, run, effect'
+FLAG: Final = 'environment, key, document, "by", reason, at, run, effect'
 _PAGE: Final = 500  # events; a journal as a whole might take longer than a statement may
 
 

@@ -11,7 +11,7 @@ from orchestrator.journal.rows import event, flag_record, run_row
 from orchestrator.ports import Answer, FlagRecord, Recorded, RunRow
 
 ROW: Final = "run, plan, digest, rev, epoch, active, created, summary, kept"
-FLAG: Final = 'document, "by", reason, at, run, effect'
+FLAG: Final = 'environment, key, document, "by", reason, at, run, effect'
 
 
 def row(connection: apsw.Connection, run: str) -> RunRow | None:

@@ -305,6 +305,13 @@ async def test_an_event_that_cannot_be_read_is_named(store: SqliteStore) -> None
     assert await store.row("r") is not None
 
 
+async def test_a_flag_that_cannot_be_read_is_named(store: SqliteStore) -> None:
+    await store.write(flag_write("beta"), 100.0)
+    change(store.path, "UPDATE flags SET document = 'by hand'")
+    with pytest.raises(StoreError, match=r"The document of flag 'beta' in production can't be read .*by hand"):
+        await store.all()
+
+
 async def test_people_can_query_events_by_who_what_and_why(store: SqliteStore) -> None:
     await started(store)
     await store.append(batch(events=[Paused(by="bob", reason="look"), Paused()]))
