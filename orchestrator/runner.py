@@ -137,7 +137,9 @@ class Runner:
         self._saved: ev.Evidence = self.evidence
         self._wake_at: float | None = None  # what the newest decision that had nothing to say asked for
         self._ask_again_at: float | None = None  # when something is to be asked that was not due yet
+        self._ask_beside: int | None = None  # the same for all who ask the same then
         self._decided_at = self._turned_at = 0.0
+        self._turn_due_at = math.inf  # when time alone was to begin this turn; it may have stood in line since
         self._concluded_from: tuple[State | None, ev.Evidence] = (None, self.evidence)  # with nothing to say
         self._looked_at = world.clock.monotonic()
         self._closing = False
@@ -262,7 +264,9 @@ class Runner:
         now = self.time.now()
         later = [max(at - now, 0.0) for at in times if at > self._turned_at]  # what came since is not slept over
         delay = min([*later, LONGEST_SLEEP_SECONDS])
-        await self.turns.wait(self._wake, comes_first=self.state.rollback is not None, after_seconds=delay)
+        self._turn_due_at = now + delay
+        comes_first = self.state.rollback is not None
+        await self.turns.wait(self._wake, comes_first=comes_first, after_seconds=delay, beside=self._ask_beside)
 
     async def _decide(self) -> None:
         """What comes in while it is written wakes the loop anew."""
@@ -283,10 +287,13 @@ class Runner:
             self._add_up()  # a bake that begins with these events begins now
 
     def _has_concluded(self) -> bool:
-        """Whether there is still nothing to say: nothing was learnt, and no time came at which that may change."""
+        """Whether there is still nothing to say: nothing was learnt, and no time came at which that may change. Who
+        stood in line until a look was late decides once, upon its answers, as who found nobody in it."""
         state, evidence = self._concluded_from
         is_known = state is self.state and evidence is self.evidence
-        return is_known and self._turned_at < min(self._decided_at + LONGEST_SLEEP_SECONDS, self._wake_at or math.inf)
+        was_due_at = min(self._turned_at, self._turn_due_at)
+        is_soon = was_due_at < self._decided_at + LONGEST_SLEEP_SECONDS
+        return is_known and is_soon and self._turned_at < (self._wake_at or math.inf)
 
     def _add_up(self) -> Moment:
         """This moment, with bake and watch as of now."""
@@ -516,7 +523,7 @@ class Runner:
 
     def _start_asks(self) -> None:
         due = ask_rules.due(Moment(self.state, self.evidence, self.time.now()), self._tasks.has)
-        self._ask_again_at = due.next_at
+        self._ask_again_at, self._ask_beside = due.next_at, due.next_beat
         for ask in due.now:
             self._asking += 1
             self._tasks.start(ask.key, self._ask(ask))

@@ -8,6 +8,10 @@ sees to whatever has arrived, which goes on faster than runs ask for more. A run
 command, an answer, a switch) has its turn at once, wherever it stood. There are never many of those: no more answers
 come than were asked for.
 
+Those that will ask the same have their turns one right after the other. What is asked in the same second is asked once
+for all; scattered over a line of a thousand they would each ask anew, as soon as the line is longer than that, and so
+make it longer still: too much to do for a moment would be too much for good.
+
 What is on its way back stands in a line of its own, which is served first. While a controller takes its runs up the
 other one stands still: those that were taken up first would otherwise need the whole processor for looking, again and
 again, and of thousands the last would never come to be taken up.
@@ -15,16 +19,42 @@ again, and of thousands the last would never come to be taken up.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
+
+
+class _Line:
+    """First come, first served, but that who comes *beside* somebody in it is served right after that one."""
+
+    def __init__(self) -> None:
+        self._waiting: OrderedDict[Hashable, OrderedDict[asyncio.Event, None]] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return bool(self._waiting)
+
+    def add(self, wake: asyncio.Event, beside: Hashable) -> None:
+        self._waiting.setdefault(beside, OrderedDict())[wake] = None
+
+    def leave(self, wake: asyncio.Event, beside: Hashable) -> None:
+        together = self._waiting.get(beside, OrderedDict())
+        together.pop(wake, None)
+        if not together:
+            self._waiting.pop(beside, None)
+
+    def first(self) -> asyncio.Event:
+        """Who is in it no more."""
+        beside, together = next(iter(self._waiting.items()))
+        wake, _ = together.popitem(last=False)
+        if not together:
+            del self._waiting[beside]
+        return wake
 
 
 class Turns:
     """For one event loop."""
 
     def __init__(self) -> None:
-        self._first: OrderedDict[asyncio.Event, None] = OrderedDict()
-        self._line: OrderedDict[asyncio.Event, None] = OrderedDict()
+        self._first, self._line = _Line(), _Line()
         self._is_moving = False
         self._held = 0
 
@@ -38,26 +68,33 @@ class Turns:
             self._held -= 1
             self._move_on()
 
-    async def wait(self, wake: asyncio.Event, *, comes_first: bool = False, after_seconds: float = 0.0) -> None:
+    async def wait(
+        self,
+        wake: asyncio.Event,
+        *,
+        comes_first: bool = False,
+        after_seconds: float = 0.0,
+        beside: Hashable | None = None,
+    ) -> None:
         """Until it is one's turn, which sets *wake*, or *wake* is set by somebody else. One stands in line only
-        *after_seconds*."""
-        line = self._first if comes_first else self._line
+        *after_seconds*; *beside* is the same for all who will ask the same."""
+        line, place = self._first if comes_first else self._line, wake if beside is None else beside
         loop = asyncio.get_running_loop()
-        timer = loop.call_later(after_seconds, self._line_up, line, wake) if after_seconds > 0 else None
+        timer = loop.call_later(after_seconds, self._line_up, line, wake, place) if after_seconds > 0 else None
         if timer is None:
-            self._line_up(line, wake)
+            self._line_up(line, wake, place)
         try:
             await wake.wait()
         finally:
             if timer is not None:
                 timer.cancel()
-            line.pop(wake, None)
+            line.leave(wake, place)
 
-    def _line_up(self, line: OrderedDict[asyncio.Event, None], wake: asyncio.Event) -> None:
-        line[wake] = None
+    def _line_up(self, line: _Line, wake: asyncio.Event, place: Hashable) -> None:
+        line.add(wake, place)
         self._move_on()
 
-    def _served(self) -> OrderedDict[asyncio.Event, None]:
+    def _served(self) -> _Line:
         return self._first if self._first or self._held else self._line
 
     def _move_on(self) -> None:
@@ -67,7 +104,6 @@ class Turns:
 
     def _wake_one(self) -> None:
         if line := self._served():
-            wake, _ = line.popitem(last=False)
-            wake.set()
+            line.first().set()
         self._is_moving = False
         self._move_on()

@@ -7,6 +7,7 @@ environment in whose place it is asked: a way back leads through others than the
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from operator import itemgetter
 
 from orchestrator.core import afterwards, backward, gates, scaling
 from orchestrator.core.evidence import Evidence, Look
@@ -81,10 +82,12 @@ Ask = MeasureAsk | CheckAsk | ObserveAsk | SuccessAsk
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """*now*: all that is to be asked. *next_at*: when more will be, as far as time alone decides; None if never."""
+    """*now*: all that is to be asked. *next_at*: when more will be, as far as time alone decides; None if never.
+    *next_beat*: the same for all who ask the same then; None if that is no look at a gate or a trigger."""
 
     now: Sequence[Ask]
     next_at: float | None
+    next_beat: int | None = None
 
 
 def due(m: Moment, is_under_way: Callable[[str], bool]) -> Due:
@@ -94,9 +97,10 @@ def due(m: Moment, is_under_way: Callable[[str], bool]) -> Due:
     for ask in _asks(m, watched):
         if not is_under_way(ask.key):
             begun.setdefault(ask.key, ask)
-    times = [at for one, at in watched if one.key not in begun]
-    times += _next_observations(m, lambda key: key in begun or is_under_way(key))
-    return Due(tuple(begun.values()), min((at for at in times if at > m.now), default=None))
+    times: list[tuple[float, int | None]] = [(at, one.beat) for one, at in watched if one.key not in begun]
+    times += [(at, None) for at in _next_observations(m, lambda key: key in begun or is_under_way(key))]
+    soonest = min((one for one in times if one[0] > m.now), key=itemgetter(0), default=(None, None))
+    return Due(tuple(begun.values()), *soonest)
 
 
 def _asks(m: Moment, watched: Sequence[tuple["_Watched", float]]) -> list[Ask]:

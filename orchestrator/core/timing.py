@@ -36,13 +36,14 @@ def longest_gap_seconds(m: Moment) -> float:
 
 
 def wake_at(m: Moment) -> float | None:
-    """The next time at which waiting alone may change something. Answers and commands wake a run by themselves."""
+    """The next time at which waiting alone may change something. Answers and commands wake a run by themselves. No more
+    than two ticks ahead, so that who decides at each, and comes late to one, knows what lies between."""
     state, times = m.state, due_times(m)
     if state.ended:
         times += [at for one in afterwards.open_success(state) if (at := afterwards.success_due_at(state, one))]
         return min((at for at in times if at > m.now), default=None)
     times += [at for scope in scopes(m) for one in questions(scope) if (at := due_at(m, one)) is not None]
-    times.append(m.now + TICK_SECONDS)
+    times.append(m.now + 2 * TICK_SECONDS)
     return min(at for at in times if at > m.now)
 
 

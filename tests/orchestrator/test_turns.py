@@ -1,13 +1,22 @@
 """Runs that wake at the same time have their turns one after the other; who has something to be told does not wait."""
 
 import asyncio
+import math
+from unittest.mock import patch
 
 import pytest
 
+from orchestrator import runner
 from orchestrator.core.commands import Command
+from orchestrator.core.decide import Decision
+from orchestrator.core.moment import Moment
 from orchestrator.core.phases import CommandName
+from orchestrator.ports import Scene
 from orchestrator.turns import Turns
+from stages.checks import Source
+from stages.criteria.base import NOTHING_WANTED, Measurement, Wanted
 from tests.orchestrator.house import ANN, House, eventually, submission
+from tests.orchestrator.test_sharing import in_virtual_time
 from tests.support.process import DEADLINE_SECONDS
 
 MANY = 20
@@ -77,6 +86,58 @@ async def test_who_comes_first_is_served_before_all_others_one_in_each_round_and
     async with asyncio.timeout(DEADLINE_SECONDS):
         await asyncio.gather(*usual, later)
     assert came.index("first 2") < came.index("usual 1")
+
+
+async def test_those_that_will_ask_the_same_have_their_turns_one_right_after_the_other() -> None:
+    turns, came = Turns(), list[str]()
+
+    async def take_a_turn(name: str) -> None:
+        await turns.wait(asyncio.Event(), beside=name[0])
+        came.append(name)
+
+    waiting = [asyncio.create_task(take_a_turn(name)) for name in ("a1", "b1", "c1", "b2", "a2", "a3")]
+    gone = asyncio.create_task(take_a_turn("a4"))
+    await asyncio.sleep(0)
+    gone.cancel()
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        await asyncio.gather(*waiting)
+    assert came == ["a1", "a2", "a3", "b1", "b2", "c1"]
+
+
+@in_virtual_time
+async def test_who_stood_in_line_until_a_look_was_late_asks_with_the_others_and_decides_once(house: House) -> None:
+    asked, decided = list[float](), list[str]()
+    gate = {"every": "15s", "criteria": [{"name": "errors", "query": "errors", "fail": "> 0.1"}]}
+    measure, conclude = house.outside.measure, runner.conclude
+
+    async def measured(source: Source, scene: Scene, at: float, wanted: Wanted = NOTHING_WANTED) -> Measurement:
+        asked.append(at)
+        await asyncio.sleep(0.01)
+        return await measure(source, scene, at, wanted)
+
+    def concluded(moment: Moment) -> Decision:
+        decided.append(moment.state.run)
+        return conclude(moment)
+
+    house.outside.measure = measured  # type: ignore[method-assign]
+    stage = {"name": "open", "kind": "monitoring", "percentages": [50, 100], "bake": "1h", "gate": "health"}
+    service = await house.move_in()
+    names = ("one", "two", "three")
+    for name in names:
+        spec = {"gates": {"health": gate}, "stages": [{**stage, "flag": name}]}
+        run, _ = await service.start(submission(name, name, name, **spec), ANN)
+        await eventually(service, run, leg="baking")
+        await asyncio.sleep(0.7)
+    await asyncio.sleep(60.0)
+    asked.clear()
+    with patch.object(runner, "conclude", concluded):
+        with service.runners.standing_still():
+            await asyncio.sleep(20.0)
+        assert asked == []
+        await asyncio.sleep(1.0)
+    assert len(asked) == len(names)
+    assert len({math.floor(at) for at in asked}) == 1
+    assert len(decided) == len(names)
 
 
 async def test_who_leaves_the_line_leaves_it_to_the_others() -> None:
