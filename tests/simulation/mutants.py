@@ -11,6 +11,7 @@ from math import ceil, inf, isnan
 from typing import Any
 from unittest.mock import patch
 
+from orchestrator import answering
 from orchestrator import runner as runner_module
 from orchestrator.core import backward, decide, fold, forward, gates, outcomes, rollback, scaling, walk
 from orchestrator.core.events import ApprovalWithdrawn, Event, LegEntered
@@ -74,7 +75,7 @@ def _judging(change: Callable[[Measurement], Measurement]) -> Callable[[], Abstr
     def wrong(criterion: AnyCriterion, measurement: Measurement, memory: Memory, setting: Setting) -> Judgement:
         return judge(criterion, change(measurement), memory, setting)
 
-    return _replaced(runner_module, "judge", wrong)
+    return _replaced(answering, "judge", wrong)
 
 
 def _with_value(measurement: Measurement, value: float) -> Measurement:
