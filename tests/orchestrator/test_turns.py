@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator import runner
 from orchestrator.core.commands import Command
-from orchestrator.core.decide import Decision
+from orchestrator.core.decide import Decision, conclude
 from orchestrator.core.moment import Moment
 from orchestrator.core.phases import CommandName
 from orchestrator.ports import Scene
@@ -108,7 +108,7 @@ async def test_those_that_will_ask_the_same_have_their_turns_one_right_after_the
 async def test_who_stood_in_line_until_a_look_was_late_asks_with_the_others_and_decides_once(house: House) -> None:
     asked, decided = list[float](), list[str]()
     gate = {"every": "15s", "criteria": [{"name": "errors", "query": "errors", "fail": "> 0.1"}]}
-    measure, conclude = house.outside.measure, runner.conclude
+    measure = house.outside.measure
 
     async def measured(source: Source, scene: Scene, at: float, wanted: Wanted = NOTHING_WANTED) -> Measurement:
         asked.append(at)
