@@ -4,9 +4,9 @@
 
 It says its address on standard output. `GET /asked` tells what was asked since the last `GET /asked`: how often, how
 many different questions, when the last of these was asked first, and how long it took, in milliseconds and 99 times of
-100 at most, from one time that a question was asked to the next. `GET /first` lists what was asked since then: each
-question, the second as of which it was asked, and when it was asked for that second first. It costs little, so that it
-can stand beside what is measured.
+100 at most, since a question had been asked before. `GET /first` lists what was asked since then: each question, the
+second as of which it was asked, and when it was asked for that second first. It costs little, so that it can stand
+beside what is measured.
 """
 
 import asyncio
@@ -28,10 +28,11 @@ def answer(query: str, at: str, value: str) -> str:
 
 class Server:
     def __init__(self) -> None:
+        self.newest: dict[str, float] = {}  # when each question was asked last: a gap may begin before what is told
         self.forget()
 
     def forget(self) -> None:
-        self.newest: dict[str, float] = {}
+        self.asked: set[str] = set()
         self.gaps: list[float] = []
         self.first: dict[tuple[str, str], float] = {}  # question, and as of when: when it was asked first
         self.last_new, self.count = 0.0, 0
@@ -64,7 +65,8 @@ class Server:
         now = time.time()
         if query in self.newest:
             self.gaps.append(now - self.newest[query])
-        else:
+        if query not in self.asked:
+            self.asked.add(query)
             self.last_new = now
         self.newest[query] = now
         at = form.get("time", ["0"])[0]
@@ -74,7 +76,7 @@ class Server:
     def told(self) -> dict[str, float]:
         ordered = sorted(self.gaps)
         p99 = ordered[min(round(0.99 * len(ordered)), len(ordered) - 1)] if ordered else 0.0
-        told = {"count": self.count, "different": len(self.newest), "last_new": self.last_new, "gap_p99_ms": p99 * 1000}
+        told = {"count": self.count, "different": len(self.asked), "last_new": self.last_new, "gap_p99_ms": p99 * 1000}
         self.forget()
         return told
 
