@@ -24,29 +24,32 @@ from contextlib import contextmanager
 
 
 class _Line:
-    """First come, first served, but that who comes *beside* somebody in it is served right after that one."""
+    """First come, first served; but who comes *beside* others that wait is served with them. Who comes when it is their
+    turn already does not join them, so that nobody waits for more than those who were there."""
 
     def __init__(self) -> None:
         self._waiting: OrderedDict[Hashable, OrderedDict[asyncio.Event, None]] = OrderedDict()
+        self._served: OrderedDict[asyncio.Event, None] = OrderedDict()
 
     def __bool__(self) -> bool:
-        return bool(self._waiting)
+        return bool(self._served or self._waiting)
 
     def add(self, wake: asyncio.Event, beside: Hashable) -> None:
         self._waiting.setdefault(beside, OrderedDict())[wake] = None
 
     def leave(self, wake: asyncio.Event, beside: Hashable) -> None:
-        together = self._waiting.get(beside, OrderedDict())
-        together.pop(wake, None)
-        if not together:
-            self._waiting.pop(beside, None)
+        self._served.pop(wake, None)
+        together = self._waiting.get(beside)
+        if together is not None:
+            together.pop(wake, None)
+            if not together:
+                del self._waiting[beside]
 
     def first(self) -> asyncio.Event:
         """Who is in it no more."""
-        beside, together = next(iter(self._waiting.items()))
-        wake, _ = together.popitem(last=False)
-        if not together:
-            del self._waiting[beside]
+        if not self._served:
+            _, self._served = self._waiting.popitem(last=False)
+        wake, _ = self._served.popitem(last=False)
         return wake
 
 

@@ -104,6 +104,21 @@ async def test_those_that_will_ask_the_same_have_their_turns_one_right_after_the
     assert came == ["a1", "a2", "a3", "b1", "b2", "c1"]
 
 
+async def test_who_comes_when_the_others_have_their_turn_keeps_nobody_waiting_who_was_there() -> None:
+    turns, came = Turns(), list[str]()
+
+    async def take_turns(name: str, most: int) -> None:
+        for _ in range(most):
+            await turns.wait(asyncio.Event(), beside=name[0])
+            came.append(name)
+
+    many = [asyncio.create_task(take_turns(f"a{number}", 100)) for number in range(3)]
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        await take_turns("b", 1)
+        assert len(came) <= 2 * len(many) + 1
+        await asyncio.gather(*many)
+
+
 @in_virtual_time
 async def test_who_stood_in_line_until_a_look_was_late_asks_with_the_others_and_decides_once(house: House) -> None:
     asked, decided = list[float](), list[str]()
