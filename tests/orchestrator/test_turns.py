@@ -114,6 +114,7 @@ async def test_who_comes_when_the_others_have_their_turn_keeps_nobody_waiting_wh
 
     many = [asyncio.create_task(take_turns(f"a{number}", 100)) for number in range(3)]
     async with asyncio.timeout(DEADLINE_SECONDS):
+        await asyncio.sleep(0)
         await take_turns("b", 1)
         assert len(came) <= 2 * len(many) + 1
         await asyncio.gather(*many)
