@@ -256,6 +256,7 @@ class Runner:
 
     async def _sleep(self) -> None:
         if self._inbox:
+            self._turn_due_at = math.inf
             return
         times = [at for at in (self._wake_at, self._ask_again_at) if at is not None]
         times += [retry.due_at for key, retry in self.evidence.retries.items() if key in self._effect_ids()]

@@ -274,7 +274,10 @@ class Sharing:
         if not self.may_act():
             return
         if is_ours or await self._is_ours(run):
-            await self._take_up(hands, run)
+            try:
+                await hands.see_to(run)
+            except (Fenced, NotFound):
+                self._mine.discard(run)  # lost between two looks
         else:
             self._mine.discard(run)
 
@@ -283,12 +286,6 @@ class Sharing:
         is_wanted = row is not None and (row.active or not row.summary.get("settled", True))
         owner = await self.membership.owner(run) if is_wanted else None
         return owner is not None and owner.name == self.me.name
-
-    async def _take_up(self, hands: Hands, run: str) -> None:
-        try:
-            await hands.see_to(run)
-        except (Fenced, NotFound):
-            self._mine.discard(run)  # lost between two looks
 
 
 async def _ended(*loops: "asyncio.Task[None] | None") -> None:

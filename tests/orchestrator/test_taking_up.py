@@ -192,6 +192,29 @@ async def test_a_run_that_cannot_be_read_keeps_no_other_from_being_walked_and_is
     assert second.unwalked() == 0
 
 
+@in_virtual_time
+async def test_a_run_that_failed_often_is_tried_again_each_minute_though_the_store_was_away_meanwhile(
+    house: House,
+) -> None:
+    first = await house.move_in()
+    run, _ = await first.start(submission(), ANN)
+    await first.close(0)
+    read, tries = house.store.read, list[float]()
+
+    async def fails(run: str, after: int = 0, limit: int | None = None) -> list[Recorded]:
+        tries.append(house.clock.now())
+        if len(tries) > 6:
+            return await read(run, after, limit)
+        raise StoreError("the database is away") if len(tries) % 2 == 0 else Unreadable("Event 1 can't be read")
+
+    house.store.read = fails  # type: ignore[method-assign]
+    second = await house.move_in()
+    second.runners._crashes[run] = 2000
+    await asyncio.sleep(10 * 60.0)
+    assert run in second.runners
+    assert tries[-1] - tries[-2] == pytest.approx(60.0)
+
+
 async def test_a_store_that_is_away_is_no_fault_of_a_run(house: House) -> None:
     first = await house.move_in()
     await first.start(submission(), ANN)
