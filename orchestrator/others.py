@@ -82,11 +82,11 @@ class Others:
         found = {}
         for row in rows:
             with suppress(Unreadable):  # whoever is to walk it says so
-                found[row.run] = (row.rev, await self.state(row))
+                found[row.run] = (row.rev, await self._state(row))
         self._states = found
         return [state for _, state in found.values()]
 
-    async def state(self, row: RunRow) -> State:
+    async def _state(self, row: RunRow) -> State:
         known = self._states.get(row.run)
         if known is not None and known[0] == row.rev:
             return known[1]

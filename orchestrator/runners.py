@@ -2,6 +2,7 @@
 
 A run that was lost to another controller (fenced) is let go. A bug or a broken adapter ends one life of a run, not the
 run: it is taken up again after a while. So is a run that can't be read or made sense of, which keeps no other waiting.
+Of many runs that a new controller finds, the first are taken up before it answers anybody, and the rest while it does.
 What holds over environments, the kill switch and freezes, is spread from here.
 """
 
@@ -56,6 +57,8 @@ class Runners:
         self._taking_up: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # of each run, while in use
         self._crashes: dict[str, int] = {}
         self._again: dict[str, asyncio.Task[None]] = {}
+        self._coming: set[str] = set()
+        self._rest: asyncio.Task[None] | None = None
         self._turns = Turns()
         self._checkpoints = Checkpoints(journal)
         self._idle = asyncio.Event()
@@ -86,12 +89,29 @@ class Runners:
     # --- taking up ------------------------------------------------------------------------------------------------
 
     async def take_all_up(self) -> None:
-        """Side by side: one after the other, each would wait for the disk. What is on its way back comes first."""
+        """The first of them, and the rest soon; what is on its way back comes before all others. Side by side: one
+        after the other, each would wait for the disk. Raises ``StoreError``."""
         rows = [row for row in await self._journal.rows(limit=MOST_RUNS) if is_unfinished(row)]
         runs = [row.run for row in sorted(rows, key=lambda row: row.summary.get("phase") != Phase.ROLLING_BACK)]
+        first, rest = runs[:TAKEN_UP_TOGETHER], runs[TAKEN_UP_TOGETHER:]
+        with self.standing_still():
+            await asyncio.gather(*map(self.see_to, first))
+            if rest:
+                self._coming.update(rest)
+                self._rest = asyncio.create_task(self._take_up_rest(rest), name="taking up")
+
+    async def _take_up_rest(self, runs: Sequence[str]) -> None:
         with self.standing_still():
             for first in range(0, len(runs), TAKEN_UP_TOGETHER):
-                await asyncio.gather(*map(self.see_to, runs[first : first + TAKEN_UP_TOGETHER]))
+                together = runs[first : first + TAKEN_UP_TOGETHER]
+                await asyncio.gather(*map(self._see_to_in_the_end, together))
+                self._coming.difference_update(together)
+        self._note_idle()
+
+    async def all_taken_up(self) -> None:
+        """Returns when no run is still to come."""
+        if self._rest is not None:
+            await asyncio.wait((self._rest,))
 
     async def see_to(self, run: str) -> None:
         """Takes it up, now or later. Raises what says that the store is away, or that the run is not ours."""
@@ -127,6 +147,7 @@ class Runners:
         if self._sharing is not None:
             runner.may_act = self._sharing.may_act
         self._runners[run] = runner
+        self._wait_no_more(run)
         with acting_for(trust_in(started.origin, is_owners=started.trusted)):
             self._work[run] = asyncio.create_task(self._run(runner), name=f"run {run}")
         self._note_idle()
@@ -156,7 +177,8 @@ class Runners:
                 log.warning("run.unwritten", run=runner.run, error=str(error))  # the next life looks what became of it
                 return
             log.exception("run.crashed", run=runner.run)
-            self._come_back_to(runner.run)
+            if not runner.is_closing:
+                self._come_back_to(runner.run)
         finally:
             self._runners.pop(runner.run, None)
             self._work.pop(runner.run, None)
@@ -168,8 +190,22 @@ class Runners:
         seconds = backoff_seconds(self._crashes[run] + 1)
         self._again[run] = asyncio.create_task(self._see_to_again(run, seconds), name=f"again {run}")
 
+    def _wait_no_more(self, run: str) -> None:
+        waiting = self._again.pop(run, None)
+        if waiting is not None and waiting is not asyncio.current_task():
+            waiting.cancel()
+
     async def _see_to_again(self, run: str, seconds: float) -> None:
         await self._world.clock.sleep(seconds)
+        try:
+            await self._see_to_in_the_end(run)
+        finally:
+            if self._again.get(run) is asyncio.current_task():
+                del self._again[run]
+            self._note_idle()
+
+    async def _see_to_in_the_end(self, run: str) -> None:
+        """Where nobody waits for it who could be told that the store is away."""
         try:
             await self.see_to(run)
         except (Fenced, NotFound) as error:
@@ -177,15 +213,18 @@ class Runners:
         except StoreError as error:
             log.warning("run.not_taken_up", run=run, error=str(error))
             self._come_back_to(run)
-        finally:
-            if self._again.get(run) is asyncio.current_task():
-                del self._again[run]
-            self._note_idle()
 
     # --- laying down ----------------------------------------------------------------------------------------------
 
     def in_hand(self) -> frozenset[str]:
-        return frozenset((*self._runners, *self._again))
+        return frozenset((*self._runners, *self._again, *self._coming))
+
+    def is_in_hand(self, run: str) -> bool:
+        return run in self._runners or run in self._again or run in self._coming
+
+    def is_coming(self, run: str) -> bool:
+        """Whether this controller has begun so lately that it has not taken it up yet."""
+        return run in self._coming
 
     def standing_still(self) -> AbstractContextManager[None]:
         return self._turns.standing_still()
@@ -204,6 +243,9 @@ class Runners:
         await asyncio.gather(*work, return_exceptions=True)
 
     async def close(self, grace_seconds: float) -> None:
+        if self._rest is not None:
+            self._rest.cancel()
+            await self.all_taken_up()
         for task in self._again.values():
             task.cancel()
         await asyncio.gather(*(runner.close(grace_seconds) for runner in self._runners.values()))
@@ -215,7 +257,7 @@ class Runners:
         await self._idle.wait()
 
     def _note_idle(self) -> None:
-        if self._again or any(not runner.state.ended for runner in self._runners.values()):
+        if self._again or self._coming or any(not runner.state.ended for runner in self._runners.values()):
             self._idle.clear()
         else:
             self._idle.set()

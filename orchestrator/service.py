@@ -33,6 +33,7 @@ from orchestrator.errors import (
     StoreError,
     TargetBusy,
     Temporary,
+    Unreadable,
 )
 from orchestrator.failpoints import Point, reach
 from orchestrator.flag_board import FlagBoard, Wanted
@@ -198,28 +199,33 @@ class Service(Reading):
         row = await self.journal.row(run)
         if row is None or not is_unfinished(row):
             return None
-        if owner is None:
+        if owner is None and not self.runners.is_in_hand(run):
             raise Temporary(f"no controller acts for {run} now; one takes it up within seconds", MOVES_SECONDS)
         return owner
 
-    def _must_be_here(self, run: str, row: RunRow) -> None:
-        if self.sharing is not None and row.active and run not in self.runners:
-            raise Temporary(f"this controller does not act for {run} now; ask again", MOVES_SECONDS)
+    async def _runner(self, row: RunRow) -> Runner | None:
+        """Taken up now if it is still to be; None if the run has ended and is settled. Raises ``Temporary`` if another
+        controller may have it."""
+        runner = self.runners.get(row.run)
+        if runner is not None or not is_unfinished(row):
+            return runner
+        if self.sharing is not None and not self.runners.is_in_hand(row.run):
+            raise Temporary(f"this controller does not act for {row.run} now; ask again", MOVES_SECONDS)
+        return await self.runners.take_up(row.run)
 
-    async def _active_states(self, holding: str | None = None) -> Sequence[State]:
-        """Of every active run, whoever walks it; with *holding*, no more of the others' than the one that has this."""
+    async def _active_states(self) -> Sequence[State]:
+        """Of every active run, whoever walks it."""
+        await self.runners.all_taken_up()
         here = self.runners.active()
         if self._others is None:
             return here
-        if holding is None:
-            rows = await self.journal.rows(active=True, limit=MOST_RUNS)
-            return [*here, *await self._others.states([row for row in rows if row.run not in self.runners])]
-        run = (await self.journal.holders((holding,))).get(holding)
-        row = await self.journal.row(run) if run is not None and run not in self.runners else None
-        return [*here, await self._others.state(row)] if row is not None else here
+        rows = await self.journal.rows(active=True, limit=MOST_RUNS)
+        return [*here, *await self._others.states([row for row in rows if row.run not in self.runners])]
 
     async def _has_controller(self, run: str) -> bool:
-        return run in self.runners or (self.sharing is not None and await self.sharing.owner(run) is not None)
+        if run in self.runners or self.runners.is_coming(run):
+            return True
+        return self.sharing is not None and await self.sharing.owner(run) is not None
 
     async def _state(self, run: str) -> tuple[State, str | None]:
         runner = self.runners.get(run)
@@ -365,9 +371,8 @@ class Service(Reading):
     async def _supersede(self, submission: Submission, actor: Actor) -> str:
         """A corrected plan takes over targets and their values before; the old run ends ``stopped``."""
         old = await self.resolve_name(str(submission.supersede))
-        runner = self.runners.get(old)
-        if runner is None and (row := await self.journal.row(old)) is not None:
-            self._must_be_here(old, row)
+        row = await self.journal.row(old)
+        runner = await self._runner(row) if row is not None else None
         if runner is None or runner.state.ended:
             raise Refused(f"{old} has ended; only an active run can be superseded. Start the plan as it is")
         if runner.state.phase is Phase.ROLLING_BACK and not _exposure_is_back(runner.state):
@@ -434,8 +439,7 @@ class Service(Reading):
             raise NotFound(f"there is no run {run}")
         if row.kept is not None:
             raise await self._gone(run)
-        self._must_be_here(run, row)
-        runner = self.runners.get(run)
+        runner = await self._runner(row)
         ended = runner is None or runner.state.ended
         if ended and command.command is CommandName.ROLLBACK:
             return await self._command_reverse(run, command, actor)
@@ -471,7 +475,7 @@ class Service(Reading):
                 if row is None or not row.active or self._is_closed:
                     return
                 if run not in self.runners:
-                    if self.sharing is None:
+                    if self.sharing is None and not self.runners.is_in_hand(run):
                         return
                     await self.clock.sleep(FOLLOW_POLL_SECONDS)
                     continue
@@ -486,12 +490,20 @@ class Service(Reading):
         self.runners.target_changed(target)
 
     async def _holders(self, only: str | None = None) -> Mapping[str, tuple[str, bool]]:
-        found: dict[str, tuple[str, bool]] = {}
-        for state in await self._active_states(holding=only):
-            claims = state.program.claims()
-            for target in claims if only is None else (only,) if only in claims else ():
-                found[target] = (state.run, any(pin.flag == target for pin in state.pins.values()))
-        return found
+        if only is not None:
+            return await self._holder(only)
+        states = await self._active_states()
+        return {target: (state.run, _is_pinned(state, target)) for state in states for target in state.program.claims()}
+
+    async def _holder(self, target: str) -> Mapping[str, tuple[str, bool]]:
+        run = (await self.journal.holders((target,))).get(target)
+        if run is None:
+            return {}
+        try:
+            state, _ = await self._state(run)
+        except Unreadable:  # whoever is to walk it says so
+            return {target: (run, False)}
+        return {target: (run, _is_pinned(state, target))}
 
     async def set_flag(
         self, environment: str, key: str, change: FlagChange, reason: str, actor: Actor
@@ -598,3 +610,7 @@ def _dumped(origin: Origin | None) -> dict[str, Any] | None:
 def _exposure_is_back(state: State) -> bool:
     nodes = state.rollback.nodes.values() if state.rollback is not None else ()
     return all(node.finished for node in nodes if node.node.kind == "exposure")
+
+
+def _is_pinned(state: State, target: str) -> bool:
+    return any(pin.flag == target for pin in state.pins.values())

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 from structlog.testing import capture_logs
 
+from orchestrator import runners
 from orchestrator.core.commands import Command
 from orchestrator.core.events import KillSwitched, RunStarted
 from orchestrator.core.fold import program_of
@@ -242,6 +244,109 @@ async def test_a_run_that_is_ahead_of_its_runner_is_read_again(house: House) -> 
     walked = service.runners.get(run)
     assert walked is not None
     assert walked.epoch > epoch
+
+
+@pytest.fixture
+def one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runners, "TAKEN_UP_TOGETHER", 1)
+
+
+@pytest.mark.usefixtures("one_by_one")
+async def test_a_controller_answers_while_the_rest_of_many_runs_is_taken_up(house: House) -> None:
+    runs = await _left_baking(house, "one", "two", "three")
+    take, goes_on, asked = house.store.take, asyncio.Event(), list[str]()
+
+    async def take_late(run: str) -> int:
+        asked.append(run)
+        if len(asked) > 1:
+            await goes_on.wait()
+        return await take(run)
+
+    house.store.take = take_late  # type: ignore[method-assign]
+    second = await house.move_in()
+    is_idle = asyncio.create_task(second.until_idle())
+    assert second.in_hand() == set(runs.values())
+    assert [runner.run for runner in second.runners] == asked[:1]
+    for flag, run in runs.items():
+        assert (await second.flag("production", flag))["run"] == run
+        assert (await second.status(run))["holds"] == []
+    listing = asyncio.create_task(second.flags())
+    await asyncio.sleep(0.01)
+    assert not listing.done(), "it would say that nobody moves what a run that is still to come moves"
+    goes_on.set()
+    assert {one["key"]: one["run"] for one in await listing} == runs
+    assert {runner.run for runner in second.runners} == set(runs.values())
+    is_idle.cancel()
+
+
+@pytest.mark.usefixtures("one_by_one")
+async def test_a_run_is_taken_up_out_of_turn_for_a_command(house: House) -> None:
+    runs = set((await _left_baking(house, "one", "two", "three")).values())
+    take, asked = house.store.take, list[str]()
+
+    async def second_never(run: str) -> int:
+        asked.append(run)
+        if len(asked) == 2:
+            await asyncio.Event().wait()
+        return await take(run)
+
+    house.store.take = second_never  # type: ignore[method-assign]
+    second = await house.move_in()
+    await _until(lambda: len(asked) == 2)
+    (last,) = runs - set(asked)
+    answer = await second.command(last, Command(command=CommandName.ROLLBACK, reason="enough"), ANN)
+    assert answer["run_started"] is None
+    await eventually(second, last, outcome="rolled_back")
+    await second.close(0)  # also while one is being taken up
+
+
+@pytest.mark.usefixtures("one_by_one")
+@in_virtual_time
+async def test_a_store_that_is_away_while_the_rest_is_taken_up_loses_no_run(house: House) -> None:
+    runs = set((await _left_baking(house, "one", "two")).values())
+    take, asked = house.store.take, list[str]()
+
+    async def second_fails(run: str) -> int:
+        asked.append(run)
+        if len(asked) == 2:
+            raise StoreError("the database is away")
+        return await take(run)
+
+    house.store.take = second_fails  # type: ignore[method-assign]
+    second = await house.move_in()
+    await _until(lambda: {runner.run for runner in second.runners} == runs)
+
+
+async def test_a_run_that_crashed_and_waits_to_be_tried_again_obeys_at_once(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = await house.move_in()
+    run, _ = await service.start(submission(), ANN)
+    await eventually(service, run, leg="baking")
+    begin_turn = Runner._begin_turn
+
+    def fails(self: Runner) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Runner, "_begin_turn", fails)
+    with suppress(Exception):
+        await service.command(run, Command(command=CommandName.PAUSE, reason="look"), ANN)
+    await _until(lambda: service.unwalked() == 1)
+    monkeypatch.setattr(Runner, "_begin_turn", begin_turn)
+    answer = await service.command(run, Command(command=CommandName.ROLLBACK, reason="enough"), ANN)
+    assert answer["run_started"] is None
+    assert service.unwalked() == 0
+    await eventually(service, run, outcome="rolled_back")
+
+
+async def _left_baking(house: House, *names: str) -> dict[str, str]:
+    """Flag -> run of each, after the controller that began them has gone."""
+    first = await house.move_in()
+    runs = {name: (await first.start(submission(name, name, name), ANN))[0] for name in names}
+    for run in runs.values():
+        await eventually(first, run, leg="baking")
+    await first.close(0)
+    return runs
 
 
 async def _until(is_so: Callable[[], bool]) -> None:
