@@ -2,10 +2,11 @@
 
 Measured are the controller's processor time and memory, how many questions reach the server (of runs that ask the same
 at the same second there is one), and how late looks are: by how much the time between two of a question is more than
-15 s. From the last two numbers of runs an exponent is told: 1 is a cost that grows as the runs do; below that the cost
-of being there at all still hides it. Beside it runs that all ask something different. A thousand and more are found in
-the store (`_stored_fleet`), for to start them takes longer than to measure them. With `--full` the most are walked for
-an hour, and measured every ten minutes.
+15 s. How long a fixed piece of work took meanwhile is told beside them, for a virtual machine is slower at times. From
+the last two numbers of runs an exponent is told: 1 is a cost that grows as the runs do; below that the cost of being
+there at all still hides it. Beside it runs that all ask something different. A thousand and more are found in the store
+(`_stored_fleet`), for to start them takes longer than to measure them. With `--full` the most are walked for an hour,
+and measured every ten minutes.
 
 Flagger's canaries stand beside them, with as many metrics, every 10 s (`_flagger_fleet`), where it can be built. They
 are no more than a hundred, since it takes minutes to make more; compare the cost of a look, not of the whole.
@@ -22,7 +23,7 @@ from typing import Any
 from benchmarks import _flagger_fleet
 from benchmarks._flagger import INTERVAL_SECONDS
 from benchmarks._fleet import ASKED, EVERY_SECONDS, Fleet, fleet_of
-from benchmarks._machine import load, machine, stated, versions
+from benchmarks._machine import load, machine, stated, versions, wait
 from benchmarks._stored_fleet import stored_fleet_of
 
 SETTLE_SECONDS = 2.5 * EVERY_SECONDS
@@ -71,7 +72,7 @@ def _us(cores: float, looks_per_s: float) -> int:
 
 
 def table(result: dict[str, Any]) -> str:
-    heads = ("cores", "MB", "us a look", "questions a look", "late p99, s")
+    heads = ("cores", "MB", "us a look", "questions a look", "late p99, s", "a fixed work, ms")
     lines = [f"{'':<28}" + "".join(f"{head:>18}" for head in heads)]
     rows = {f"{one['runs']} runs": one for one in result["by_runs"]}
     rows |= {f"  minute {one['minute']}": one for one in result["by_runs"][-1].get("later", ())}
@@ -79,7 +80,8 @@ def table(result: dict[str, Any]) -> str:
     rows |= {f"{one['runs']} canaries of {name}": one for name, one in result["peers"].items()}
     for words, one in rows.items():
         numbers = (f"{one['cores']:.3f}", one["rss_mb"], one["us_per_look"], f"{one['asked_share']:.2f}")
-        lines.append(f"{words:<28}" + "".join(f"{number:>18}" for number in (*numbers, f"{one['lateness_p99_s']:.2f}")))
+        rest = (f"{one['lateness_p99_s']:.2f}", one.get("pace_ms", ""))
+        lines.append(f"{words:<28}" + "".join(f"{number:>18}" for number in (*numbers, *rest)))
     lines += [
         f"{name}: its API server and store spend {one['api_server_cores']:.3f} cores more"
         for name, one in result["peers"].items()
@@ -115,7 +117,7 @@ def _later(fleet: Fleet, periods: int) -> list[dict[str, Any]]:
 def _steady(fleet: Fleet, seconds: float) -> dict[str, Any]:
     fleet.asked()
     began, spent = time.monotonic(), fleet.processor_seconds
-    time.sleep(seconds)
+    pace_ms = wait(seconds)
     passed, spent = time.monotonic() - began, fleet.processor_seconds - spent
     asked = fleet.asked()
     looks = fleet.runs * len(ASKED) * passed / EVERY_SECONDS
@@ -125,6 +127,7 @@ def _steady(fleet: Fleet, seconds: float) -> dict[str, Any]:
         "rss_mb": round(fleet.memory_mib * 1.048576),
         "lateness_p99_s": round(max(asked["gap_p99_ms"] / 1000 - EVERY_SECONDS, 0.0), 2),
         "asked_share": round(asked["count"] / looks, 2),
+        "pace_ms": pace_ms,
     }
 
 

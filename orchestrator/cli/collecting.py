@@ -4,8 +4,8 @@ What runs are made of lives for days, and what they know is made anew at each lo
 counts alone. The collector can't tell, and waits until there is much to look at: with 10,000 runs it walked over a
 million and a half objects twice a minute, half a second in which nobody was answered, and found no cycle. So it looks
 often, at what was made within the moment, and what is left of that is set aside (``gc.freeze``) and not walked over any
-more. A cycle may end up there too: what an application leaves whose stream of flags ends is one. So all is walked over
-once in hours, or when there is clearly more than there was.
+more. Where that finds nothing, most of it is set aside unseen. A cycle may end up there too: what an application leaves
+whose stream of flags ends is one. So all is walked over once in hours, or when there is clearly more than there was.
 """
 
 import asyncio
@@ -21,6 +21,9 @@ SELDOM_SECONDS, SHARE_OF_TIME = 3600.0, 1 / 10_000
 GROWN, GROWN_BLOCKS, SOON_SECONDS = 1.25, 1_000_000, 60.0
 """Blocks of memory (a million are some 80 MB), times those that the last look at all left, and then so many more, are
 clearly more; and how long after it the next one is at the earliest."""
+ONE_OF, FOUND_SECONDS = 8, 600.0
+"""Of so many looks at what is new one is made; but each is for a minute from the start, and for so long after a cycle
+was found."""
 YOUNG, ALL = 1, 2
 """Generations. The youngest two are what is not set aside."""
 THRESHOLDS = (1_000_000, 20, 1_000_000)
@@ -33,15 +36,23 @@ class Collecting:
     def __init__(self, began: float) -> None:
         self._all_again_at = began + SELDOM_SECONDS
         self._soon_at = began + SOON_SECONDS
+        self._each_until = began + SOON_SECONDS
+        self._since_then = 0
         self._left: int | None = None
 
     def look(self, now: float) -> None:
-        """Frees cycles among what is new, and sets the rest aside."""
+        """Frees cycles among what is new, mostly, and sets the rest aside."""
         if now >= self._all_again_at or (now >= self._soon_at and self._has_grown()):
             self._look_at_all(now)
-        else:
-            gc.collect(YOUNG)
+        elif self._looks_at_what_is_new(now) and gc.collect(YOUNG) > 0:
+            self._each_until, self._since_then = now + FOUND_SECONDS, 0
         gc.freeze()
+
+    def _looks_at_what_is_new(self, now: float) -> bool:
+        if now < self._each_until:
+            return True
+        self._since_then += 1
+        return self._since_then % ONE_OF == 1
 
     def _has_grown(self) -> bool:
         blocks = sys.getallocatedblocks()

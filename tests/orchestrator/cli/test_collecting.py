@@ -10,7 +10,9 @@ import pytest
 
 from orchestrator.cli.collecting import (
     ALL,
+    FOUND_SECONDS,
     GROWN_BLOCKS,
+    ONE_OF,
     SELDOM_SECONDS,
     SHARE_OF_TIME,
     SOON_SECONDS,
@@ -81,6 +83,29 @@ def test_a_cycle_that_was_set_aside_is_freed_when_all_is_looked_at() -> None:
     assert gone() is None
 
 
+def test_where_there_are_no_cycles_what_is_new_is_mostly_set_aside_unseen(looks: list[int]) -> None:
+    collecting = Collecting(-SOON_SECONDS)
+    for _ in range(3 * ONE_OF):
+        collecting.look(0.0)
+    assert looks == [YOUNG] * 3
+    node = Node()
+    collecting.look(1.0)
+    assert not any(one is node for one in gc.get_objects()), "it was not set aside"
+
+
+def test_where_a_cycle_was_found_each_look_at_what_is_new_is_made_for_a_while(looks: list[int]) -> None:
+    collecting = Collecting(-SOON_SECONDS)
+    Node()
+    collecting.look(0.0)
+    for number in range(ONE_OF):
+        collecting.look(FOUND_SECONDS - 1.0 - number)
+    assert looks == [YOUNG] * (1 + ONE_OF)
+    del looks[:]
+    for _ in range(ONE_OF):
+        collecting.look(FOUND_SECONDS)
+    assert looks == [YOUNG]
+
+
 def test_looking_at_all_takes_a_small_share_of_the_time(looks: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     collecting = Collecting(0.0)
     taking(10.0, monkeypatch)
@@ -95,6 +120,7 @@ def test_all_is_looked_at_soon_where_there_is_clearly_more(looks: list[int], mon
     blocks = [GROWN_BLOCKS]
     monkeypatch.setattr("sys.getallocatedblocks", lambda: blocks[-1])
     collecting = Collecting(-SOON_SECONDS)
+    Node()  # so that each look is made
     collecting.look(0.0)
     blocks.append(round(2.25 * GROWN_BLOCKS))
     collecting.look(SOON_SECONDS)
