@@ -238,7 +238,7 @@ class Runner:
             await self._last_beat()
         finally:
             await self._tasks.cancel_all()
-            self._refuse_waiting_commands()
+            self._refuse_commands(StoreError(f"the controller is going down; {self.run} goes on with the next one"))
 
     def _begin_turn(self) -> None:
         self._wake.clear()
@@ -246,13 +246,14 @@ class Runner:
             self._together.cancel()
             self._together = None
 
-    def _refuse_waiting_commands(self) -> None:
-        while self._inbox:
-            item = self._inbox.pop(0)
-            if isinstance(item, _Commanded) and not item.answer.done():
-                item.answer.set_exception(
-                    StoreError(f"the controller is going down; {self.run} goes on with the next one")
-                )
+    def _refuse_commands(self, why: StoreError) -> None:
+        """Those that wait: nobody is to wait for a store that is away."""
+        waiting, self._inbox = self._inbox, []
+        for item in waiting:
+            if not isinstance(item, _Commanded):
+                self._inbox.append(item)
+            elif not item.answer.done():
+                item.answer.set_exception(why)
 
     async def _sleep(self) -> None:
         if self._inbox:
@@ -353,6 +354,7 @@ class Runner:
                 log.warning("journal.unwritable", run=self.run, error=str(error))
                 if self._closing or not keep:
                     raise
+                self._refuse_commands(error)
                 await self.world.clock.sleep(STORE_AGAIN_SECONDS)
             else:
                 self.unwritable = None

@@ -8,9 +8,10 @@ import pytest
 
 from flags.model import FlagDocument
 from orchestrator.core.commands import Actor, Command
-from orchestrator.core.events import Origin
-from orchestrator.errors import Conflict, Forbidden, NotFound, Refused, TargetBusy
-from orchestrator.ports import CheckAnswer, FlagRecord, FlagWrite, Scene
+from orchestrator.core.events import EffectFinished, Origin
+from orchestrator.core.phases import CommandName
+from orchestrator.errors import Conflict, Forbidden, NotFound, Refused, StoreError, TargetBusy
+from orchestrator.ports import Batch, CheckAnswer, FlagRecord, FlagWrite, Recorded, Scene
 from orchestrator.reading import Kill
 from orchestrator.submission import Submission
 from stages.checks import Check, Standing
@@ -116,6 +117,26 @@ async def test_a_rollback_that_comes_while_its_flag_is_looked_at_looks_again_at_
         await asyncio.sleep(0)
     await service.command(run, Command(command="rollback", reason="now"), ANN)  # type: ignore[arg-type]
     await eventually(service, run, outcome="rolled_back")
+
+
+async def test_a_command_does_not_wait_for_what_a_full_store_does_not_take(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, append = await house.move_in(), house.store.append
+
+    async def takes_no_outcome(batch: Batch) -> list[Recorded]:
+        if any(isinstance(event, EffectFinished) for event in batch.events):
+            raise StoreError("the disk is full")
+        return await append(batch)
+
+    monkeypatch.setattr(house.store, "append", takes_no_outcome)
+    run, _ = await service.start(submission(), ANN)
+    await eventually(service, run, store_error="the disk is full")
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        with pytest.raises(StoreError, match="full"):
+            await service.command(run, Command(command=CommandName.PAUSE, reason="look"), ANN)
+    monkeypatch.setattr(house.store, "append", append)
+    await eventually(service, run, leg="baking", store_error=None)
 
 
 async def test_a_command_with_the_same_key_gets_the_same_answer(house: House) -> None:
