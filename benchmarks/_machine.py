@@ -13,6 +13,7 @@ from typing import Any
 
 PACE_OBJECTS, PACE_STEPS = 2_000_000, 100_000
 PACE_EVERY_SECONDS = 15.0
+"""The fixed piece of work: so many objects, of which so many are read each time; some 25 ms."""
 
 
 def machine() -> str:
@@ -24,8 +25,8 @@ def load() -> list[float]:
     return [round(number, 1) for number in os.getloadavg()]
 
 
-def wait(seconds: float) -> float:
-    """Returns after that with how long a fixed piece of work took meanwhile, in ms: the median of some. A virtual
+def pace_ms_over(seconds: float) -> float:
+    """Waits so long, and tells how long a fixed piece of work took meanwhile, in ms: the median of some. A virtual
     machine is slower at times, with all that is measured on it; what is slower than this tells is slower itself."""
     until, found = time.monotonic() + seconds, list[float]()
     while (left := until - time.monotonic()) > 0:

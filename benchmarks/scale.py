@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks import _flagger_fleet
 from benchmarks._flagger import INTERVAL_SECONDS
 from benchmarks._fleet import ASKED, EVERY_SECONDS, Fleet, fleet_of
-from benchmarks._machine import load, machine, stated, versions, wait
+from benchmarks._machine import load, machine, pace_ms_over, stated, versions
 from benchmarks._stored_fleet import stored_fleet_of
 
 SETTLE_SECONDS = 2.5 * EVERY_SECONDS
@@ -117,7 +117,7 @@ def _later(fleet: Fleet, periods: int) -> list[dict[str, Any]]:
 def _steady(fleet: Fleet, seconds: float) -> dict[str, Any]:
     fleet.asked()
     began, spent = time.monotonic(), fleet.processor_seconds
-    pace_ms = wait(seconds)
+    pace_ms = pace_ms_over(seconds)
     passed, spent = time.monotonic() - began, fleet.processor_seconds - spent
     asked = fleet.asked()
     looks = fleet.runs * len(ASKED) * passed / EVERY_SECONDS

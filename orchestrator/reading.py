@@ -254,10 +254,14 @@ class Reading:
         return await self._flag_alone(record)
 
     async def _flag_alone(self, record: FlagRecord) -> dict[str, Any]:
-        return self._flag_shown(record, await self._holders(only=_target(record)))
+        return self._flag_shown(record, await self._holder(_target(record)))
 
-    async def _holders(self, only: str | None = None) -> Mapping[str, tuple[str, bool]]:
-        """Flag target (or *only* that one) -> the active run that touches it, and whether it is pinned there."""
+    async def _holders(self) -> Mapping[str, tuple[str, bool]]:
+        """Flag target -> the active run that touches it, and whether it is pinned there."""
+        return {}
+
+    async def _holder(self, target: str) -> Mapping[str, tuple[str, bool]]:
+        """Of this target alone."""
         return {}
 
     def _flag_shown(self, record: FlagRecord, holders: Mapping[str, tuple[str, bool]]) -> dict[str, Any]:

@@ -247,7 +247,7 @@ class Runner:
             self._together = None
 
     def _refuse_commands(self, why: StoreError) -> None:
-        """Those that wait: nobody is to wait for a store that is away."""
+        """Those that wait. What else came in stays."""
         waiting, self._inbox = self._inbox, []
         for item in waiting:
             if not isinstance(item, _Commanded):
@@ -354,7 +354,7 @@ class Runner:
                 log.warning("journal.unwritable", run=self.run, error=str(error))
                 if self._closing or not keep:
                     raise
-                self._refuse_commands(error)
+                self._refuse_commands(error)  # a person is not to wait for a store that is away
                 await self.world.clock.sleep(STORE_AGAIN_SECONDS)
             else:
                 self.unwritable = None

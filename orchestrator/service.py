@@ -489,9 +489,7 @@ class Service(Reading):
         target = flag_target_id(environment, key)
         self.runners.target_changed(target)
 
-    async def _holders(self, only: str | None = None) -> Mapping[str, tuple[str, bool]]:
-        if only is not None:
-            return await self._holder(only)
+    async def _holders(self) -> Mapping[str, tuple[str, bool]]:
         states = await self._active_states()
         return {target: (state.run, _is_pinned(state, target)) for state in states for target in state.program.claims()}
 
